@@ -1,1 +1,9 @@
-//! workspaces
+//! Workspaces: one user's running environment each, made from an admin's WorkspaceKind.
+//!
+//! Speaks Kubeflow Notebooks v2 (`dialect`), runs the objects (`controller`) and leads browsers
+//! to them (`connect`); all rules of acceptance are pure functions in `decide`. It must not know any
+//! other capability, nor what is behind the `kube::Client`. Start reading at [`model`].
+
+pub mod model;
+
+pub use model::crds;

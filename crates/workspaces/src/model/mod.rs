@@ -1,0 +1,69 @@
+//! The custom resources of `kubeflow.org/v1beta1` and the names that go with them.
+//!
+//! The Rust types read leniently (objects made under older definitions still parse); the schemas
+//! that [`crds`] carries are as strict as the contract.
+
+mod core;
+mod kind;
+mod options;
+mod rules;
+mod schema;
+mod workspace;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+pub use self::{core::Core, kind::*, options::*, rules::*, workspace::*};
+
+/// API group of the custom resources.
+pub const GROUP: &str = "kubeflow.org";
+/// Their only version.
+pub const VERSION: &str = "v1beta1";
+/// Group and version as objects carry it.
+pub const API_VERSION: &str = "kubeflow.org/v1beta1";
+
+/// Labels on objects.
+pub mod label {
+    /// On everything that belongs to a workspace: the name of the workspace.
+    pub const WORKSPACE_NAME: &str = "notebooks.kubeflow.org/workspace-name";
+    /// On pods and in selectors: the name of the workspace.
+    pub const STATEFUL_SET: &str = "statefulset";
+    /// `true` on ConfigMaps that may serve as icon or logo.
+    pub const IMAGE_SOURCE: &str = "notebooks.kubeflow.org/image-source";
+    /// `true` on claims and Secrets that workspaces may mount.
+    pub const CAN_MOUNT: &str = "notebooks.kubeflow.org/can-mount";
+    /// `true` on claims and Secrets that users may change.
+    pub const CAN_UPDATE: &str = "notebooks.kubeflow.org/can-update";
+    /// `true` on storage classes that users may choose.
+    pub const CAN_USE: &str = "notebooks.kubeflow.org/can-use";
+}
+
+/// Annotations on objects.
+pub mod annotation {
+    /// Who made the object.
+    pub const CREATED_BY: &str = "notebooks.kubeflow.org/created-by";
+    /// Who changed it last.
+    pub const UPDATED_BY: &str = "notebooks.kubeflow.org/updated-by";
+    /// When it was changed last (RFC 3339).
+    pub const UPDATED_AT: &str = "notebooks.kubeflow.org/updated-at";
+    /// Human name of a storage class.
+    pub const DISPLAY_NAME: &str = "notebooks.kubeflow.org/display-name";
+    /// Human text of a storage class.
+    pub const DESCRIPTION: &str = "notebooks.kubeflow.org/description";
+}
+
+/// Finalizer on a WorkspaceKind that workspaces use.
+pub const KIND_PROTECTION: &str = "notebooks.kubeflow.org/workspacekind-protection";
+
+/// Path under which the port of a workspace is reached, on any host: ends with a slash.
+pub fn connect_path(namespace: &str, workspace: &str, port_id: &str) -> String {
+    format!("/workspace/connect/{namespace}/{workspace}/{port_id}/")
+}
+
+/// The definitions of both resources, ready to install.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [Workspace::crd(), WorkspaceKind::crd()].map(schema::finish).into()
+}
+
+#[cfg(test)]
+mod tests;
