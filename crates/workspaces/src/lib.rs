@@ -4,6 +4,7 @@
 //! to them (`connect`); all rules of acceptance are pure functions in `decide`. It must not know any
 //! other capability, nor what is behind the `kube::Client`. Start reading at [`model`].
 
+pub mod decide;
 pub mod model;
 
 pub use model::crds;

@@ -1,0 +1,4 @@
+//! The rules of acceptance: pure functions from what is there and what is asked to a verdict.
+
+pub mod names;
+pub mod request;

@@ -1,0 +1,212 @@
+//! Rules for what users ask for over REST. Field paths are those of the request body.
+
+use std::collections::BTreeMap;
+
+use web::Cause;
+
+use super::names::{
+    check_annotations, check_labels, check_quantity, check_subdomain, check_workspace_name,
+    forbidden, invalid, required,
+};
+use crate::model::{WorkspaceSpec, WorkspaceVolumes, label};
+
+/// The rules for the body that makes a workspace.
+pub fn new_workspace(name: &str, spec: &WorkspaceSpec) -> Vec<Cause> {
+    let mut causes = check_workspace_name("data.name", name);
+    causes.extend(check_subdomain("data.kind", &spec.kind));
+    let template = &spec.pod_template;
+    if let Some(metadata) = &template.pod_metadata {
+        let root = "data.podTemplate.podMetadata";
+        causes.extend(check_labels(&format!("{root}.labels"), &metadata.labels));
+        causes.extend(check_annotations(&format!("{root}.annotations"), &metadata.annotations));
+    }
+    causes.extend(volumes(&template.volumes));
+    let root = "data.podTemplate.options";
+    causes.extend(present(&format!("{root}.imageConfig"), &template.options.image_config));
+    causes.extend(present(&format!("{root}.podConfig"), &template.options.pod_config));
+    causes
+}
+
+fn volumes(volumes: &WorkspaceVolumes) -> Vec<Cause> {
+    let root = "data.podTemplate.volumes";
+    let mut causes = Vec::new();
+    if let Some(home) = &volumes.home {
+        causes.extend(check_subdomain(&format!("{root}.home"), home));
+    }
+    for (index, volume) in volumes.data.iter().enumerate() {
+        let root = format!("{root}.data[{index}]");
+        causes.extend(check_subdomain(&format!("{root}.pvcName"), &volume.pvc_name));
+        causes.extend(present(&format!("{root}.mountPath"), &volume.mount_path));
+    }
+    for (index, volume) in volumes.secrets.iter().enumerate() {
+        let root = format!("{root}.secrets[{index}]");
+        causes.extend(check_subdomain(&format!("{root}.secretName"), &volume.secret_name));
+        causes.extend(present(&format!("{root}.mountPath"), &volume.mount_path));
+    }
+    causes
+}
+
+fn present(field: &str, value: &str) -> Option<Cause> {
+    value.is_empty().then(|| required(field, ""))
+}
+
+/// What became of something that a request refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// There is nothing of that name.
+    Missing,
+    /// It exists and its owner has not released it for this use.
+    Withheld,
+    /// It may be used.
+    Usable,
+}
+
+impl Reference {
+    /// Judges a claim or Secret that a workspace wants to mount, by its labels.
+    pub fn to_mount(labels: Option<&BTreeMap<String, String>>) -> Self {
+        Self::by_label(labels, label::CAN_MOUNT)
+    }
+
+    /// Judges a storage class that a claim wants to use, by its labels.
+    pub fn to_use(labels: Option<&BTreeMap<String, String>>) -> Self {
+        Self::by_label(labels, label::CAN_USE)
+    }
+
+    fn by_label(labels: Option<&BTreeMap<String, String>>, key: &str) -> Self {
+        if is_true(labels, key) { Self::Usable } else { Self::Withheld }
+    }
+
+    fn verdict(self, field: &str, what: &str, name: &str, label: &str) -> Option<Cause> {
+        match self {
+            Self::Missing => Some(invalid(field, name, &format!("{what} does not exist"))),
+            Self::Withheld => {
+                Some(forbidden(field, &format!("{what} {name:?} has no label {label}=true")))
+            }
+            Self::Usable => None,
+        }
+    }
+}
+
+/// Whether a label has exactly the value `true`.
+pub fn is_true(labels: Option<&BTreeMap<String, String>>, key: &str) -> bool {
+    labels.and_then(|labels| labels.get(key)).is_some_and(|value| value == "true")
+}
+
+/// The rules for what a workspace mounts: it must exist and be released for mounting.
+/// `claim` and `secret` tell what became of a name.
+pub fn mounts(
+    volumes: &WorkspaceVolumes,
+    claim: impl Fn(&str) -> Reference,
+    secret: impl Fn(&str) -> Reference,
+) -> Vec<Cause> {
+    let root = "podTemplate.volumes";
+    let judge_claim = |field: &str, name: &str| {
+        claim(name).verdict(field, "PersistentVolumeClaim", name, label::CAN_MOUNT)
+    };
+    let mut causes = Vec::new();
+    if let Some(home) = &volumes.home {
+        causes.extend(judge_claim(&format!("{root}.home"), home));
+    }
+    for (index, volume) in volumes.data.iter().enumerate() {
+        causes.extend(judge_claim(&format!("{root}.data[{index}].pvcName"), &volume.pvc_name));
+    }
+    for (index, volume) in volumes.secrets.iter().enumerate() {
+        let field = format!("{root}.secrets[{index}].secretName");
+        let name = &volume.secret_name;
+        causes.extend(secret(name).verdict(&field, "Secret", name, label::CAN_MOUNT));
+    }
+    causes
+}
+
+/// The rules for the body that makes a claim.
+pub fn new_claim(name: &str, modes: &[String], class: &str, storage: &str) -> Vec<Cause> {
+    let mut causes = check_subdomain("data.name", name);
+    if modes.is_empty() {
+        causes.push(required("data.accessModes", ""));
+    }
+    causes.extend(check_subdomain("data.storageClassName", class));
+    causes.extend(check_quantity("data.requests.storage", storage));
+    causes
+}
+
+/// The rules for the storage class of a new claim.
+pub fn storage_class(name: &str, class: Reference) -> Option<Cause> {
+    class.verdict("storageClassName", "StorageClass", name, label::CAN_USE)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(volumes: serde_json::Value) -> WorkspaceSpec {
+        serde_json::from_value(json!({
+            "kind": "lab",
+            "podTemplate": {
+                "volumes": volumes,
+                "options": {"imageConfig": "i", "podConfig": "p"},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn fields(causes: &[Cause]) -> Vec<(&str, &str)> {
+        causes.iter().map(|cause| (cause.field.as_str(), cause.reason.as_str())).collect()
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let mut spec = spec(json!({
+            "home": "",
+            "data": [{"pvcName": "A", "mountPath": ""}],
+            "secrets": [{"secretName": "", "mountPath": ""}],
+        }));
+        spec.kind = String::new();
+        spec.pod_template.options.image_config = String::new();
+        assert_eq!(
+            fields(&new_workspace("a.b", &spec)),
+            [
+                ("data.name", "FieldValueInvalid"),
+                ("data.kind", "FieldValueRequired"),
+                ("data.podTemplate.volumes.home", "FieldValueRequired"),
+                ("data.podTemplate.volumes.data[0].pvcName", "FieldValueInvalid"),
+                ("data.podTemplate.volumes.data[0].mountPath", "FieldValueRequired"),
+                ("data.podTemplate.volumes.secrets[0].secretName", "FieldValueRequired"),
+                ("data.podTemplate.volumes.secrets[0].mountPath", "FieldValueRequired"),
+                ("data.podTemplate.options.imageConfig", "FieldValueRequired"),
+            ]
+        );
+    }
+
+    #[test]
+    fn mounts_must_exist_and_be_released() {
+        let volumes = spec(json!({
+            "home": "good",
+            "data": [{"pvcName": "gone", "mountPath": "/d"}],
+            "secrets": [{"secretName": "locked", "mountPath": "/s"}],
+        }))
+        .pod_template
+        .volumes;
+        let judge = |name: &str| match name {
+            "good" => Reference::Usable,
+            "gone" => Reference::Missing,
+            _ => Reference::Withheld,
+        };
+        assert_eq!(
+            fields(&mounts(&volumes, judge, judge)),
+            [
+                ("podTemplate.volumes.data[0].pvcName", "FieldValueInvalid"),
+                ("podTemplate.volumes.secrets[0].secretName", "FieldValueForbidden"),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_exact_word_true_releases() {
+        let labels = |value: &str| BTreeMap::from([(label::CAN_USE.to_owned(), value.to_owned())]);
+        assert_eq!(Reference::to_use(Some(&labels("true"))), Reference::Usable);
+        assert_eq!(Reference::to_use(Some(&labels("True"))), Reference::Withheld);
+        assert_eq!(Reference::to_use(None), Reference::Withheld);
+    }
+}
