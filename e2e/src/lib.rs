@@ -6,6 +6,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::io::Write;
+
 pub mod browser;
 mod process;
 mod up;
@@ -18,9 +20,14 @@ pub use wait::{LONG, SHORT, eventually, within};
 /// Says that a test cannot run here, and fails it where nothing may be skipped (`CI=true`).
 pub fn skip(test: &str, why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} cannot run here: {why}");
-    // `cargo xtask test` collects these lines and lists them at the end.
-    #[expect(clippy::print_stderr, reason = "this is the way a test speaks")]
-    {
-        eprintln!("SKIPPED {test}: {why}");
+    // `cargo xtask test` lists at the end what is in this file.
+    if let Some(file) = std::env::var_os("QUARTERMASTER_SKIPPED") {
+        let file = std::fs::File::options().append(true).open(file);
+        writeln!(file.expect("the list of skipped tests"), "{test}: {why}").expect("a line");
     }
+}
+
+/// The binary that `cargo xtask e2e` built.
+pub fn binary() -> std::path::PathBuf {
+    std::env::var_os("QUARTERMASTER_BIN").expect("run this by `cargo xtask e2e`").into()
 }

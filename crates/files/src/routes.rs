@@ -104,6 +104,7 @@ pub fn router(options: Options) -> std::io::Result<Router> {
         Router::new()
             .nest(&target, api)
             .route(&base, get(async move || Redirect::permanent(&target)))
+            .route("/healthz", get(async || StatusCode::NO_CONTENT))
     };
     let router =
         router.fallback(async || Error::new(StatusCode::NOT_FOUND, "there is nothing here"));

@@ -1,0 +1,318 @@
+"use strict";
+// One page on the public API. Nothing is kept here that the server does not say.
+
+const $ = (id) => document.getElementById(id);
+const LABELS = { Unknown: "Starting", Pending: "Starting", Terminating: "Stopping" };
+const BUSY = new Set(["Unknown", "Pending", "Terminating"]);
+let namespace = "default";
+let kinds = [];
+let workspaces = [];
+let claims = new Set();
+let making = false;
+let nameIsOurs = true;
+let timer;
+
+// ---- talking to the API -------------------------------------------------------------------------
+
+class Refusal extends Error {
+  constructor(status, message) { super(message); this.status = status; }
+}
+
+function inWords(status, error) {
+  if (status === 401) {
+    return "This browser is not signed in. Run “quartermaster open” in a terminal and open the address that it prints.";
+  }
+  if (!error) return `The server answered ${status}.`;
+  const causes = [...(error.cause?.validation_errors ?? []), ...(error.cause?.conflict_cause ?? [])];
+  const lines = causes.map((cause) => (cause.field ? `${cause.field}: ${cause.message}` : cause.message));
+  return [error.message, ...lines].join("\n");
+}
+
+async function call(method, path, data) {
+  let response;
+  try {
+    response = await fetch("api/v1" + path, {
+      method,
+      headers: data ? { "Content-Type": "application/json" } : {},
+      body: data && JSON.stringify({ data }),
+    });
+  } catch {
+    throw new Refusal(0, "Quartermaster does not answer. Is it still running?");
+  }
+  const text = await response.text();
+  let body = null;
+  try { body = JSON.parse(text); } catch { /* logs are plain text */ }
+  if (!response.ok) throw new Refusal(response.status, inWords(response.status, body?.error));
+  return body ? body.data : text;
+}
+
+function tell(text, bad = false) {
+  $("notice").textContent = text;
+  $("notice").className = bad ? "bad" : "";
+  $("notice").hidden = !text;
+}
+
+/** Runs what a click started; what the server refuses is shown. */
+async function attempt(work) {
+  tell("");
+  try { await work(); } catch (error) { tell(error.message, true); }
+  await refresh();
+}
+
+// ---- the list -----------------------------------------------------------------------------------
+
+function picture(url, title) {
+  const image = new Image(36, 36);
+  image.className = "icon";
+  image.alt = "";
+  image.onerror = () => {
+    const letter = document.createElement("div");
+    letter.className = "letter";
+    letter.textContent = [...title][0]?.toUpperCase() ?? "?";
+    image.replaceWith(letter);
+  };
+  image.src = url;
+  return image;
+}
+
+const kindOf = (workspace) => kinds.find((kind) => kind.name === workspace.workspaceKind.name);
+
+function makeRow(workspace) {
+  const row = $("row").content.firstElementChild.cloneNode(true);
+  row.dataset.name = workspace.name;
+  const title = kindOf(workspace)?.displayName ?? workspace.workspaceKind.name;
+  row.querySelector(".icon").replaceWith(picture(workspace.workspaceKind.icon.url, title));
+  const path = `/workspaces/${namespace}/${workspace.name}`;
+  const pause = (paused) => attempt(() => call("POST", path + "/actions/pause", { paused }));
+  row.querySelector(".pause").onclick = () => pause(true);
+  row.querySelector(".start").onclick = () => pause(false);
+  row.querySelector(".logs").onclick = () => showLogs(workspace.name);
+  row.querySelector(".delete").onclick = () => remove(workspace.name);
+  return row;
+}
+
+function updateRow(row, workspace) {
+  // Only changes touch the page, so that focus and selection stay where they are.
+  const seen = JSON.stringify([workspace, kinds.length]);
+  if (row.dataset.seen === seen) return;
+  row.dataset.seen = seen;
+  const { state, paused } = workspace;
+  row.className = state;
+  row.querySelector("h3").textContent = workspace.displayName || workspace.name;
+  const kind = kindOf(workspace)?.displayName ?? workspace.workspaceKind.name;
+  const says = ["Running", "Paused"].includes(state) || !workspace.stateMessage ? "" : ` · ${workspace.stateMessage}`;
+  row.querySelector(".what p").textContent = kind + says;
+  row.querySelector(".word").textContent = LABELS[state] ?? state;
+  const links = workspace.services.filter((service) => service.httpService).map(({ httpService }) => {
+    const link = document.createElement("a");
+    link.className = state === "Running" ? "button primary open" : "button open";
+    link.href = httpService.httpPath;
+    link.target = "_blank";
+    link.rel = "noopener";
+    link.textContent = workspace.services.length > 1 ? `Open ${httpService.displayName}` : "Open";
+    return link;
+  });
+  row.querySelector(".services").replaceChildren(...(paused ? [] : links));
+  row.querySelector(".pause").hidden = paused;
+  row.querySelector(".start").hidden = !paused;
+  row.querySelector(".start").disabled = state !== "Paused";
+  row.querySelector(".logs").disabled = paused;
+}
+
+function render() {
+  const rows = new Map([...$("list").children].map((row) => [row.dataset.name, row]));
+  const wanted = workspaces.map((workspace) => {
+    const row = rows.get(workspace.name) ?? makeRow(workspace);
+    updateRow(row, workspace);
+    return row;
+  });
+  if (wanted.length !== rows.size || wanted.some((row, index) => $("list").children[index] !== row)) {
+    $("list").replaceChildren(...wanted);
+  }
+  const first = workspaces.length === 0;
+  $("list-section").hidden = first;
+  $("maker").hidden = !(first || making);
+  $("new").hidden = first || making;
+  $("cancel").hidden = first;
+  $("maker-text").hidden = !first;
+  $("maker-title").textContent = first ? "Make your first workspace" : "New workspace";
+  suggestName();
+}
+
+// ---- a new one ----------------------------------------------------------------------------------
+
+const chosenKind = () => kinds.find((kind) => kind.name === document.querySelector("#kinds input:checked")?.value);
+
+function renderKinds() {
+  const before = chosenKind()?.name;
+  const cards = kinds.filter((kind) => !kind.hidden).map((kind, index) => {
+    const card = document.createElement("label");
+    card.className = "kind";
+    const radio = Object.assign(document.createElement("input"), { type: "radio", name: "kind", value: kind.name });
+    radio.checked = before ? before === kind.name : index === 0;
+    radio.onchange = renderOptions;
+    const title = Object.assign(document.createElement("b"), { textContent: kind.displayName });
+    const text = Object.assign(document.createElement("span"), { textContent: kind.description });
+    card.append(radio, picture(kind.icon.url, kind.displayName), title, text);
+    return card;
+  });
+  $("kinds").replaceChildren($("kinds").querySelector("legend"), ...cards);
+  renderOptions();
+}
+
+function fill(select, label, options) {
+  const values = (options?.values ?? []).filter((value) => !value.hidden && !value.restrictions?.deny);
+  select.replaceChildren(...values.map((value) => new Option(value.displayName, value.id)));
+  if (values.some((value) => value.id === options.default)) select.value = options.default;
+  label.hidden = values.length < 2;
+}
+
+function renderOptions() {
+  const kind = chosenKind();
+  fill($("image"), $("image-label"), kind?.podTemplate.options.imageConfig);
+  fill($("pod"), $("pod-label"), kind?.podTemplate.options.podConfig);
+  const note = kind?.deprecated ? kind.deprecationMessage || "This kind is deprecated." : "";
+  $("option-note").textContent = note;
+  $("option-note").hidden = !note;
+  suggestName();
+}
+
+function suggestName() {
+  const kind = chosenKind();
+  if (!nameIsOurs || !kind) return;
+  const base = kind.name.replace(/[^-a-z0-9]/g, "-").slice(0, 50);
+  const taken = (name) => workspaces.some((workspace) => workspace.name === name) || claims.has(name + "-home");
+  let number = 1;
+  while (taken(`${base}-${number}`)) number += 1;
+  $("name").value = `${base}-${number}`;
+}
+
+async function storageClass() {
+  const classes = await call("GET", `/storageclasses?namespace=${namespace}`);
+  const usable = classes.filter((item) => item.canUse);
+  const chosen = usable.find((item) => item.isDefault) ?? usable[0];
+  if (!chosen) throw new Error("There is no storage class that may be used for files.");
+  return chosen.name;
+}
+
+async function create() {
+  const name = $("name").value;
+  const home = `${name}-home`;
+  let isNew = true;
+  try {
+    await call("POST", `/persistentvolumeclaims/${namespace}`, {
+      name: home, accessModes: ["ReadWriteOnce"], storageClassName: await storageClass(),
+      requests: { storage: "10Gi" },
+    });
+  } catch (error) {
+    if (error.status !== 409) throw error;
+    isNew = false;
+  }
+  try {
+    await call("POST", `/workspaces/${namespace}`, {
+      name, kind: chosenKind().name,
+      podTemplate: {
+        volumes: { home },
+        options: { imageConfig: $("image").value, podConfig: $("pod").value },
+      },
+    });
+  } catch (error) {
+    // The claim was only for this workspace; one that holds files of an earlier one stays.
+    if (isNew) await call("DELETE", `/persistentvolumeclaims/${namespace}/${home}`).catch(() => {});
+    throw error;
+  }
+  making = false;
+  nameIsOurs = true;
+  if (!isNew) tell(`${name} uses the files that were kept in ${home}.`);
+}
+
+// ---- logs, deletion -----------------------------------------------------------------------------
+
+async function showLogs(name) {
+  tell("");
+  try {
+    const text = await call("GET", `/workspaces/${namespace}/${name}/podtemplate/logs/batch`);
+    $("logs-title").textContent = `Logs of ${name}`;
+    $("logs").textContent = text || "Nothing was printed yet.";
+    $("logs-dialog").showModal();
+    $("logs").scrollTop = $("logs").scrollHeight;
+  } catch (error) {
+    tell(error.message, true);
+  }
+}
+
+async function remove(name) {
+  await attempt(async () => {
+    const home = (await call("GET", `/workspaces/${namespace}/${name}`)).podTemplate.volumes.home;
+    const dialog = $("delete-dialog");
+    $("delete-title").textContent = `Delete ${name}?`;
+    $("delete-files").checked = false;
+    $("delete-files").parentElement.hidden = !home;
+    $("delete-files-text").textContent = `Delete its files too (${home}). They cannot be brought back.`;
+    dialog.returnValue = "cancel";
+    dialog.showModal();
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    if (dialog.returnValue !== "delete") return;
+    await call("DELETE", `/workspaces/${namespace}/${name}`);
+    if (home && $("delete-files").checked) {
+      await call("DELETE", `/persistentvolumeclaims/${namespace}/${home}`);
+    }
+  });
+}
+
+// ---- keeping up ---------------------------------------------------------------------------------
+
+let silent = false; // whether the last round failed
+
+async function refresh() {
+  clearTimeout(timer);
+  try {
+    const [list, kindList, claimList] = await Promise.all([
+      call("GET", `/workspaces/${namespace}`),
+      call("GET", `/workspacekinds?namespaceFilter=${namespace}`),
+      call("GET", `/persistentvolumeclaims/${namespace}`),
+    ]);
+    workspaces = list;
+    claims = new Set(claimList.map((claim) => claim.name));
+    const changed = JSON.stringify(kinds.map(({ clusterMetrics, ...kind }) => kind)) !==
+      JSON.stringify(kindList.map(({ clusterMetrics, ...kind }) => kind));
+    kinds = kindList;
+    if (changed) renderKinds();
+    render();
+    if (silent) tell("");
+    silent = false;
+  } catch (error) {
+    silent = true;
+    tell(error.message, true);
+  }
+  clearTimeout(timer);
+  const busy = workspaces.some((workspace) => BUSY.has(workspace.state));
+  if (!document.hidden) timer = setTimeout(refresh, busy ? 700 : 3000);
+}
+
+async function begin() {
+  try {
+    const names = (await call("GET", "/namespaces")).map((item) => item.name);
+    if (!names.includes(namespace) && names.length) namespace = names[0];
+    $("namespace").replaceChildren(...names.map((name) => new Option(name, name, false, name === namespace)));
+    $("namespaces").hidden = names.length < 2;
+  } catch { /* the list below says what is wrong */ }
+  await refresh();
+}
+
+$("namespace").onchange = (event) => {
+  namespace = event.target.value;
+  $("list").replaceChildren();
+  refresh();
+};
+$("new").onclick = () => { making = true; nameIsOurs = true; render(); $("name").focus(); };
+$("cancel").onclick = () => { making = false; nameIsOurs = true; render(); };
+$("name").oninput = () => { nameIsOurs = $("name").value === ""; };
+$("form").onsubmit = async (event) => {
+  event.preventDefault();
+  $("create").disabled = true;
+  await attempt(create);
+  $("create").disabled = false;
+};
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+begin();

@@ -1,0 +1,67 @@
+//! Running other programs from the root of the repository.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// A command that starts at the root.
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Tells what is about to happen, or what happened.
+pub(crate) fn say(text: &str) {
+    let _gone = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Runs a command; an error unless it ends well.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    say(&format!("+ {command:?}"));
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{:?}: {status}", command.get_program());
+    }
+    Ok(())
+}
+
+/// Runs a command and gives what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("{:?}: {}: {error}", command.get_program(), output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Builds the program and gives its path.
+pub(crate) fn build(release: bool) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "quartermaster"]);
+    if release {
+        build.arg("--release");
+    }
+    run(&mut build)?;
+    let metadata = output(cargo().args(["metadata", "--format-version=1", "--no-deps"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let target = metadata["target_directory"].as_str().context("no target directory")?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(Path::new(target).join(profile).join("quartermaster"))
+}
