@@ -1,10 +1,17 @@
 //! What every HTTP dialect needs and no dialect should write itself: the listener stack, identity,
 //! local security, tickets, errors and limits.
 //!
-//! It must not depend on Kubernetes or on any capability. Start reading at [`Error`] and [`Identity`].
+//! It must not depend on Kubernetes or on any capability. Start reading at [`Error`] and [`Identity`],
+//! then [`local`] (who may call) and [`listener`] (what every request passes through).
 
+mod client;
 mod error;
 mod identity;
+pub mod listener;
+pub mod local;
+mod page;
 
+pub use client::{Client, Head, Render};
 pub use error::{Cause, Error, Kind, Origin};
 pub use identity::Identity;
+pub use page::Page;

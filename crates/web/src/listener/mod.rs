@@ -1,0 +1,17 @@
+//! A listener: a bound address, the stack that every request passes through, and a clean end.
+//!
+//! [`Stack`] wraps a router in the documented order; [`bind`] and [`Listener::serve`] speak HTTP/1.1
+//! with limits on everything from outside; [`Drain`] ends connections and tunnels within a grace.
+
+mod body;
+mod drain;
+mod io;
+mod ops;
+mod server;
+mod stack;
+
+pub use body::{BodyError, read};
+pub use drain::Drain;
+pub use ops::ops_router;
+pub use server::{BindError, Limits, Listener, Peer, bind};
+pub use stack::{RequestId, Stack};

@@ -1,0 +1,169 @@
+//! Binding and serving HTTP/1.1 with limits per connection.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tower::Service as _;
+
+use super::{drain::Drain, io::Stalling};
+
+/// The other end of a connection, in the extensions of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// What a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Request line and headers together; more is answered with 431.
+    pub header_bytes: usize,
+    /// Number of headers; more is answered with 431.
+    pub headers: usize,
+    /// Time for the head of a request, which is also how long a connection may idle.
+    pub header_time: Duration,
+    /// Time without progress in sending to a client that does not read.
+    pub write_stall: Duration,
+    /// Connections at once; more wait in the system's queue.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 128 << 10,
+            headers: 256,
+            header_time: Duration::from_secs(32),
+            write_stall: Duration::from_secs(32),
+            connections: 4096,
+        }
+    }
+}
+
+/// Why a listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error(
+        "the address {0} is in use: another program listens there, perhaps another `quartermaster \
+         up`; stop it or choose another address"
+    )]
+    InUse(SocketAddr),
+    /// The system forbids it.
+    #[error("this user may not listen on {0}: ports below 1024 belong to root, choose another")]
+    Forbidden(SocketAddr),
+    /// The machine has no such address.
+    #[error("this machine does not have the address {0}")]
+    NotHere(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {address}")]
+    Io {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Takes an address. Port 0 takes any free port; see [`Listener::address`].
+pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+    let explain = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::PermissionDenied => BindError::Forbidden(address),
+        io::ErrorKind::AddrNotAvailable => BindError::NotHere(address),
+        _ => BindError::Io { address, source },
+    };
+    let socket = TcpListener::bind(address).await.map_err(explain)?;
+    let address = socket.local_addr().map_err(explain)?;
+    Ok(Listener { socket, address })
+}
+
+/// An address that is taken and not yet served: clients wait in the system's queue.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// The address that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the drain stops. Connections end after their current answer, or with the grace.
+    pub async fn serve(self, router: Router, limits: Limits, drain: Drain) {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let mut stopping = std::pin::pin!(drain.stopping());
+        loop {
+            let next = async {
+                // A closed semaphore cannot be: nobody closes it.
+                let place = Arc::clone(&places).acquire_owned().await.ok();
+                (accept(&self.socket).await, place)
+            };
+            let ((stream, peer), place) = tokio::select! {
+                biased;
+                () = &mut stopping => return,
+                next = next => next,
+            };
+            let router = router.clone();
+            let ending = drain.clone();
+            drain.spawn(async move {
+                connection(stream, peer, router, limits, ending).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Accepts the next connection. Errors are of that connection, or pass (out of descriptors).
+async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match socket.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: Limits,
+    drain: Drain,
+) {
+    // Small answers must not wait for the acknowledgement of the ones before.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let answer = router.clone().call(request.map(Body::new));
+        async move { answer.await.map_err(|never: Infallible| never) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_header_size(limits.header_bytes)
+        .max_headers(limits.headers)
+        .serve_connection(TokioIo::new(Stalling::new(stream, limits.write_stall)), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = drain.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended");
+    }
+}

@@ -1,0 +1,220 @@
+//! What every request of a listener passes through, in one place and in this order.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body::Body as _;
+use tracing::Instrument as _;
+
+use super::body;
+use crate::{Error, Head, Kind, Render};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request: in its extensions, its response and every log line about it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub HeaderValue);
+
+/// The stack of one listener.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    name: &'static str,
+    render: Render,
+    body: Option<u64>,
+    body_patience: Duration,
+    answer: Option<Duration>,
+    page_headers: bool,
+}
+
+impl Stack {
+    /// The stack of an API: bodies of 4 MiB, an answer within 32 s, security headers on pages.
+    pub fn new(name: &'static str, render: Render) -> Self {
+        Self {
+            name,
+            render,
+            body: Some(4 << 20),
+            body_patience: Duration::from_secs(32),
+            answer: Some(Duration::from_secs(32)),
+            page_headers: true,
+        }
+    }
+
+    /// The stack of a proxy: bodies and answers are streams without an end in sight, whose idle
+    /// time the proxy limits itself; pages are not ours to put rules on.
+    pub fn streaming(name: &'static str, render: Render) -> Self {
+        Self { body: None, answer: None, page_headers: false, ..Self::new(name, render) }
+    }
+
+    /// Longest request body.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body = Some(bytes);
+        self
+    }
+
+    /// Longest time until the head of the answer.
+    #[must_use]
+    pub fn answer_within(mut self, time: Duration) -> Self {
+        self.answer = Some(time);
+        self
+    }
+
+    /// Wraps a router, its guard and fallback included. A request passes, outermost first:
+    ///
+    /// 1. request id: the response and all log lines carry it, whatever happens below;
+    /// 2. trace: one span and one line per request, with the path but never the query;
+    /// 3. limits: length and pace of the body, time until the answer;
+    /// 4. panic catch: inside the limits and the trace, so that a panic is an answer like others;
+    /// 5. the router: its guard (who may call), then its routes.
+    ///
+    /// Header size and header time are limited before, on the connection ([`super::Limits`]).
+    pub fn wrap(self, router: Router) -> Router {
+        let ids = Ids::new();
+        router
+            // The limit of the stack covers raw bodies as well; axum's own covers extractors only.
+            .layer(DefaultBodyLimit::disable())
+            .layer(from_fn_with_state(Arc::new((self, ids)), run))
+    }
+
+    /// 3 and 4.
+    async fn limited(&self, mut request: Request<Body>, head: &Head, next: Next) -> Response {
+        if let Some(limit) = self.body {
+            if request.body().size_hint().lower() > limit {
+                return self.too_large(request, limit, head).await;
+            }
+            request = request.map(|body| body::limit(body, limit, self.body_patience));
+        }
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let outcome = match self.answer {
+            Some(time) => tokio::time::timeout(time, answer).await,
+            None => Ok(answer.await),
+        };
+        match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => self.panicked(panic.as_ref(), head),
+            Err(_) => {
+                tracing::warn!("no answer in time");
+                let error = Error::new(Kind::Timeout, "the server took too long to answer");
+                (self.render)(&error, head)
+            }
+        }
+    }
+
+    async fn too_large(&self, request: Request<Body>, limit: u64, head: &Head) -> Response {
+        // A client that asked first has sent nothing yet.
+        if !request.headers().contains_key(header::EXPECT) {
+            body::discard(request.into_body(), limit, self.body_patience).await;
+        }
+        (self.render)(&Error::new(Kind::TooLarge, "http: request body too large"), head)
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send), head: &Head) -> Response {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no text");
+        tracing::error!(panic = text, "a handler panicked");
+        let mut response = (self.render)(&Error::internal(text.to_owned()), head);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+async fn run(
+    State(shared): State<Arc<(Stack, Ids)>>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Response {
+    let (stack, ids) = &*shared;
+    let id = ids.next();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let (parts, body) = request.into_parts();
+    let head = Head::of(&parts);
+    let request = Request::from_parts(parts, body);
+    let span = tracing::debug_span!(
+        "request",
+        listener = stack.name,
+        id = id.to_str().unwrap_or_default(),
+        method = %head.method,
+        path = head.uri.path(),
+    );
+    let started = Instant::now();
+    async {
+        let mut response = stack.limited(request, &head, next).await;
+        if stack.page_headers {
+            add_page_headers(&mut response);
+        }
+        let status = response.status().as_u16();
+        tracing::debug!(status, elapsed = ?started.elapsed(), "request answered");
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Headers that keep our pages from being framed, sniffed or fed with foreign scripts. A page that
+/// brings a header of its own keeps it.
+fn add_page_headers(response: &mut Response) {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let headers = response.headers_mut();
+    let html = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+    let mut add = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    add(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    if !html {
+        return;
+    }
+    add(header::X_FRAME_OPTIONS, "DENY");
+    add(header::REFERRER_POLICY, "no-referrer");
+    add(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    add(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; \
+         frame-ancestors 'none'",
+    );
+}
+
+/// Ids that are unique among the requests of all processes: a random start and a count. Cheaper
+/// than a random number per request.
+#[derive(Debug)]
+struct Ids {
+    prefix: String,
+    count: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        let start = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        Self { prefix: format!("{start:016x}"), count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("{}-{count:x}", self.prefix))
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+}

@@ -1,0 +1,69 @@
+//! What the log says about a request, and what it must not say. Alone in its program, because other
+//! tests without a subscriber would switch the call sites off.
+
+use std::{
+    io::{Result as IoResult, Write},
+    sync::Arc,
+};
+
+use axum::{Router, response::IntoResponse as _, routing::get};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use web::{
+    Error, Head,
+    listener::{Drain, Limits, Stack, bind},
+    local::{Guard, Local, Token},
+};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> IoResult<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> IoResult<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn tickets_and_tokens_do_not_reach_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let render = |_: &Error, _: &Head| "refused".into_response();
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let guard = Guard::new(Local::new(Token::generate().unwrap()), 1, render);
+    let router =
+        Stack::new("test", render).wrap(guard.pages(|_, path| path == "/").protect(router));
+    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.address();
+    tokio::spawn(listener.serve(router, Limits::default(), Drain::new()));
+    for target in ["/?ticket=S3CRET", "/other?ticket=S3CRET"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer S3CRET\r\ncookie: quartermaster-1=S3CRET\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    }
+    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    assert!(text.contains("request answered"), "{text}");
+    assert!(text.contains("path=\"/\""), "{text}");
+    let ours = text.lines().filter(|line| !line.contains("hyper::")).collect::<String>();
+    assert!(!ours.contains("S3CRET"), "{ours}");
+}
