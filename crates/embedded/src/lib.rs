@@ -1,3 +1,4 @@
 //! embedded
 
 pub mod node;
+pub mod schema;
