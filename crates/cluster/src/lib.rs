@@ -1,1 +1,14 @@
-//! cluster
+//! The way to Kubernetes: watch caches, work queues, writes that respect ownership, CRD
+//! installation, authorisation and the mapping of API errors.
+//!
+//! Works on any `kube::Client`, a real API server or the embedded one, and writes only with create,
+//! replace, merge patch and JSON patch. It must not know any capability. Start reading at [`Cache`].
+
+pub mod access;
+mod cache;
+pub mod error;
+mod object;
+
+pub use access::Access;
+pub use cache::{Cache, Change, Changes, Source};
+pub use object::{Key, Object};

@@ -4,7 +4,9 @@
 //! to them (`connect`); all rules of acceptance are pure functions in `decide`. It must not know any
 //! other capability, nor what is behind the `kube::Client`. Start reading at [`model`].
 
+mod caches;
 pub mod decide;
 pub mod model;
 
+pub use caches::Caches;
 pub use model::crds;

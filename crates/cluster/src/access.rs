@@ -1,0 +1,62 @@
+//! May this caller do that? Kubernetes' own question, asked before every request.
+
+use web::{Error, Identity, Kind};
+
+/// What a request wants to do, in the words of a SubjectAccessReview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Attributes<'a> {
+    /// `get`, `list`, `create`, `update`, `delete`, …
+    pub verb: &'a str,
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// Plural of the kind.
+    pub resource: &'a str,
+    /// Namespace; none means all of them, or a cluster-wide kind.
+    pub namespace: Option<&'a str>,
+    /// Name; none for lists.
+    pub name: Option<&'a str>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// The owner of the machine may do everything, nobody else anything.
+    Local,
+}
+
+impl Access {
+    /// Passes if the caller may do it.
+    pub async fn check(
+        &self,
+        identity: &Identity,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Local if *identity == Identity::local() => Ok(()),
+            Self::Local => {
+                Err(Error::new(Kind::Forbidden, "you are not authorized to access this resource")
+                    .with_context(format!("{} may not {attributes:?}", identity.user)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_owner_of_the_machine_passes() {
+        let attributes = Attributes {
+            verb: "list",
+            group: "kubeflow.org",
+            resource: "workspaces",
+            namespace: None,
+            name: None,
+        };
+        assert!(Access::Local.check(&Identity::local(), &attributes).await.is_ok());
+        let stranger = Identity { user: "local".into(), groups: Vec::new() };
+        let error = Access::Local.check(&stranger, &attributes).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Forbidden);
+    }
+}

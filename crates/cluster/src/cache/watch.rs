@@ -1,0 +1,172 @@
+//! The watch that feeds a cache, for as long as the cache lives.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::BoxStream};
+use kube::{
+    Api, Client, Resource,
+    runtime::watcher::{self, Event},
+};
+use serde_json::Value;
+
+use super::{Change, Shared, Source, state::Before};
+use crate::{Key, Object};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+type Events = BoxStream<'static, watcher::Result<Event<Object>>>;
+
+/// Feeds the cache until its task is aborted. Nothing that the API sends can end it.
+pub(super) async fn run<T: Send + Sync + 'static>(
+    client: Client,
+    source: Source<T>,
+    shared: Arc<Shared<T>>,
+) {
+    let api: Api<Object> = Api::all_with(client, &source.resource);
+    let open = || -> Events { watcher::watcher(api.clone(), source.config.clone()).boxed() };
+    let mut feed = Feed { source: &source, shared: &shared, listed: None };
+    let mut events = open();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match events.next().await {
+            Some(Ok(event)) => {
+                pause = FIRST_PAUSE;
+                feed.take(event);
+            }
+            Some(Err(error)) => {
+                tracing::debug!(resource = shared.name, %error, "watch interrupted");
+                // The library repeats a watch start with the same version for ever, whatever the
+                // answer; after "gone" only a new list helps.
+                if is_gone(&error) {
+                    events = open();
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            None => events = open(),
+        }
+    }
+}
+
+fn is_gone(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410
+    )
+}
+
+struct Feed<'a, T> {
+    source: &'a Source<T>,
+    shared: &'a Shared<T>,
+    /// While a list arrives: what it held so far.
+    listed: Option<Listed>,
+}
+
+/// What a list held so far. It comes in the order of names, so its versions say nothing about how
+/// far the cache is until it is complete.
+#[derive(Default)]
+struct Listed {
+    keys: HashSet<Key>,
+    newest: u64,
+}
+
+impl<T: Send + Sync + 'static> Feed<'_, T> {
+    fn take(&mut self, event: Event<Object>) {
+        match event {
+            Event::Init => self.listed = Some(Listed::default()),
+            Event::InitApply(object) => {
+                let key = object.key();
+                let version = version(&object).parse().unwrap_or(0);
+                self.apply(object);
+                if let Some(listed) = &mut self.listed {
+                    listed.keys.insert(key);
+                    listed.newest = listed.newest.max(version);
+                }
+            }
+            Event::InitDone => self.finish_list(),
+            Event::Apply(object) => self.apply(object),
+            Event::Delete(object) => {
+                self.saw(version(&object));
+                self.remove(&object.key());
+            }
+        }
+    }
+
+    fn apply(&self, object: Object) {
+        let key = object.key();
+        let version = version(&object).to_owned();
+        let mut value = object.into_value();
+        if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.remove("managedFields");
+        }
+        match (self.source.parse)(value) {
+            Ok(Some(object)) => self.insert(key, Arc::new(object), &version),
+            Ok(None) => {
+                self.saw(&version);
+                self.remove(&key);
+            }
+            Err(error) => {
+                let resource = &self.shared.name;
+                tracing::warn!(resource, %key, %error, "object left out: it cannot be read");
+                self.saw(&version);
+                self.remove(&key);
+            }
+        }
+    }
+
+    fn insert(&self, key: Key, new: Arc<T>, version: &str) {
+        let before = self.shared.state.write().insert(&key, new.clone(), version);
+        self.saw(version);
+        match before {
+            Before::Same => self.announce(None),
+            Before::Other(old) => {
+                self.announce(Some(Change::Object { key, old, new: Some(new) }));
+            }
+        }
+    }
+
+    fn saw(&self, version: &str) {
+        if let (None, Ok(version)) = (&self.listed, version.parse()) {
+            self.shared.state.write().saw(version);
+        }
+    }
+
+    fn remove(&self, key: &Key) {
+        let old = self.shared.state.write().remove(key);
+        // Without an old object this still wakes whoever waits for a version.
+        self.announce(old.map(|old| Change::Object {
+            key: key.clone(),
+            old: Some(old),
+            new: None,
+        }));
+    }
+
+    fn finish_list(&mut self) {
+        let listed = self.listed.take().unwrap_or_default();
+        let keys = self.shared.state.read().keys();
+        for key in keys.iter().filter(|key| !listed.keys.contains(key)) {
+            self.remove(key);
+        }
+        self.shared.state.write().saw(listed.newest);
+        self.shared.ready.store(true, Ordering::Release);
+        self.announce(None);
+    }
+
+    fn announce(&self, change: Option<Change<T>>) {
+        if let Some(change) = change {
+            self.shared.revision.fetch_add(1, Ordering::AcqRel);
+            // Without subscribers there is nobody to tell.
+            let _ = self.shared.changes.send(change);
+        }
+        self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+fn version(object: &Object) -> &str {
+    object.meta().resource_version.as_deref().unwrap_or_default()
+}

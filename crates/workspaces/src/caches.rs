@@ -1,0 +1,81 @@
+//! The watch caches that controller, dialect and connect proxy share.
+
+use cluster::{Cache, Source};
+use k8s_openapi::api::{
+    core::v1::{Namespace, PersistentVolumeClaim, Pod},
+    discovery::v1::EndpointSlice,
+    storage::v1::StorageClass,
+};
+use kube::Client;
+
+use crate::model::{Workspace, WorkspaceKind, label};
+
+/// The watch caches that controller, dialect and connect proxy share; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Caches {
+    /// All workspaces.
+    pub workspaces: Cache<Workspace>,
+    /// All kinds.
+    pub kinds: Cache<WorkspaceKind>,
+    /// All namespaces.
+    pub namespaces: Cache<Namespace>,
+    /// All claims.
+    pub pvcs: Cache<PersistentVolumeClaim>,
+    /// All pods: claims are used by pods of any origin. Those of a workspace are indexed by its
+    /// name (in any namespace).
+    pub pods: Cache<Pod>,
+    /// Where the pods behind a Service are, indexed by the name of the Service (in any
+    /// namespace).
+    pub endpoint_slices: Cache<EndpointSlice>,
+    /// All storage classes.
+    pub storage_classes: Cache<StorageClass>,
+}
+
+impl Caches {
+    /// Starts the watches; see [`Caches::ready`].
+    pub fn start(client: &Client) -> Self {
+        Self {
+            workspaces: Source::all().start(client),
+            kinds: Source::all().start(client),
+            namespaces: Source::all().start(client),
+            pvcs: Source::all().start(client),
+            pods: Source::all()
+                .index(|pod: &Pod| {
+                    pod.metadata.labels.as_ref()?.get(label::WORKSPACE_NAME).map(String::as_str)
+                })
+                .start(client),
+            endpoint_slices: Source::all()
+                .index(|slice: &EndpointSlice| {
+                    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
+                })
+                .start(client),
+            storage_classes: Source::all().start(client),
+        }
+    }
+
+    /// Waits until every cache has its first list.
+    pub async fn ready(&self) {
+        tokio::join!(
+            self.workspaces.ready(),
+            self.kinds.ready(),
+            self.namespaces.ready(),
+            self.pvcs.ready(),
+            self.pods.ready(),
+            self.endpoint_slices.ready(),
+            self.storage_classes.ready(),
+        );
+    }
+
+    /// Whether every cache has its first list.
+    pub fn is_ready(&self) -> bool {
+        self.workspaces.is_ready()
+            && self.kinds.is_ready()
+            && self.namespaces.is_ready()
+            && self.pvcs.is_ready()
+            && self.pods.is_ready()
+            && self.endpoint_slices.is_ready()
+            && self.storage_classes.is_ready()
+    }
+}
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
