@@ -6,6 +6,7 @@
 
 mod caches;
 pub mod decide;
+pub mod dialect;
 pub mod model;
 
 pub use caches::Caches;

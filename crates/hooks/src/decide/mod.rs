@@ -1,7 +1,0 @@
-//! The rules, pure: signatures, JSON reading, names of images, paths.
-
-pub mod digest;
-pub mod form;
-pub mod image;
-pub mod json;
-pub mod signature;

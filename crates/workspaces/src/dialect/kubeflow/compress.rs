@@ -1,0 +1,125 @@
+//! Which compressed form a client gets: zstd before gzip when it likes both the same.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+
+/// Answers smaller than this go out as they are.
+pub(crate) const SMALLEST: usize = 1024;
+
+/// A form in which a body can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// The best form that the client takes. Plain is always possible: a client that rules it out
+    /// together with all others gets it anyway, which RFC 9110 permits.
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Self {
+        let mut zstd = None;
+        let mut gzip = None;
+        let mut others = None;
+        let mut identity = None;
+        let values = headers.get_all(header::ACCEPT_ENCODING);
+        let texts = values.iter().filter_map(|value| value.to_str().ok());
+        for entry in texts.flat_map(|text| text.split(',')) {
+            let (name, quality) = entry.split_once(';').unwrap_or((entry, "q=1"));
+            let quality = Some(thousandths(quality.trim()));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "zstd" => zstd = quality,
+                "gzip" | "x-gzip" => gzip = quality,
+                "identity" => identity = quality,
+                "*" => others = quality,
+                _ => {}
+            }
+        }
+        let zstd = zstd.or(others).unwrap_or(0);
+        let gzip = gzip.or(others).unwrap_or(0);
+        let identity = identity.unwrap_or(0);
+        if zstd == 0 && gzip == 0 || identity > zstd.max(gzip) {
+            Self::Identity
+        } else if zstd >= gzip {
+            Self::Zstd
+        } else {
+            Self::Gzip
+        }
+    }
+
+    /// The value of `Content-Encoding`; `None` for a plain body.
+    pub(crate) fn header(self) -> Option<HeaderValue> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+            Self::Zstd => Some(HeaderValue::from_static("zstd")),
+        }
+    }
+
+    /// Compresses a body that is kept in pieces. Takes a while for a large one: run it where
+    /// blocking is allowed.
+    pub(crate) fn compress(self, pieces: &[Bytes]) -> std::io::Result<Bytes> {
+        match self {
+            Self::Identity => Ok(pieces.concat().into()),
+            Self::Gzip => {
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
+                encoder.finish().map(Bytes::from)
+            }
+            Self::Zstd => {
+                let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
+                pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
+                encoder.finish().map(Bytes::from)
+            }
+        }
+    }
+}
+
+/// Reads `q=0.5` as 500. What cannot be read counts as wanted.
+fn thousandths(text: &str) -> u16 {
+    let quality = text.strip_prefix("q=").or_else(|| text.strip_prefix("Q="));
+    let quality = quality.and_then(|value| value.trim().parse::<f32>().ok()).unwrap_or(1.0);
+    // In range after clamping, and a NaN becomes 0.
+    (quality.clamp(0.0, 1.0) * 1000.0) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::nothing(None, Encoding::Identity)]
+    #[case::browser(Some("gzip, deflate, br, zstd"), Encoding::Zstd)]
+    #[case::older_browser(Some("gzip, deflate, br"), Encoding::Gzip)]
+    #[case::prefers_gzip(Some("zstd;q=0.5, gzip;q=0.9"), Encoding::Gzip)]
+    #[case::zstd_ruled_out(Some("zstd;q=0, gzip"), Encoding::Gzip)]
+    #[case::anything(Some("*"), Encoding::Zstd)]
+    #[case::plain_first(Some("identity, gzip;q=0.5"), Encoding::Identity)]
+    #[case::unknown(Some("br"), Encoding::Identity)]
+    #[case::nonsense(Some(";;,q=,gzip;q=x"), Encoding::Gzip)]
+    fn negotiation(#[case] header: Option<&'static str>, #[case] expected: Encoding) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+        }
+        assert_eq!(Encoding::negotiate(&headers), expected);
+    }
+
+    #[test]
+    fn pieces_become_one_stream() {
+        let pieces = [Bytes::from_static(b"one,"), Bytes::from_static(b"two")];
+        let packed = Encoding::Gzip.compress(&pieces).unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one,two");
+        let packed = Encoding::Zstd.compress(&pieces).unwrap();
+        assert_eq!(zstd::decode_all(&packed[..]).unwrap(), b"one,two");
+    }
+}

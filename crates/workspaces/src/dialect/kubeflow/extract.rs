@@ -1,0 +1,152 @@
+//! Extractors for the head of a request. Each rejects in this dialect's words.
+//!
+//! Handlers list them in the contract's order of checks: [`Caller`] first, then the path, then
+//! [`Query`], then a body (see [`super::body`]).
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+use web::{Cause, Error, Identity, Kind};
+
+use super::error::Problem;
+use crate::decide::names::{check_label, check_subdomain, invalid};
+
+/// Who calls. Taken first by every handler, so that nobody unknown learns anything.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) Identity);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.extensions.get::<Identity>() {
+            Some(identity) => Ok(Self(identity.clone())),
+            None => Err(Error::new(Kind::Unauthenticated, "the request has no identity").into()),
+        }
+    }
+}
+
+/// `{namespace}` in the path.
+#[derive(Debug)]
+pub(crate) struct InNamespace(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for InNamespace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::of(parts, state).await?;
+        let (namespace, causes) = path.namespace();
+        if causes.is_empty() { Ok(Self(namespace)) } else { Err(Problem::path(causes)) }
+    }
+}
+
+/// `{name}` in the path: an object without a namespace.
+#[derive(Debug)]
+pub(crate) struct Named(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::of(parts, state).await?;
+        let (name, causes) = path.name();
+        if causes.is_empty() { Ok(Self(name)) } else { Err(Problem::path(causes)) }
+    }
+}
+
+/// `{namespace}/{name}` in the path.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Object {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::of(parts, state).await?;
+        let (namespace, mut causes) = path.namespace();
+        let (name, more) = path.name();
+        causes.extend(more);
+        if causes.is_empty() { Ok(Self { namespace, name }) } else { Err(Problem::path(causes)) }
+    }
+}
+
+/// The decoded path parameters.
+struct Path(RawPathParams);
+
+impl Path {
+    async fn of<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match RawPathParams::from_request_parts(parts, state).await {
+            Ok(params) => Ok(Self(params)),
+            Err(_) => {
+                let message = "Invalid value: the path is not valid UTF-8";
+                Err(Problem::path(vec![Cause::internal("FieldValueInvalid", "", message)]))
+            }
+        }
+    }
+
+    fn namespace(&self) -> (String, Vec<Cause>) {
+        let value = self.get("namespace");
+        let causes = check_label("namespace", &value);
+        (value, causes)
+    }
+
+    fn name(&self) -> (String, Vec<Cause>) {
+        let value = self.get("name");
+        let causes = check_subdomain("name", &value);
+        (value, causes)
+    }
+
+    fn get(&self, key: &str) -> String {
+        let found = self.0.iter().find(|(name, _)| *name == key);
+        found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+    }
+}
+
+/// The query string. An empty value counts as absent, the first of several wins, unknown names
+/// are ignored.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parts.uri.query().unwrap_or_default();
+        serde_urlencoded::from_str(text)
+            .map(Self)
+            .map_err(|error| Problem::malformed(format!("error parsing query: {error}")))
+    }
+}
+
+impl Query {
+    /// The value of a parameter, if it has one.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name)?;
+        (!found.1.is_empty()).then_some(found.1.as_str())
+    }
+
+    /// A namespace, if the parameter has a value.
+    pub(crate) fn namespace(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let causes = check_label(name, value);
+        if causes.is_empty() { Ok(Some(value)) } else { Err(Problem::query(causes)) }
+    }
+
+    /// A value that some rule reads; what it cannot read becomes a cause.
+    pub(crate) fn parse<T>(
+        &self,
+        name: &str,
+        rule: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+        causes: &mut Vec<Cause>,
+    ) -> Option<T> {
+        let value = self.get(name)?;
+        let read = read(value);
+        if read.is_none() {
+            causes.push(invalid(name, value, rule));
+        }
+        read
+    }
+}

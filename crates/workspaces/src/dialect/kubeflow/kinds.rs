@@ -1,0 +1,109 @@
+//! WorkspaceKinds: list, create from a manifest, get, delete.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use cluster::Key;
+use http::HeaderMap;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+
+use super::{
+    App, KINDS, READ_YOUR_WRITES, WORKSPACES, audited,
+    body::Manifest,
+    envelope::{Created, Data, NoContent},
+    error::{Problem, created},
+    extract::{Caller, Named, Query},
+    strict::{NewKind, read_kind},
+    wire::kind::{KindCreated, KindListItem, KindUpdate},
+    workspaces::versioned,
+};
+use crate::{decide, model::WorkspaceKind};
+
+/// `GET /workspacekinds`: for admins, or with `namespaceFilter` for who may make workspaces there.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    query: Query,
+) -> Result<Response, Problem> {
+    match query.namespace("namespaceFilter")? {
+        Some(namespace) => {
+            app.allow(&caller, "create", WORKSPACES, Some(namespace), None).await?;
+        }
+        None => app.allow(&caller, "list", KINDS, None, None).await?,
+    }
+    let kinds = app.caches.kinds.list(None);
+    let prefix = &app.options.proxy_url_prefix;
+    let data: Vec<_> = kinds.iter().map(|kind| KindListItem::new(kind, prefix)).collect();
+    Ok(Data { data }.into_response())
+}
+
+/// `POST /workspacekinds`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Manifest(manifest): Manifest,
+) -> Result<Created<KindCreated>, Problem> {
+    let NewKind { name, labels, annotations, spec } = read_kind(manifest)?;
+    app.allow(&caller, "create", KINDS, None, Some(&name)).await?;
+    let mut kind = WorkspaceKind::new(&name, spec);
+    kind.metadata.labels = Some(labels);
+    kind.metadata.annotations = Some(audited(annotations, &caller));
+    let made = created(api(&app).create(&PostParams::default(), &kind).await, "workspacekind")?;
+    app.settle(&app.caches.kinds, &made).await;
+    let location = format!("/api/v1/workspacekinds/{name}");
+    let WorkspaceKind { spec, .. } = made;
+    let data = KindCreated { name, spawner: spec.spawner, pod_template: spec.pod_template };
+    Ok(Created { location, data })
+}
+
+/// `GET /workspacekinds/{name}`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Named(name): Named,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.allow(&caller, "get", KINDS, None, Some(&name)).await?;
+    let kind = app.caches.kinds.get(None, &name).ok_or_else(Problem::not_found)?;
+    Ok(versioned(&headers, |data| data.revision(), KindUpdate::from(&*kind)))
+}
+
+/// `DELETE /workspacekinds/{name}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Named(name): Named,
+) -> Result<NoContent, Problem> {
+    app.allow(&caller, "delete", KINDS, None, Some(&name)).await?;
+    let kind = app.caches.kinds.get(None, &name);
+    if let Some(kind) = &kind {
+        let all = app.caches.workspaces.list(None);
+        let users: Vec<_> = all.iter().filter(|workspace| workspace.spec.kind == name).collect();
+        let users: Vec<_> = users.into_iter().map(|user| Key::of(&user.metadata)).collect();
+        let causes = decide::kind::delete(kind, &users);
+        if !causes.is_empty() {
+            return Err(Problem::conflict("workspacekind is in use", causes));
+        }
+    }
+    api(&app).delete(&name, &DeleteParams::background()).await?;
+    if let Some(kind) = kind {
+        let key = Key::of(&kind.metadata);
+        let gone = |now: Option<&WorkspaceKind>| {
+            now.is_none_or(|now| {
+                now.metadata.uid != kind.metadata.uid || now.metadata.deletion_timestamp.is_some()
+            })
+        };
+        app.caches.kinds.wait_for(&key, READ_YOUR_WRITES, gone).await;
+    }
+    Ok(NoContent)
+}
+
+fn api(app: &App) -> Api<WorkspaceKind> {
+    Api::all(app.client.clone())
+}

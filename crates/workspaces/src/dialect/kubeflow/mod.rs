@@ -1,0 +1,223 @@
+//! The Kubeflow Workspaces REST API (`/api/v1`), generation 2026-08.
+//!
+//! One file per noun holds its handlers, `wire` the bodies, [`extract`] and [`body`] read requests,
+//! [`error`] words refusals. Handlers list their extractors in the contract's order of checks and
+//! then authorise, read the caches, ask `decide`, write one object and render it.
+
+mod body;
+mod claims;
+mod compress;
+mod envelope;
+mod error;
+mod extract;
+mod kinds;
+mod list_cache;
+mod lists;
+mod logs;
+mod namespaces;
+mod route;
+mod storage_classes;
+mod strict;
+mod wire;
+mod workspaces;
+
+use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+};
+use cluster::{Access, Cache, Key, access::Attributes};
+use http::{HeaderMap, HeaderValue, Request, header};
+use kube::ResourceExt;
+use tower::util::{MapRequestLayer, option_layer};
+use tower_http::{
+    CompressionLevel, catch_panic::CatchPanicLayer, compression::CompressionLayer,
+    compression::predicate::SizeAbove, set_header::SetResponseHeaderLayer,
+};
+use web::{Error, Kind};
+
+pub use self::error::reject;
+use self::{
+    compress::Encoding,
+    error::Problem,
+    extract::Caller,
+    lists::WorkspaceLists,
+    route::{Route, mount},
+};
+use crate::{Caches, model};
+
+/// How long a write waits until it can be read back.
+const READ_YOUR_WRITES: Duration = Duration::from_secs(2);
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct State {
+    /// The cluster, for writes and for what is not cached.
+    pub client: kube::Client,
+    /// What is cached.
+    pub caches: Caches,
+    /// Who may do what.
+    pub access: Access,
+    /// How the contract's choices are made.
+    pub options: Options,
+}
+
+/// How the contract's choices are made.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether scripts of every site may read answers (`Access-Control-Allow-Origin: *`). Not for
+    /// `local` mode, where the browser of the machine's owner is the way in.
+    pub any_origin: bool,
+    /// What goes before the paths of pictures when a proxy serves this API under a prefix.
+    pub proxy_url_prefix: String,
+    /// Whether a pause request must say `paused`; otherwise an empty one starts the workspace.
+    pub strict_pause_body: bool,
+}
+
+/// All routes, with full paths. Callers are known by the [`web::Identity`] in the request's
+/// extensions; the listener puts it there.
+pub fn router(state: State) -> Router {
+    let any_origin = state.options.any_origin.then(|| {
+        let any = HeaderValue::from_static("*");
+        SetResponseHeaderLayer::overriding(header::ACCESS_CONTROL_ALLOW_ORIGIN, any)
+    });
+    let compression = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(compress::SMALLEST as u64));
+    // The last layer is the outermost: a panic anywhere still gets an answer and its headers, and
+    // compression sees one settled wish of the client.
+    mount(routes())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(compression)
+        .layer(MapRequestLayer::new(settle_encoding))
+        .layer(option_layer(any_origin))
+        .with_state(Arc::new(App::new(state)))
+}
+
+/// Every route: what the router is made of, and what the coverage test walks through.
+fn routes() -> Vec<Route> {
+    const WORKSPACE: &str = "/workspaces/{namespace}/{name}";
+    vec![
+        Route::at("/healthcheck").get(namespaces::healthcheck),
+        Route::at("/user").get(namespaces::user),
+        Route::at("/namespaces").get(namespaces::list),
+        Route::at("/workspaces").get(workspaces::list_all),
+        Route::at("/workspaces/{namespace}").get(workspaces::list).post(workspaces::create),
+        Route::at(WORKSPACE).get(workspaces::get).delete(workspaces::delete),
+        Route::under(WORKSPACE, "/actions/pause").post(workspaces::pause),
+        Route::under(WORKSPACE, "/podtemplate/details").get(workspaces::details),
+        Route::under(WORKSPACE, "/podtemplate/logs/batch").get(logs::batch),
+        Route::at("/workspacekinds").get(kinds::list).post(kinds::create),
+        Route::at("/workspacekinds/{name}").get(kinds::get).delete(kinds::delete),
+        Route::at("/storageclasses").get(storage_classes::list),
+        Route::at("/persistentvolumeclaims/{namespace}").get(claims::list).post(claims::create),
+        Route::at("/persistentvolumeclaims/{namespace}/{name}").delete(claims::delete),
+    ]
+}
+
+/// The router's state.
+pub(crate) struct App {
+    client: kube::Client,
+    caches: Caches,
+    access: Access,
+    options: Options,
+    lists: WorkspaceLists,
+}
+
+/// A kind of object that callers may or may not use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    group: &'static str,
+    resource: &'static str,
+}
+
+pub(crate) const WORKSPACES: Target = Target { group: model::GROUP, resource: "workspaces" };
+pub(crate) const KINDS: Target = Target { group: model::GROUP, resource: "workspacekinds" };
+pub(crate) const NAMESPACES: Target = Target { group: "", resource: "namespaces" };
+pub(crate) const CLAIMS: Target = Target { group: "", resource: "persistentvolumeclaims" };
+pub(crate) const STORAGE_CLASSES: Target =
+    Target { group: "storage.k8s.io", resource: "storageclasses" };
+
+impl App {
+    fn new(State { client, caches, access, options }: State) -> Self {
+        let lists = WorkspaceLists::new(&caches, &options.proxy_url_prefix);
+        Self { client, caches, access, options, lists }
+    }
+
+    /// Passes if the caller may do it, and if there is something to answer from.
+    async fn allow(
+        &self,
+        Caller(identity): &Caller,
+        verb: &str,
+        Target { group, resource }: Target,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<(), Problem> {
+        let attributes = Attributes { verb, group, resource, namespace, name };
+        self.access.check(identity, &attributes).await?;
+        if self.caches.is_ready() { Ok(()) } else { Err(starting()) }
+    }
+
+    /// Waits until what was written can be read from the cache. The write stands either way, so a
+    /// cache that lags is no reason to fail.
+    async fn settle<K: kube::Resource + Send + Sync + 'static>(
+        &self,
+        cache: &Cache<K>,
+        written: &K,
+    ) {
+        let key = Key::of(written.meta());
+        let version = written.resource_version().unwrap_or_default();
+        if !cache.wait_for_version(&key, &version, READ_YOUR_WRITES).await {
+            tracing::warn!(%key, version, "the watch lags behind: answering before it caught up");
+        }
+    }
+}
+
+fn starting() -> Problem {
+    Error::new(Kind::Unavailable, "the server is starting; try again")
+        .with_retry_after(Duration::from_secs(1))
+        .into()
+}
+
+/// Adds who makes the object to its annotations; what a caller claims about that is dropped.
+fn audited(
+    annotations: BTreeMap<String, String>,
+    Caller(identity): &Caller,
+) -> BTreeMap<String, String> {
+    use model::annotation::{CREATED_BY, UPDATED_AT, UPDATED_BY};
+    let mut annotations = annotations;
+    annotations.remove(UPDATED_AT);
+    annotations.insert(CREATED_BY.to_owned(), identity.user.clone());
+    annotations.insert(UPDATED_BY.to_owned(), identity.user.clone());
+    annotations
+}
+
+/// Whether the client has this version already.
+fn has_version(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts
+        .flat_map(|text| text.split(','))
+        .any(|known| matches!(known.trim(), "*") || known.trim() == tag)
+}
+
+/// Replaces the client's wishes by the one that is granted, so that kept and fresh answers choose
+/// alike.
+fn settle_encoding<B>(mut request: Request<B>) -> Request<B> {
+    if request.headers().contains_key(header::ACCEPT_ENCODING) {
+        let granted = Encoding::negotiate(request.headers()).header();
+        let granted = granted.unwrap_or(HeaderValue::from_static("identity"));
+        request.headers_mut().insert(header::ACCEPT_ENCODING, granted);
+    }
+    request
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    let error = Error::internal(format!("a handler panicked: {text}"));
+    let mut response = Problem::from(error).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

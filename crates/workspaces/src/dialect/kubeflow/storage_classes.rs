@@ -1,0 +1,31 @@
+//! Storage classes: list.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    App, CLAIMS, STORAGE_CLASSES,
+    envelope::Data,
+    error::Problem,
+    extract::{Caller, Query},
+    wire::storage_class::StorageClassItem,
+};
+
+/// `GET /storageclasses`: for admins, or with `namespace` for who may make claims there.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    query: Query,
+) -> Result<Response, Problem> {
+    match query.namespace("namespace")? {
+        Some(namespace) => app.allow(&caller, "create", CLAIMS, Some(namespace), None).await?,
+        None => app.allow(&caller, "list", STORAGE_CLASSES, None, None).await?,
+    }
+    let classes = app.caches.storage_classes.list(None);
+    let data: Vec<_> = classes.iter().map(|class| StorageClassItem::from(&**class)).collect();
+    Ok(Data { data }.into_response())
+}

@@ -1,0 +1,269 @@
+//! A workspace as users write and edit it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use web::Cause;
+
+use super::{
+    super::{body::Validate, error::Problem},
+    or_default, revision,
+};
+use crate::{
+    decide::{self, names::required},
+    model::{
+        DataVolume, PodMetadata, SecretVolume, Workspace, WorkspaceOptions, WorkspacePodTemplate,
+        WorkspaceSpec, WorkspaceVolumes,
+    },
+};
+
+/// What a user asks for, and the answer when it is made.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct WorkspaceCreate {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    display_name: String,
+    #[serde(deserialize_with = "or_default")]
+    kind: String,
+    #[serde(deserialize_with = "or_default")]
+    paused: bool,
+    #[serde(deserialize_with = "or_default")]
+    pod_template: PodTemplate,
+    /// Clients of 2025-07 send it; it means nothing any more.
+    #[serde(deserialize_with = "or_default", skip_serializing)]
+    defer_updates: bool,
+}
+
+impl WorkspaceCreate {
+    /// The object's spec.
+    pub(crate) fn spec(&self) -> WorkspaceSpec {
+        let name = self.display_name.clone();
+        WorkspaceSpec {
+            paused: self.paused,
+            display_name: Some(name).filter(|name| !name.is_empty()),
+            kind: self.kind.clone(),
+            pod_template: self.pod_template.clone().into(),
+        }
+    }
+}
+
+impl Validate for WorkspaceCreate {
+    fn validate(&self) -> Vec<Cause> {
+        decide::request::new_workspace(&self.name, &self.spec())
+    }
+}
+
+impl From<&Workspace> for WorkspaceCreate {
+    fn from(workspace: &Workspace) -> Self {
+        let spec = &workspace.spec;
+        Self {
+            name: workspace.metadata.name.clone().unwrap_or_default(),
+            display_name: spec.display_name.clone().unwrap_or_default(),
+            kind: spec.kind.clone(),
+            paused: spec.paused,
+            pod_template: (&spec.pod_template).into(),
+            defer_updates: false,
+        }
+    }
+}
+
+/// The part of a workspace that can be edited.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WorkspaceUpdate {
+    revision: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<String>,
+    paused: bool,
+    pod_template: PodTemplate,
+}
+
+impl WorkspaceUpdate {
+    /// Which version this is.
+    pub(crate) fn revision(&self) -> &str {
+        &self.revision
+    }
+}
+
+impl From<&Workspace> for WorkspaceUpdate {
+    fn from(workspace: &Workspace) -> Self {
+        let spec = &workspace.spec;
+        Self {
+            revision: revision(&workspace.metadata),
+            display_name: spec.display_name.clone().filter(|name| !name.is_empty()),
+            paused: spec.paused,
+            pod_template: (&spec.pod_template).into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct PodTemplate {
+    #[serde(deserialize_with = "or_default")]
+    pod_metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    volumes: Volumes,
+    #[serde(deserialize_with = "or_default")]
+    options: Options,
+}
+
+/// Labels and annotations: both always written, even when empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metadata {
+    #[serde(deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    annotations: BTreeMap<String, String>,
+}
+
+impl From<Option<&PodMetadata>> for Metadata {
+    fn from(metadata: Option<&PodMetadata>) -> Self {
+        let PodMetadata { labels, annotations } = metadata.cloned().unwrap_or_default();
+        Self { labels, annotations }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Volumes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    data: Vec<Data>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<Secret>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Data {
+    #[serde(deserialize_with = "or_default")]
+    pvc_name: String,
+    #[serde(deserialize_with = "or_default")]
+    mount_path: String,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Secret {
+    #[serde(deserialize_with = "or_default")]
+    secret_name: String,
+    #[serde(deserialize_with = "or_default")]
+    mount_path: String,
+    #[serde(deserialize_with = "or_default")]
+    default_mode: i32,
+}
+
+/// What a Secret's files get when nobody says otherwise: 0644.
+const DEFAULT_MODE: i32 = 0o644;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Options {
+    #[serde(deserialize_with = "or_default")]
+    image_config: String,
+    #[serde(deserialize_with = "or_default")]
+    pod_config: String,
+}
+
+impl From<PodTemplate> for WorkspacePodTemplate {
+    fn from(template: PodTemplate) -> Self {
+        let Metadata { labels, annotations } = template.pod_metadata;
+        let volumes = template.volumes;
+        Self {
+            pod_metadata: Some(PodMetadata { labels, annotations }),
+            volumes: WorkspaceVolumes {
+                home: volumes.home,
+                data: volumes.data.into_iter().map(Into::into).collect(),
+                secrets: volumes.secrets.into_iter().map(Into::into).collect(),
+            },
+            options: WorkspaceOptions {
+                image_config: template.options.image_config,
+                pod_config: template.options.pod_config,
+            },
+        }
+    }
+}
+
+impl From<&WorkspacePodTemplate> for PodTemplate {
+    fn from(template: &WorkspacePodTemplate) -> Self {
+        let volumes = &template.volumes;
+        Self {
+            pod_metadata: template.pod_metadata.as_ref().into(),
+            volumes: Volumes {
+                home: volumes.home.clone(),
+                data: volumes.data.iter().cloned().map(Into::into).collect(),
+                secrets: volumes.secrets.iter().cloned().map(Into::into).collect(),
+            },
+            options: Options {
+                image_config: template.options.image_config.clone(),
+                pod_config: template.options.pod_config.clone(),
+            },
+        }
+    }
+}
+
+impl From<Data> for DataVolume {
+    fn from(Data { pvc_name, mount_path, read_only }: Data) -> Self {
+        Self { pvc_name, mount_path, read_only }
+    }
+}
+
+impl From<DataVolume> for Data {
+    fn from(DataVolume { pvc_name, mount_path, read_only }: DataVolume) -> Self {
+        Self { pvc_name, mount_path, read_only }
+    }
+}
+
+impl From<Secret> for SecretVolume {
+    fn from(Secret { secret_name, mount_path, default_mode }: Secret) -> Self {
+        let default_mode = if default_mode == 0 { DEFAULT_MODE } else { default_mode };
+        Self { secret_name, mount_path, default_mode }
+    }
+}
+
+impl From<SecretVolume> for Secret {
+    fn from(SecretVolume { secret_name, mount_path, default_mode }: SecretVolume) -> Self {
+        Self { secret_name, mount_path, default_mode }
+    }
+}
+
+/// Pause or start.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PauseAction {
+    paused: Option<bool>,
+}
+
+impl PauseAction {
+    /// What `paused` is to become. An empty object starts, because the contract has it so; a
+    /// server may insist on the field.
+    pub(crate) fn target(&self, strict: bool) -> Result<bool, Problem> {
+        match self.paused {
+            Some(paused) => Ok(paused),
+            None if strict => Err(Problem::body(vec![required("data.paused", "")])),
+            None => {
+                tracing::warn!("a pause request without `paused` starts the workspace");
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Validate for PauseAction {
+    fn validate(&self) -> Vec<Cause> {
+        Vec::new()
+    }
+}
+
+/// What `paused` is now.
+#[derive(Debug, Serialize)]
+pub(crate) struct Paused {
+    pub(crate) paused: bool,
+}

@@ -1,0 +1,193 @@
+//! A workspace as lists show it.
+
+use serde::Serialize;
+
+use super::{
+    Audit, ImageRef,
+    option::{Chosen, Options},
+};
+use crate::model::{
+    Activity, ActivityRulesStatus, KindOptions, ProbeReport, Workspace, WorkspaceKind,
+    WorkspaceState, connect_path,
+};
+
+const UNKNOWN_ICON: &str = "__UNKNOWN_ICON_URL__";
+const UNKNOWN_LOGO: &str = "__UNKNOWN_LOGO_URL__";
+const UNKNOWN_IMAGE_CONFIG: &str = "__UNKNOWN_IMAGE_CONFIG__";
+const UNKNOWN_POD_CONFIG: &str = "__UNKNOWN_POD_CONFIG__";
+
+/// An item of a list of workspaces.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WorkspaceListItem<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    display_name: &'a str,
+    workspace_kind: KindInfo<'a>,
+    paused: bool,
+    paused_time: i64,
+    last_running_time: i64,
+    state: WorkspaceState,
+    state_message: &'a str,
+    pending_restart: bool,
+    pod_template: PodTemplate<'a>,
+    activity: ActivityInfo<'a>,
+    services: Vec<Service<'a>>,
+    audit: Audit<'a>,
+}
+
+impl<'a> WorkspaceListItem<'a> {
+    /// Shows a workspace; `prefix` goes before paths of pictures.
+    pub(crate) fn new(
+        workspace: &'a Workspace,
+        kind: Option<&'a WorkspaceKind>,
+        prefix: &str,
+    ) -> Self {
+        let metadata = &workspace.metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let spec = &workspace.spec;
+        let status = workspace.status.as_ref();
+        Self {
+            name,
+            namespace,
+            display_name: spec.display_name.as_deref().unwrap_or_default(),
+            workspace_kind: KindInfo::new(&spec.kind, kind, prefix),
+            paused: spec.paused,
+            paused_time: status.map_or(0, |status| status.pause_time),
+            last_running_time: status.map_or(0, |status| status.last_running_time),
+            state: status.map_or(WorkspaceState::Unknown, |status| status.state),
+            state_message: status.map_or("", |status| &status.state_message),
+            pending_restart: status.is_some_and(|status| status.pending_restart),
+            pod_template: PodTemplate::new(workspace, kind),
+            activity: status.map(|status| &status.activity).into(),
+            services: services(workspace, kind, namespace, name),
+            audit: metadata.into(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct KindInfo<'a> {
+    name: &'a str,
+    missing: bool,
+    icon: ImageRef<'a>,
+    logo: ImageRef<'a>,
+}
+
+impl<'a> KindInfo<'a> {
+    fn new(name: &'a str, kind: Option<&'a WorkspaceKind>, prefix: &str) -> Self {
+        let Some(kind) = kind else {
+            let icon = ImageRef::at(UNKNOWN_ICON);
+            return Self { name, missing: true, icon, logo: ImageRef::at(UNKNOWN_LOGO) };
+        };
+        let spawner = &kind.spec.spawner;
+        let status = kind.status.as_ref();
+        let icon_status = status.map(|status| &status.spawner_icon);
+        let logo_status = status.map(|status| &status.spawner_logo);
+        Self {
+            name,
+            missing: false,
+            icon: ImageRef::of(prefix, name, "icon", &spawner.icon, icon_status),
+            logo: ImageRef::of(prefix, name, "logo", &spawner.logo, logo_status),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct PodTemplate<'a> {
+    options: ChosenOptions<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChosenOptions<'a> {
+    image_config: Chosen<'a>,
+    pod_config: Chosen<'a>,
+}
+
+impl<'a> PodTemplate<'a> {
+    fn new(workspace: &'a Workspace, kind: Option<&'a WorkspaceKind>) -> Self {
+        let chosen = &workspace.spec.pod_template.options;
+        let options = options(kind);
+        let images = options.map(|options| &options.image_config.values[..]);
+        let pods = options.map(|options| &options.pod_config.values[..]);
+        let status = workspace.status.as_ref().map(|status| &status.pod_template_options);
+        let image_status = status.map(|status| &status.image_config);
+        let pod_status = status.map(|status| &status.pod_config);
+        Self {
+            options: ChosenOptions {
+                image_config: Options::new(images, UNKNOWN_IMAGE_CONFIG)
+                    .chosen(&chosen.image_config, image_status),
+                pod_config: Options::new(pods, UNKNOWN_POD_CONFIG)
+                    .chosen(&chosen.pod_config, pod_status),
+            },
+        }
+    }
+}
+
+fn options(kind: Option<&WorkspaceKind>) -> Option<&KindOptions> {
+    kind.map(|kind| &kind.spec.pod_template.options)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActivityInfo<'a> {
+    last_activity: i64,
+    last_update: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_probe: Option<&'a ProbeReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a ActivityRulesStatus>,
+}
+
+impl<'a> From<Option<&'a Activity>> for ActivityInfo<'a> {
+    fn from(activity: Option<&'a Activity>) -> Self {
+        let rules = activity.and_then(|activity| activity.rules.as_ref());
+        Self {
+            last_activity: activity.map_or(0, |activity| activity.last_activity),
+            last_update: activity.map_or(0, |activity| activity.last_update),
+            last_probe: activity.and_then(|activity| activity.last_probe.as_ref()),
+            rules: rules.filter(|rules| rules.pause_workspace.is_some()),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Service<'a> {
+    http_service: HttpService<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpService<'a> {
+    display_name: &'a str,
+    http_path: String,
+}
+
+/// One per port of the chosen image; a port that the kind does not declare leads nowhere and is
+/// left out.
+fn services<'a>(
+    workspace: &'a Workspace,
+    kind: Option<&'a WorkspaceKind>,
+    namespace: &str,
+    name: &str,
+) -> Vec<Service<'a>> {
+    let Some(kind) = kind else { return Vec::new() };
+    let chosen = &workspace.spec.pod_template.options.image_config;
+    let template = &kind.spec.pod_template;
+    let image = template.options.image_config.values.iter().find(|value| value.id == *chosen);
+    let ports = image.map_or(&[][..], |image| &image.spec.ports);
+    let service = |port: &'a crate::model::ImagePort| {
+        let declared = template.ports.iter().find(|declared| declared.id == port.id)?;
+        let own = port.display_name.as_deref().filter(|name| !name.is_empty());
+        let http_service = HttpService {
+            display_name: own.unwrap_or(&declared.default_display_name),
+            http_path: connect_path(namespace, name, &port.id),
+        };
+        Some(Service { http_service })
+    };
+    ports.iter().filter_map(service).collect()
+}

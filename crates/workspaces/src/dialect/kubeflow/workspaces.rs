@@ -1,0 +1,289 @@
+//! Workspaces: list, create, get, delete, pause and start, details.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use cluster::Key;
+use futures::future::try_join_all;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use json_patch::jsonptr::PointerBuf;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use web::{Cause, Origin};
+
+use super::{
+    App, READ_YOUR_WRITES, WORKSPACES, audited,
+    body::Body,
+    envelope::{Created, Data, NoContent},
+    error::{Problem, created},
+    extract::{Caller, InNamespace, Object},
+    has_version,
+    wire::{
+        details::Details,
+        workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
+    },
+};
+use crate::{
+    decide::{
+        self,
+        names::NOT_FOUND,
+        request::{Reference, mounts},
+    },
+    model::{Workspace, WorkspaceSpec, WorkspaceVolumes},
+};
+
+/// `GET /workspaces`
+pub(crate) async fn list_all(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.allow(&caller, "list", WORKSPACES, None, None).await?;
+    app.lists.current().await?.all().respond(&headers).await
+}
+
+/// `GET /workspaces/{namespace}`
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InNamespace(namespace): InNamespace,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.allow(&caller, "list", WORKSPACES, Some(&namespace), None).await?;
+    app.lists.current().await?.namespace(&namespace).respond(&headers).await
+}
+
+/// `POST /workspaces/{namespace}`
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InNamespace(namespace): InNamespace,
+    Body(new): Body<WorkspaceCreate>,
+) -> Result<Created<WorkspaceCreate>, Problem> {
+    app.allow(&caller, "create", WORKSPACES, Some(&namespace), Some(&new.name)).await?;
+    check_namespace(&app, &namespace).await?;
+    let mut workspace = Workspace::new(&new.name, new.spec());
+    check_mounts(&app, &namespace, &workspace.spec.pod_template.volumes).await?;
+    check_admission(&app, &workspace.spec).await?;
+    workspace.metadata.namespace = Some(namespace.clone());
+    workspace.metadata.annotations = Some(audited(BTreeMap::new(), &caller));
+    let answer = api(&app, &namespace).create(&PostParams::default(), &workspace).await;
+    let made = created(answer, "workspace")?;
+    app.settle(&app.caches.workspaces, &made).await;
+    let location = format!("/api/v1/workspaces/{namespace}/{}", new.name);
+    Ok(Created { location, data: WorkspaceCreate::from(&made) })
+}
+
+/// `GET /workspaces/{namespace}/{name}`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let workspace = cached(&app, &namespace, &name)?;
+    Ok(versioned(&headers, |data| data.revision(), WorkspaceUpdate::from(&*workspace)))
+}
+
+/// `DELETE /workspaces/{namespace}/{name}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+) -> Result<NoContent, Problem> {
+    app.allow(&caller, "delete", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let known = app.caches.workspaces.get(Some(&namespace), &name);
+    api(&app, &namespace).delete(&name, &DeleteParams::background()).await?;
+    if let Some(known) = known {
+        let key = Key::of(&known.metadata);
+        let gone = |now: Option<&Workspace>| {
+            now.is_none_or(|now| {
+                now.metadata.uid != known.metadata.uid || now.metadata.deletion_timestamp.is_some()
+            })
+        };
+        app.caches.workspaces.wait_for(&key, READ_YOUR_WRITES, gone).await;
+    }
+    Ok(NoContent)
+}
+
+/// `POST /workspaces/{namespace}/{name}/actions/pause`
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+    Body(action): Body<PauseAction>,
+) -> Result<Data<Paused>, Problem> {
+    let paused = action.target(app.options.strict_pause_body)?;
+    app.allow(&caller, "update", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let patch: Patch<()> = Patch::Json(pause_patch(paused));
+    match api(&app, &namespace).patch(&name, &PatchParams::default(), &patch).await {
+        Ok(written) => {
+            app.settle(&app.caches.workspaces, &written).await;
+            Ok(Data { data: Paused { paused: written.spec.paused } })
+        }
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let now = app.caches.workspaces.get(Some(&namespace), &name);
+            Err(wrong_state(paused, now.as_deref(), &status.message))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `GET /workspaces/{namespace}/{name}/podtemplate/details`
+pub(crate) async fn details(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+) -> Result<Response, Problem> {
+    app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let workspace = cached(&app, &namespace, &name)?;
+    let kind = app.caches.kinds.get(None, &workspace.spec.kind);
+    Ok(Data { data: Details::new(&workspace, kind.as_deref()) }.into_response())
+}
+
+/// The workspace as the cache has it.
+pub(crate) fn cached(app: &App, namespace: &str, name: &str) -> Result<Arc<Workspace>, Problem> {
+    app.caches.workspaces.get(Some(namespace), name).ok_or_else(Problem::not_found)
+}
+
+/// An answer with its revision as entity tag; nothing if the client has that version.
+pub(crate) fn versioned<T: serde::Serialize>(
+    headers: &HeaderMap,
+    revision: impl Fn(&T) -> &str,
+    data: T,
+) -> Response {
+    let tag = format!("\"{}\"", revision(&data));
+    let mut response = match has_version(headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => Data { data }.into_response(),
+    };
+    // Hexadecimal digits in quotes are always a valid value.
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn api(app: &App, namespace: &str) -> Api<Workspace> {
+    Api::namespaced(app.client.clone(), namespace)
+}
+
+/// A namespace that a caller names in a path must exist before anything is made in it. The cache
+/// may not know a young one yet, so nobody is turned away on its word alone.
+pub(crate) async fn check_namespace(app: &App, namespace: &str) -> Result<(), Problem> {
+    if app.caches.namespaces.get(None, namespace).is_some() {
+        return Ok(());
+    }
+    let api: Api<Namespace> = Api::all(app.client.clone());
+    match api.get_opt(namespace).await? {
+        Some(_) => Ok(()),
+        None => {
+            let message = format!("Not found: {namespace:?}");
+            Err(Problem::path(vec![Cause::internal(NOT_FOUND, "namespace", message)]))
+        }
+    }
+}
+
+async fn check_mounts(
+    app: &App,
+    namespace: &str,
+    volumes: &WorkspaceVolumes,
+) -> Result<(), Problem> {
+    let claims = volumes.data.iter().map(|volume| &volume.pvc_name).chain(&volumes.home);
+    let claims = try_join_all(claims.map(|name| claim(app, namespace, name))).await?;
+    let claims: BTreeMap<&str, Reference> = claims.into_iter().collect();
+    let secrets = volumes.secrets.iter().map(|volume| &volume.secret_name);
+    let secrets = try_join_all(secrets.map(|name| secret(app, namespace, name))).await?;
+    let secrets: BTreeMap<&str, Reference> = secrets.into_iter().collect();
+    let found = |all: &BTreeMap<&str, Reference>, name: &str| {
+        all.get(name).copied().unwrap_or(Reference::Missing)
+    };
+    let causes = mounts(volumes, |name| found(&claims, name), |name| found(&secrets, name));
+    if causes.is_empty() { Ok(()) } else { Err(Problem::references(causes)) }
+}
+
+async fn claim<'a>(
+    app: &App,
+    namespace: &str,
+    name: &'a str,
+) -> Result<(&'a str, Reference), Problem> {
+    if let Some(claim) = app.caches.pvcs.get(Some(namespace), name) {
+        return Ok((name, Reference::to_mount(claim.metadata.labels.as_ref())));
+    }
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(app.client.clone(), namespace);
+    let claim = api.get_opt(name).await?;
+    let labels = claim.map(|claim| Reference::to_mount(claim.metadata.labels.as_ref()));
+    Ok((name, labels.unwrap_or(Reference::Missing)))
+}
+
+async fn secret<'a>(
+    app: &App,
+    namespace: &str,
+    name: &'a str,
+) -> Result<(&'a str, Reference), Problem> {
+    let api: Api<Secret> = Api::namespaced(app.client.clone(), namespace);
+    let secret = api.get_metadata_opt(name).await?;
+    let labels = secret.map(|secret| Reference::to_mount(secret.metadata.labels.as_ref()));
+    Ok((name, labels.unwrap_or(Reference::Missing)))
+}
+
+/// What the admission webhook checks, so that clusters without one are no laxer.
+async fn check_admission(app: &App, spec: &WorkspaceSpec) -> Result<(), Problem> {
+    let mut kind = app.caches.kinds.get(None, &spec.kind);
+    if kind.is_none() {
+        kind = Api::all(app.client.clone()).get_opt(&spec.kind).await?.map(Arc::new);
+    }
+    let causes = decide::workspace::create(spec, kind.as_deref());
+    if causes.is_empty() { Ok(()) } else { Err(Problem::admission(causes)) }
+}
+
+/// Changes `spec.paused` only from the other value, and starts only what has come to rest.
+fn pause_patch(paused: bool) -> json_patch::Patch {
+    use json_patch::{PatchOperation, ReplaceOperation, TestOperation};
+    let spec = || PointerBuf::from_tokens(["spec", "paused"]);
+    let state = PointerBuf::from_tokens(["status", "state"]);
+    let mut operations =
+        vec![PatchOperation::Test(TestOperation { path: spec(), value: json!(!paused) })];
+    if !paused {
+        let value = json!("Paused");
+        operations.push(PatchOperation::Test(TestOperation { path: state, value }));
+    }
+    let value = json!(paused);
+    operations.push(PatchOperation::Replace(ReplaceOperation { path: spec(), value }));
+    json_patch::Patch(operations)
+}
+
+/// The contract's one cause, then what the cluster said and how things stand.
+fn wrong_state(pausing: bool, now: Option<&Workspace>, said: &str) -> Problem {
+    let cause = |origin, message: String| Cause {
+        origin,
+        reason: String::new(),
+        field: String::new(),
+        message,
+    };
+    let fixed = "workspace is in an invalid state for this operation";
+    let mut causes = vec![cause(Origin::Kubernetes, fixed.to_owned())];
+    if !said.is_empty() {
+        causes.push(cause(Origin::Kubernetes, said.to_owned()));
+    }
+    if let Some(now) = now {
+        let paused = now.spec.paused;
+        let state = now.status.as_ref().map(|status| status.state).unwrap_or_default();
+        let wanted = match pausing {
+            true => "pausing needs paused=false",
+            false => "starting needs paused=true and state Paused",
+        };
+        let message =
+            format!("workspace {} has paused={paused} and state {state}; {wanted}", now.name_any());
+        causes.push(cause(Origin::Internal, message));
+    }
+    Problem::conflict(fixed, causes)
+}

@@ -1,0 +1,3 @@
+//! Foreign wire contracts for workspaces: routes, bodies and quirks, no rules of acceptance.
+
+pub mod kubeflow;
