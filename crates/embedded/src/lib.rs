@@ -1,4 +1,97 @@
-//! embedded
+//! The one-machine cluster: a subset of the Kubernetes API behind the same client as a real one.
+//!
+//! `store` keeps objects durably, `api` speaks Kubernetes over it, `schema` holds the rules of
+//! objects, `node` runs pods. It depends on no other room of this repository, and only the program
+//! and tests depend on it. Start reading at [`Cluster`].
 
+pub mod api;
 pub mod node;
 pub mod schema;
+pub mod store;
+
+use std::{path::PathBuf, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+pub use self::{
+    api::ApiService,
+    store::{OpenError, StoreOptions},
+};
+use self::{
+    api::{Api, Status, logs::LogSource},
+    store::Store,
+};
+
+/// How a cluster is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything is kept. Made if it is missing; private to its user.
+    pub data_dir: PathBuf,
+    /// Bounds of the store.
+    pub store: StoreOptions,
+}
+
+impl Options {
+    /// The default options for a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), store: StoreOptions::default() }
+    }
+}
+
+/// An open one-machine cluster. Clones are the same cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    store: Store,
+    api: Arc<Api>,
+    background: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Cluster {
+    /// Opens the cluster of a data directory, or makes an empty one there.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let directory = options.data_dir.display().to_string();
+        let failed = move |text: String| OpenError::Io {
+            path: directory.clone(),
+            source: std::io::Error::other(text),
+        };
+        let opened =
+            tokio::task::spawn_blocking(move || Store::open(&options.data_dir, options.store));
+        let store = opened.await.map_err(|error| failed(error.to_string()))??;
+        let api = Api::new(store.clone());
+        let background =
+            api.start().await.map_err(|status: Status| failed(status.message().to_owned()))?;
+        Ok(Self { store, api, background: Arc::new(Mutex::new(Some(background))) })
+    }
+
+    /// A client of this cluster, which cannot tell it from a real one.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.service(), "default")
+    }
+
+    /// The API as a service, to be served over HTTP.
+    pub fn service(&self) -> ApiService {
+        ApiService::new(self.api.clone())
+    }
+
+    /// The store below the API, for measurements.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tells who has the logs of pods.
+    pub fn set_log_source(&self, source: Arc<dyn LogSource>) {
+        self.api.set_log_source(source);
+    }
+
+    /// Ends all watches, then the store. What was acknowledged is on disk already.
+    pub async fn shutdown(&self) {
+        self.api.stop();
+        let background = self.background.lock().take();
+        if let Some(background) = background {
+            // A task that panicked has logged it.
+            let _ = background.await;
+        }
+        self.store.close().await;
+    }
+}

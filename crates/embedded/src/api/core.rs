@@ -1,0 +1,90 @@
+//! What the server itself writes into built-in kinds.
+
+use serde_json::{Value, json};
+
+use super::{
+    Api, Status,
+    kinds::Resource,
+    metadata::{self, Object},
+    query::{FieldValidation, WriteOptions},
+};
+
+/// The namespaces that always exist.
+pub(crate) const NAMESPACES: [&str; 4] =
+    ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Prepares the status and the server's own fields of a new object.
+pub(crate) fn begin(resource: &Resource, object: &mut Object) {
+    if resource.custom.is_some() {
+        if resource.has_status {
+            object.remove("status");
+        }
+        return;
+    }
+    let status = match &*resource.table {
+        "namespaces" => {
+            let name = metadata::get(object, "name").to_owned();
+            label(object, "kubernetes.io/metadata.name", &name);
+            set_spec(object, "finalizers", json!(["kubernetes"]));
+            json!({"phase": "Active"})
+        }
+        "pods" => json!({"phase": "Pending"}),
+        "persistentvolumeclaims" | "persistentvolumes" => json!({"phase": "Pending"}),
+        "services" => json!({"loadBalancer": {}}),
+        "statefulsets.apps" => json!({"replicas": 0}),
+        "jobs.batch" => json!({}),
+        // A node is registered with its status; other kinds have none of their own.
+        _ => return,
+    };
+    object.insert("status".into(), status);
+}
+
+fn set_spec(object: &mut Object, name: &str, value: Value) {
+    let spec = object.entry("spec").or_insert_with(|| json!({}));
+    if let Some(spec) = spec.as_object_mut() {
+        spec.insert(name.into(), value);
+    }
+}
+
+fn label(object: &mut Object, key: &str, value: &str) {
+    let mut labels = object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("labels")?.as_object().cloned())
+        .unwrap_or_default();
+    labels.insert(key.into(), value.into());
+    metadata::set(object, "labels", labels);
+}
+
+/// The seconds that an object has to end by itself when it is deleted, if its kind has that.
+pub(crate) fn grace_seconds(resource: &Resource, object: &Object, asked: Option<i64>) -> i64 {
+    if !resource.is("pods") {
+        return 0;
+    }
+    let at = |path: [&str; 2]| object.get(path[0]).and_then(|value| value.get(path[1]));
+    let ended =
+        matches!(at(["status", "phase"]).and_then(Value::as_str), Some("Succeeded" | "Failed"));
+    let unscheduled =
+        at(["spec", "nodeName"]).and_then(Value::as_str).unwrap_or_default().is_empty();
+    if ended || unscheduled {
+        return 0;
+    }
+    let own = at(["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64);
+    match asked.or(own).unwrap_or(30) {
+        negative if negative < 0 => 1,
+        seconds => seconds,
+    }
+}
+
+/// Makes the namespaces that always exist.
+pub(crate) async fn make_namespaces(api: &Api) -> Result<(), Status> {
+    let registry = api.kinds();
+    let Some(resource) = registry.find("", "v1", "namespaces") else { return Ok(()) };
+    let options = WriteOptions { dry_run: false, fields: FieldValidation::Ignore };
+    let missing = NAMESPACES.iter().filter(|name| api.store.get("namespaces", name).is_none());
+    let made = missing.map(|name| {
+        let object = Object::from_iter([("metadata".to_owned(), json!({"name": name}))]);
+        api.create(resource, "", object, options)
+    });
+    futures::future::try_join_all(made).await?;
+    Ok(())
+}

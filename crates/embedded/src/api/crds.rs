@@ -1,0 +1,372 @@
+//! Definitions of custom resources: accepted, given their conditions, and made kinds.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Api,
+    kinds::{Custom, NameRule, Registry, Resource, table_name, text},
+    metadata::{self, Object},
+    names,
+    status::Status,
+};
+use crate::schema::{Cause, Schema};
+
+pub(crate) const TABLE: &str = "customresourcedefinitions.apiextensions.k8s.io";
+pub(crate) const GROUP: &str = "apiextensions.k8s.io";
+/// Holds a definition until its objects are gone.
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+impl Api {
+    /// Keeps writes of definitions in order: each sees the names of those before.
+    pub(crate) async fn guard(
+        &self,
+        resource: &Resource,
+    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if resource.is(TABLE) { Some(self.definitions.lock().await) } else { None }
+    }
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn strings(value: &Value, pointer: &str) -> Vec<String> {
+    list(value, pointer).filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Completes and checks a definition, and writes its status.
+pub(crate) fn accept(
+    object: &mut Object,
+    old: Option<&Object>,
+    registry: &Registry,
+) -> Result<(), Status> {
+    let mut definition = Value::Object(std::mem::take(object));
+    complete(&mut definition);
+    let causes = check(&definition, old);
+    let name = text(&definition, "/metadata/name").to_owned();
+    if !causes.is_empty() {
+        return Err(Status::invalid(GROUP, "CustomResourceDefinition", &name, causes));
+    }
+    write_status(&mut definition, registry);
+    if let Value::Object(completed) = definition {
+        *object = completed;
+    }
+    if !metadata::is_deleting(object) {
+        let mut finalizers: Vec<String> =
+            metadata::finalizers(object).into_iter().map(str::to_owned).collect();
+        if !finalizers.iter().any(|one| one == CLEANUP) {
+            finalizers.push(CLEANUP.into());
+            metadata::set(object, "finalizers", finalizers);
+        }
+    }
+    Ok(())
+}
+
+/// Fills in the names that follow from others.
+fn complete(definition: &mut Value) {
+    let kind = text(definition, "/spec/names/kind").to_owned();
+    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let fill = |map: &mut Map<String, Value>, name: &str, value: Value| {
+        let slot = map.entry(name).or_insert(Value::Null);
+        if slot.is_null() || slot == &json!("") {
+            *slot = value;
+        }
+    };
+    fill(spec, "conversion", json!({"strategy": "None"}));
+    if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut)
+        && !kind.is_empty()
+    {
+        fill(names, "singular", kind.to_lowercase().into());
+        fill(names, "listKind", format!("{kind}List").into());
+    }
+}
+
+fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
+    let name = text(definition, "/metadata/name");
+    for (field, pointer) in [
+        ("spec.group", "/spec/group"),
+        ("spec.names.plural", "/spec/names/plural"),
+        ("spec.names.kind", "/spec/names/kind"),
+        ("spec.names.singular", "/spec/names/singular"),
+        ("spec.names.listKind", "/spec/names/listKind"),
+    ] {
+        if text(definition, pointer).is_empty() {
+            causes.push(Cause::required(field, ""));
+        }
+    }
+    let invalid = |field: &str, value: &str, problems: Vec<String>| -> Vec<Cause> {
+        problems.iter().map(|problem| Cause::invalid(field, &value.into(), problem)).collect()
+    };
+    if !group.is_empty() {
+        causes.extend(invalid("spec.group", group, names::subdomain(group)));
+        if !group.contains('.') {
+            let problem = "should be a domain with at least one dot".to_owned();
+            causes.extend(invalid("spec.group", group, vec![problem]));
+        }
+    }
+    if !plural.is_empty() {
+        causes.extend(invalid(
+            "spec.names.plural",
+            plural,
+            NameRule::Label1035.problems(plural, false),
+        ));
+    }
+    if name != format!("{plural}.{group}") {
+        let problem = "must be spec.names.plural+\".\"+spec.group";
+        causes.push(Cause::invalid("metadata.name", &name.into(), problem));
+    }
+    let scope = text(definition, "/spec/scope");
+    if scope.is_empty() {
+        causes.push(Cause::required("spec.scope", ""));
+    } else if !matches!(scope, "Cluster" | "Namespaced") {
+        causes.push(Cause {
+            reason: "FieldValueNotSupported".into(),
+            message: format!(
+                "Unsupported value: {scope:?}: supported values: \"Cluster\", \"Namespaced\""
+            ),
+            field: "spec.scope".into(),
+        });
+    }
+    check_versions(definition, &mut causes);
+    if let Some(old) = old {
+        let old = Value::Object(old.clone());
+        for (field, pointer) in [
+            ("spec.group", "/spec/group"),
+            ("spec.names.plural", "/spec/names/plural"),
+            ("spec.names.kind", "/spec/names/kind"),
+            ("spec.scope", "/spec/scope"),
+        ] {
+            let now = text(definition, pointer);
+            if now != text(&old, pointer) && is_established(&old) {
+                causes.push(Cause::invalid(field, &now.into(), "field is immutable"));
+            }
+        }
+    }
+    causes
+}
+
+fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
+    let versions: Vec<&Value> = list(definition, "/spec/versions").collect();
+    let storage = versions.iter().filter(|one| one.get("storage") == Some(&json!(true))).count();
+    if storage != 1 {
+        let shown = definition.pointer("/spec/versions").cloned().unwrap_or(Value::Null);
+        let problem = "must have exactly one version marked as storage version";
+        causes.push(Cause::invalid("spec.versions", &shown, problem));
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let name = text(version, "/name");
+        let field = format!("spec.versions[{index}].name");
+        for problem in NameRule::Label1035.problems(name, false) {
+            causes.push(Cause::invalid(&field, &name.into(), &problem));
+        }
+        let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
+        match version.pointer("/schema/openAPIV3Schema") {
+            None | Some(Value::Null) => {
+                causes.push(Cause::required(&field, "schemas are required"));
+            }
+            Some(schema) => {
+                if let Err(problems) = Schema::compile(schema) {
+                    let prefix = format!("spec.versions[{index}].schema.");
+                    causes.extend(problems.into_iter().map(|cause| cause.under(&prefix)));
+                }
+            }
+        }
+    }
+}
+
+/// A name that another kind of the group has already.
+fn taken_name(definition: &Value, registry: &Registry) -> Option<(&'static str, String)> {
+    let group = text(definition, "/spec/group");
+    let table = table_name(text(definition, "/spec/names/plural"), group);
+    let others: Vec<&Arc<Resource>> =
+        registry.iter().filter(|other| other.group == group && !other.is(&table)).collect();
+    let resource_names = |other: &Resource| {
+        let mut all = vec![other.plural.clone(), other.singular.clone()];
+        all.extend(other.short_names.iter().cloned());
+        all
+    };
+    let mut wanted = vec![
+        ("PluralConflict", text(definition, "/spec/names/plural").to_owned()),
+        ("SingularConflict", text(definition, "/spec/names/singular").to_owned()),
+    ];
+    wanted.extend(
+        strings(definition, "/spec/names/shortNames")
+            .into_iter()
+            .map(|name| ("ShortNamesConflict", name)),
+    );
+    for (reason, name) in wanted {
+        if others.iter().any(|other| resource_names(other).contains(&name)) {
+            return Some((reason, name));
+        }
+    }
+    for (reason, pointer) in
+        [("KindConflict", "/spec/names/kind"), ("ListKindConflict", "/spec/names/listKind")]
+    {
+        let name = text(definition, pointer);
+        if others.iter().any(|other| other.kind == name || other.list_kind == name) {
+            return Some((reason, name.to_owned()));
+        }
+    }
+    None
+}
+
+fn write_status(definition: &mut Value, registry: &Registry) {
+    let taken = taken_name(definition, registry);
+    let conditions = match &taken {
+        None => [
+            ("NamesAccepted", "True", "NoConflicts", "no conflicts found".to_owned()),
+            (
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted".to_owned(),
+            ),
+        ],
+        Some((reason, name)) => [
+            ("NamesAccepted", "False", *reason, format!("{name:?} is already in use")),
+            ("Established", "False", "NotAccepted", "not all names are accepted".to_owned()),
+        ],
+    };
+    let mut status =
+        definition.get("status").cloned().filter(Value::is_object).unwrap_or(json!({}));
+    for (kind, value, reason, message) in conditions {
+        // Names that were accepted once stay accepted.
+        if kind == "Established" && value == "False" && has_condition(&status, "Established") {
+            continue;
+        }
+        set_condition(&mut status, kind, value, reason, &message);
+    }
+    let deleting = !text(definition, "/metadata/deletionTimestamp").is_empty();
+    if deleting {
+        let message = "CustomResource deletion is in progress";
+        set_condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message);
+    }
+    let mut versions = strings(&status, "/storedVersions");
+    for version in list(definition, "/spec/versions") {
+        let name = text(version, "/name").to_owned();
+        if version.get("storage") == Some(&json!(true)) && !versions.contains(&name) {
+            versions.push(name);
+        }
+    }
+    status["storedVersions"] = json!(versions);
+    if taken.is_none() {
+        status["acceptedNames"] = definition.pointer("/spec/names").cloned().unwrap_or(json!({}));
+    } else if status.get("acceptedNames").is_none() {
+        status["acceptedNames"] = json!({"kind": "", "plural": ""});
+    }
+    definition["status"] = status;
+}
+
+fn has_condition(status: &Value, kind: &str) -> bool {
+    list(status, "/conditions")
+        .any(|one| text(one, "/type") == kind && text(one, "/status") == "True")
+}
+
+fn set_condition(status: &mut Value, kind: &str, value: &str, reason: &str, message: &str) {
+    let mut conditions: Vec<Value> = list(status, "/conditions").cloned().collect();
+    let mut condition = json!({
+        "type": kind, "status": value, "reason": reason, "message": message,
+        "lastTransitionTime": metadata::now(),
+    });
+    match conditions.iter_mut().find(|one| text(one, "/type") == kind) {
+        Some(existing) => {
+            if text(existing, "/status") == value {
+                condition["lastTransitionTime"] = existing["lastTransitionTime"].clone();
+            }
+            *existing = condition;
+        }
+        None => conditions.push(condition),
+    }
+    status["conditions"] = json!(conditions);
+}
+
+fn is_established(definition: &Value) -> bool {
+    definition.get("status").is_some_and(|status| has_condition(status, "Established"))
+}
+
+/// Makes kinds of a stored definition, in place of those that it made before.
+pub(crate) fn register(registry: &mut Registry, definition: &Object) {
+    let definition = Value::Object(definition.clone());
+    if !is_established(&definition) {
+        return;
+    }
+    let (group, plural) =
+        (text(&definition, "/spec/group"), text(&definition, "/spec/names/plural"));
+    let table = table_name(plural, group);
+    let uid = text(&definition, "/metadata/uid");
+    let gone = registry
+        .find_table(&table)
+        .and_then(|before| before.custom.as_ref())
+        .filter(|before| before.definition == uid)
+        .map_or_else(CancellationToken::new, |before| before.gone.clone());
+    let versions: Vec<&Value> = list(&definition, "/spec/versions").collect();
+    let stored = versions
+        .iter()
+        .find(|version| version.get("storage") == Some(&json!(true)))
+        .map(|version| text(version, "/name").to_owned())
+        .unwrap_or_default();
+    let served = versions.iter().filter(|version| version.get("served") == Some(&json!(true)));
+    let resources: Vec<Resource> = served
+        .map(|version| Resource {
+            group: group.to_owned(),
+            version: text(version, "/name").to_owned(),
+            kind: text(&definition, "/spec/names/kind").to_owned(),
+            list_kind: text(&definition, "/spec/names/listKind").to_owned(),
+            plural: plural.to_owned(),
+            singular: text(&definition, "/spec/names/singular").to_owned(),
+            short_names: strings(&definition, "/spec/names/shortNames"),
+            categories: strings(&definition, "/spec/names/categories"),
+            namespaced: text(&definition, "/spec/scope") == "Namespaced",
+            table: table.clone(),
+            stored_version: stored.clone(),
+            names: NameRule::Subdomain,
+            has_status: version.pointer("/subresources/status").is_some_and(Value::is_object),
+            counts: true,
+            answers_deleted: false,
+            blind_update: false,
+            create_on_update: false,
+            custom: Some(Custom {
+                schema: compiled(version, &table),
+                definition: uid.to_owned(),
+                selectable: strings_of(version, "/selectableFields", "/jsonPath"),
+                terminating: !text(&definition, "/metadata/deletionTimestamp").is_empty(),
+                gone: gone.clone(),
+            }),
+        })
+        .collect();
+    registry.remove_definition(&table);
+    registry.extend(resources);
+}
+
+fn strings_of(value: &Value, pointer: &str, member: &str) -> Vec<String> {
+    list(value, pointer).map(|one| text(one, member).trim_start_matches('.').to_owned()).collect()
+}
+
+fn compiled(version: &Value, table: &str) -> Option<Arc<Schema>> {
+    let schema = version.pointer("/schema/openAPIV3Schema")?;
+    match Schema::compile(schema) {
+        Ok(schema) => Some(Arc::new(schema)),
+        Err(causes) => {
+            tracing::error!(table, ?causes, "a stored definition has a schema that cannot be used");
+            None
+        }
+    }
+}
+
+/// Takes the kinds of a removed definition away and ends their watches.
+pub(crate) fn unregister(registry: &mut Registry, definition: &Object) {
+    let definition = Value::Object(definition.clone());
+    let table =
+        table_name(text(&definition, "/spec/names/plural"), text(&definition, "/spec/group"));
+    for resource in registry.iter().filter(|resource| resource.is(&table)) {
+        if let Some(custom) = &resource.custom {
+            custom.gone.cancel();
+        }
+    }
+    registry.remove_definition(&table);
+}

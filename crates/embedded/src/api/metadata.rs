@@ -1,0 +1,375 @@
+//! `metadata`: its shape, its rules, and the parts that only the server writes.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    kinds::{Resource, text},
+    names,
+    status::Status,
+};
+use crate::schema::Cause;
+
+pub(crate) type Object = Map<String, Value>;
+
+/// All annotations of an object together.
+const ANNOTATIONS_BYTES: usize = 256 << 10;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Text,
+    Number,
+    Map,
+    Texts,
+    Objects,
+}
+
+const FIELDS: &[(&str, Shape)] = &[
+    ("annotations", Shape::Map),
+    ("creationTimestamp", Shape::Text),
+    ("deletionGracePeriodSeconds", Shape::Number),
+    ("deletionTimestamp", Shape::Text),
+    ("finalizers", Shape::Texts),
+    ("generateName", Shape::Text),
+    ("generation", Shape::Number),
+    ("labels", Shape::Map),
+    ("managedFields", Shape::Objects),
+    ("name", Shape::Text),
+    ("namespace", Shape::Text),
+    ("ownerReferences", Shape::Objects),
+    ("resourceVersion", Shape::Text),
+    ("selfLink", Shape::Text),
+    ("uid", Shape::Text),
+];
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Makes `metadata` what it can be: known fields of the right types. Returns the unknown ones.
+pub(crate) fn normalise(object: &mut Object) -> Result<Vec<String>, String> {
+    let metadata = match object.entry("metadata").or_insert(Value::Null) {
+        Value::Object(metadata) => metadata,
+        empty @ Value::Null => {
+            *empty = json!({});
+            return Ok(Vec::new());
+        }
+        other => {
+            let found = type_name(other);
+            return Err(format!(
+                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata of type v1.ObjectMeta"
+            ));
+        }
+    };
+    metadata.retain(|_, value| !value.is_null());
+    let mut unknown = Vec::new();
+    for (name, value) in metadata.iter_mut() {
+        let Some((_, shape)) = FIELDS.iter().find(|(known, _)| known == name) else {
+            unknown.push(format!("metadata.{name}"));
+            continue;
+        };
+        check(name, *shape, value)?;
+    }
+    metadata.retain(|name, value| {
+        // Managed fields belong to server-side apply, which is not offered here.
+        let known = name != "managedFields"
+            && name != "selfLink"
+            && FIELDS.iter().any(|(known, _)| known == name);
+        let empty = match value {
+            Value::Object(members) => members.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::String(text) => text.is_empty(),
+            _ => false,
+        };
+        known && !empty
+    });
+    Ok(unknown)
+}
+
+fn check(name: &str, shape: Shape, value: &mut Value) -> Result<(), String> {
+    let wrong = |found: &Value, wanted: &str| {
+        let found = type_name(found);
+        Err(format!(
+            "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{name} of type {wanted}"
+        ))
+    };
+    match (shape, value) {
+        (Shape::Text, Value::String(_)) => Ok(()),
+        (Shape::Text, other) => wrong(other, "string"),
+        (Shape::Number, number) if number.as_i64().is_some() => Ok(()),
+        (Shape::Number, other) => wrong(other, "int64"),
+        (Shape::Map, Value::Object(members)) => {
+            // Go reads null as the empty string.
+            members
+                .values_mut()
+                .filter(|value| value.is_null())
+                .for_each(|value| *value = "".into());
+            members
+                .values()
+                .find(|value| !value.is_string())
+                .map_or(Ok(()), |bad| wrong(bad, "string"))
+        }
+        (Shape::Map, other) => wrong(other, "map[string]string"),
+        (Shape::Texts, Value::Array(items)) => {
+            items.iter().find(|item| !item.is_string()).map_or(Ok(()), |bad| wrong(bad, "string"))
+        }
+        (Shape::Texts, other) => wrong(other, "[]string"),
+        (Shape::Objects, Value::Array(items)) => {
+            if let Some(bad) = items.iter().find(|item| !item.is_object()) {
+                return wrong(bad, "v1.OwnerReference");
+            }
+            for item in
+                items.iter().filter_map(Value::as_object).filter(|_| name == "ownerReferences")
+            {
+                for (member, value) in item {
+                    let fits = match member.as_str() {
+                        "controller" | "blockOwnerDeletion" => {
+                            value.is_boolean() || value.is_null()
+                        }
+                        _ => value.is_string(),
+                    };
+                    if !fits {
+                        let found = type_name(value);
+                        return Err(format!(
+                            "json: cannot unmarshal {found} into Go struct field OwnerReference.metadata.ownerReferences.{member} of type string"
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        }
+        (Shape::Objects, other) => wrong(other, "[]v1.OwnerReference"),
+    }
+}
+
+/// A member of `metadata` that is text.
+pub(crate) fn get<'a>(object: &'a Object, name: &str) -> &'a str {
+    object
+        .get("metadata")
+        .map_or("", |metadata| metadata.get(name).and_then(Value::as_str).unwrap_or_default())
+}
+
+/// Sets a member of `metadata`.
+pub(crate) fn set(object: &mut Object, name: &str, value: impl Into<Value>) {
+    let metadata = object.entry("metadata").or_insert(Value::Null);
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.insert(name.into(), value.into());
+    } else {
+        *metadata = json!({ name: value.into() });
+    }
+}
+
+/// Takes a member out of `metadata`.
+pub(crate) fn remove(object: &mut Object, name: &str) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove(name);
+    }
+}
+
+/// `metadata.finalizers`.
+pub(crate) fn finalizers(object: &Object) -> Vec<&str> {
+    object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("finalizers")?.as_array())
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// Whether a deletion has begun.
+pub(crate) fn is_deleting(object: &Object) -> bool {
+    !get(object, "deletionTimestamp").is_empty()
+}
+
+/// `metadata.generation`.
+pub(crate) fn generation(object: &Object) -> i64 {
+    object.get("metadata").and_then(|metadata| metadata.get("generation")?.as_i64()).unwrap_or(0)
+}
+
+/// Adds one to `metadata.generation`, if the object has one.
+pub(crate) fn count_up(object: &mut Object) {
+    let next = generation(object) + 1;
+    if next > 1 {
+        set(object, "generation", next);
+    }
+}
+
+/// The time as Kubernetes writes it.
+pub(crate) fn now() -> String {
+    at(jiff::Timestamp::now())
+}
+
+/// A time as Kubernetes writes it.
+pub(crate) fn at(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Fills in what the server decides about a new object.
+pub(crate) fn begin(object: &mut Object, resource: &Resource, namespace: &str) {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"]
+    {
+        remove(object, name);
+    }
+    set(object, "uid", uuid::Uuid::new_v4().to_string());
+    set(object, "creationTimestamp", now());
+    if resource.counts {
+        set(object, "generation", 1);
+    }
+    if resource.namespaced {
+        set(object, "namespace", namespace);
+    }
+}
+
+/// A name from `generateName`.
+pub(crate) fn generate_name(prefix: &str) -> Result<String, Status> {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut random = [0; 5];
+    getrandom::fill(&mut random).map_err(Status::internal)?;
+    let mut name: String = prefix.chars().take(58).collect();
+    for byte in random {
+        let letter = LETTERS.get(usize::from(byte) % LETTERS.len()).copied().unwrap_or(b'x');
+        name.push(char::from(letter));
+    }
+    Ok(name)
+}
+
+/// The rules of `metadata` for a new object.
+pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut invalid = |field: &str, value: &str, problems: Vec<String>| {
+        causes.extend(problems.iter().map(|problem| Cause::invalid(field, &value.into(), problem)));
+    };
+    let prefix = get(object, "generateName");
+    if !prefix.is_empty() {
+        invalid("metadata.generateName", prefix, resource.names.problems(prefix, true));
+    }
+    let name = get(object, "name");
+    if !name.is_empty() {
+        invalid("metadata.name", name, resource.names.problems(name, false));
+    }
+    let namespace = get(object, "namespace");
+    if resource.namespaced {
+        invalid("metadata.namespace", namespace, names::label(namespace));
+    }
+    if name.is_empty() {
+        let at = causes.iter().take_while(|cause| cause.field == "metadata.generateName").count();
+        causes.insert(at, Cause::required("metadata.name", "name or generateName is required"));
+    }
+    if !resource.namespaced && !namespace.is_empty() {
+        causes.push(Cause::forbidden("metadata.namespace", "not allowed on this type"));
+    }
+    causes.extend(common(object));
+    for finalizer in finalizers(object) {
+        let problems = names::qualified_name(finalizer);
+        let value = Value::from(finalizer);
+        causes.extend(
+            problems.iter().map(|problem| Cause::invalid("metadata.finalizers", &value, problem)),
+        );
+    }
+    causes
+}
+
+/// The rules of `metadata` for a changed object.
+pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if is_deleting(old) {
+        let before = finalizers(old);
+        let added: Vec<&str> =
+            finalizers(new).into_iter().filter(|one| !before.contains(one)).collect();
+        if !added.is_empty() {
+            let list = added.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
+            );
+            causes.push(Cause::forbidden("metadata.finalizers", &message));
+        }
+    }
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
+        let (now, before) = (get(new, field), get(old, field));
+        if now != before {
+            causes.push(Cause::invalid(
+                &format!("metadata.{field}"),
+                &now.into(),
+                "field is immutable",
+            ));
+        }
+    }
+    causes.extend(common(new));
+    causes
+}
+
+/// The rules of labels, annotations and owners.
+fn common(object: &Object) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let members = |name: &str| {
+        object
+            .get("metadata")
+            .and_then(|metadata| metadata.get(name)?.as_object())
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+    };
+    for (key, value) in members("labels") {
+        for problem in names::qualified_name(key) {
+            causes.push(Cause::invalid("metadata.labels", &key.into(), &problem));
+        }
+        for problem in names::label_value(value) {
+            causes.push(Cause::invalid("metadata.labels", &value.into(), &problem));
+        }
+    }
+    let mut bytes = 0;
+    for (key, value) in members("annotations") {
+        bytes += key.len() + value.len();
+        for problem in names::qualified_name(&key.to_lowercase()) {
+            causes.push(Cause::invalid("metadata.annotations", &key.into(), &problem));
+        }
+    }
+    if bytes > ANNOTATIONS_BYTES {
+        causes.push(Cause {
+            reason: "FieldValueTooLong".into(),
+            message: format!("Too long: may not be more than {ANNOTATIONS_BYTES} bytes"),
+            field: "metadata.annotations".into(),
+        });
+    }
+    causes.extend(owners(object));
+    causes
+}
+
+fn owners(object: &Object) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut controller = String::new();
+    let owners =
+        object.get("metadata").and_then(|metadata| metadata.get("ownerReferences")?.as_array());
+    for owner in owners.into_iter().flatten() {
+        let mut demand = |field: &str, message: &str| {
+            if text(owner, &format!("/{field}")).is_empty() {
+                let field = format!("metadata.ownerReferences.{field}");
+                causes.push(Cause::invalid(&field, &"".into(), message));
+            }
+        };
+        demand("apiVersion", "version must not be empty");
+        demand("kind", "must not be empty");
+        demand("name", "must not be empty");
+        demand("uid", "must not be empty");
+        if owner.get("controller") == Some(&Value::Bool(true)) {
+            let this = format!("{}/{}", text(owner, "/kind"), text(owner, "/name"));
+            if controller.is_empty() {
+                controller = this;
+            } else {
+                let message = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {controller} and {this}"
+                );
+                let all = Value::Array(owners.cloned().unwrap_or_default());
+                causes.push(Cause::invalid("metadata.ownerReferences", &all, &message));
+            }
+        }
+    }
+    causes
+}

@@ -1,0 +1,149 @@
+//! The API: paths and verbs of Kubernetes over the store, generic over kinds.
+//!
+//! Start at [`ApiService`]: `route` finds what a path means, `serve` does the verb. What a kind is
+//! stands in the table of `kinds`; no verb knows any kind by itself.
+
+mod body;
+mod collect;
+mod core;
+mod crds;
+mod delete;
+mod discovery;
+mod kinds;
+pub mod logs;
+mod metadata;
+mod names;
+mod patch;
+mod query;
+mod read;
+mod route;
+mod rules;
+mod selector;
+mod serve;
+mod status;
+mod watch;
+mod write;
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+pub use body::Body;
+pub use status::{Details, Status};
+
+use self::{kinds::Registry, kinds::Resource, logs::LogSource};
+use crate::store::{Entry, Store};
+
+/// The state of the API.
+pub(crate) struct Api {
+    store: Store,
+    registry: RwLock<Arc<Registry>>,
+    logs: RwLock<Option<Arc<dyn LogSource>>>,
+    /// Definitions are accepted one after the other, so that two never claim the same names.
+    definitions: tokio::sync::Mutex<()>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// The API over a store, with the kinds that are defined in it.
+    pub(crate) fn new(store: Store) -> Arc<Self> {
+        let mut registry = Registry::built_in();
+        for (_, definition) in store.list(crds::TABLE, "").entries {
+            crds::register(&mut registry, &definition.object());
+        }
+        Arc::new(Self {
+            store,
+            registry: RwLock::new(Arc::new(registry)),
+            logs: RwLock::new(None),
+            definitions: tokio::sync::Mutex::new(()),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Makes what every cluster has, and starts the background parts.
+    pub(crate) async fn start(self: &Arc<Self>) -> Result<tokio::task::JoinHandle<()>, Status> {
+        core::make_namespaces(self).await?;
+        Ok(tokio::spawn(collect::Collector::new(self.clone()).run()))
+    }
+
+    /// Ends watches and background parts.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) fn set_log_source(&self, source: Arc<dyn LogSource>) {
+        *self.logs.write() = Some(source);
+    }
+
+    fn kinds(&self) -> Arc<Registry> {
+        self.registry.read().clone()
+    }
+
+    /// Takes note of a stored object.
+    fn written(&self, resource: &Resource, entry: &Entry) {
+        if resource.is(crds::TABLE) {
+            let mut registry = self.registry.write();
+            crds::register(Arc::make_mut(&mut registry), &entry.object());
+        }
+    }
+
+    /// Takes note of a removed object.
+    fn removed(&self, resource: &Resource, entry: &Entry) {
+        if resource.is(crds::TABLE) {
+            let mut registry = self.registry.write();
+            crds::unregister(Arc::make_mut(&mut registry), &entry.object());
+        }
+    }
+}
+
+/// The API as a service: give it to `kube::Client::new`, or to an HTTP server.
+#[derive(Debug, Clone)]
+pub struct ApiService {
+    api: Arc<Api>,
+}
+
+impl ApiService {
+    pub(crate) fn new(api: Arc<Api>) -> Self {
+        Self { api }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display + Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let api = self.api.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let response = match serve::read_body(body).await {
+                Ok(body) => serve::answer(&api, &parts, &body).await,
+                Err(status) => Err(status),
+            };
+            Ok(response.unwrap_or_else(Status::into_response))
+        })
+    }
+}

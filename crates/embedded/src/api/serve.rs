@@ -1,0 +1,263 @@
+//! Verbs: from a request to a response.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::{
+    Api, Body, Status,
+    delete::DeleteOptions,
+    discovery,
+    kinds::Resource,
+    logs,
+    metadata::Object,
+    patch::Patch,
+    query::{ListOptions, Query, WriteOptions},
+    read,
+    route::{self, Route},
+    watch,
+    write::{Part, Target, Written, served},
+};
+
+/// The largest body that is read, as in the API server.
+const BODY_BYTES: usize = 3 << 20;
+
+pub(crate) async fn read_body<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: std::fmt::Display,
+{
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(Status::too_large(BODY_BYTES));
+    }
+    let mut body = std::pin::pin!(body);
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Status::bad_request(format!("unable to read the body of the request: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > BODY_BYTES {
+            return Err(Status::too_large(BODY_BYTES));
+        }
+        if bytes.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+pub(crate) async fn answer(
+    api: &Arc<Api>,
+    parts: &Parts,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
+    let registry = api.kinds();
+    let query = Query::parse(parts.uri.query());
+    check_accept(parts)?;
+    match route::route(&registry, parts.uri.path()) {
+        Route::Discovery(path) => {
+            if parts.method != Method::GET {
+                return Ok(no_page());
+            }
+            Ok(discovery::answer(&registry, &path).map_or_else(no_page, json))
+        }
+        Route::Collection { resource, namespace } => {
+            drop(registry);
+            collection(api, parts, body, &query, &resource, &namespace).await
+        }
+        Route::Object { resource, namespace, name, sub } => {
+            drop(registry);
+            let target = Target { resource, namespace, name };
+            match sub.as_str() {
+                "" => object(api, parts, body, &query, &target, Part::Main).await,
+                "status" if target.resource.has_status => {
+                    object(api, parts, body, &query, &target, Part::Status).await
+                }
+                "log" if target.resource.is("pods") && parts.method == Method::GET => {
+                    pod_log(api, &query, &target).await
+                }
+                _ => Err(Status::no_such_resource()),
+            }
+        }
+        Route::NoResource => Err(Status::no_such_resource()),
+        Route::Nothing => Ok(no_page()),
+    }
+}
+
+async fn collection(
+    api: &Arc<Api>,
+    parts: &Parts,
+    body: &Bytes,
+    query: &Query,
+    resource: &Arc<Resource>,
+    namespace: &str,
+) -> Result<Response<Body>, Status> {
+    match parts.method {
+        Method::GET => {
+            let options = ListOptions::new(query)?;
+            if options.watch {
+                watch::open(api, resource, namespace, None, options).await
+            } else {
+                read::list(api, resource, namespace, options).await
+            }
+        }
+        Method::POST if resource.namespaced && namespace.is_empty() => {
+            Err(Status::method_not_allowed())
+        }
+        Method::POST => {
+            let options = WriteOptions::new(query, "CreateOptions")?;
+            let object = read_object(parts, body, resource)?;
+            let _guard = api.guard(resource).await;
+            api.create(resource, namespace, object, options).await.map(answer_written)
+        }
+        Method::DELETE if resource.namespaced && namespace.is_empty() => {
+            Err(Status::method_not_allowed())
+        }
+        Method::DELETE => {
+            let list = ListOptions::new(query)?;
+            let options = DeleteOptions::new(query, body)?;
+            read::delete_all(api, resource, namespace, list, &options).await
+        }
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+async fn object(
+    api: &Arc<Api>,
+    parts: &Parts,
+    body: &Bytes,
+    query: &Query,
+    target: &Target,
+    part: Part,
+) -> Result<Response<Body>, Status> {
+    let resource = &target.resource;
+    match parts.method {
+        Method::GET => {
+            if query.flag("watch")? {
+                let options = ListOptions::new(query)?;
+                let name = Some(target.name.clone());
+                return watch::open(api, resource, &target.namespace, name, options).await;
+            }
+            let wanted = query.text("resourceVersion");
+            read::await_revision(api, wanted).await?;
+            let entry = api.store.get(&resource.table, &target.key());
+            let entry = entry.ok_or_else(|| target.not_found())?;
+            Ok(json(served(resource, &entry)))
+        }
+        Method::PUT => {
+            let options = WriteOptions::new(query, "UpdateOptions")?;
+            let object = read_object(parts, body, resource)?;
+            let _guard = api.guard(resource).await;
+            api.replace(target, part, object, options).await.map(answer_written)
+        }
+        Method::PATCH => {
+            let options = WriteOptions::new(query, "PatchOptions")?;
+            let patch = Patch::parse(media_type(parts), body, resource.custom.is_some())?;
+            let _guard = api.guard(resource).await;
+            api.patch(target, part, &patch, options).await.map(answer_written)
+        }
+        Method::DELETE if part == Part::Main => {
+            let options = DeleteOptions::new(query, body)?;
+            let deleted = api.delete(target, &options).await?;
+            Ok(json(deleted.body(resource, &target.name)))
+        }
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+async fn pod_log(api: &Arc<Api>, query: &Query, target: &Target) -> Result<Response<Body>, Status> {
+    let entry = api.store.get(&target.resource.table, &target.key());
+    let pod = Value::Object(entry.ok_or_else(|| target.not_found())?.object());
+    let (container, options) = logs::request(&pod, query)?;
+    let source = api.logs.read().clone();
+    let source = source.ok_or_else(|| Status::unavailable("no node serves the logs of pods"))?;
+    let stream = source.open(&pod, &container, options).await?;
+    let mut response = Response::new(Body::stream(stream));
+    let text = header::HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    Ok(response)
+}
+
+fn media_type(parts: &Parts) -> &str {
+    let value = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+/// Protobuf and the like cannot be written here; everything else gets JSON.
+fn check_accept(parts: &Parts) -> Result<(), Status> {
+    let Some(accept) = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
+    else {
+        return Ok(());
+    };
+    let fits = accept.split(',').any(|range| {
+        let kind = range.split(';').next().unwrap_or_default().trim();
+        matches!(kind, "" | "*/*" | "application/*" | "application/json" | "text/plain" | "text/*")
+    });
+    if fits { Ok(()) } else { Err(Status::not_acceptable("application/json")) }
+}
+
+fn read_object(parts: &Parts, body: &Bytes, resource: &Resource) -> Result<Object, Status> {
+    match media_type(parts) {
+        "" | "application/json" => {}
+        "application/vnd.kubernetes.protobuf" => {
+            return Err(Status::not_implemented(
+                "protobuf is not served here; send application/json",
+            ));
+        }
+        _ => {
+            return Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json",
+            ));
+        }
+    }
+    let unreadable = |problem: String| {
+        let kind = &resource.kind;
+        let start: String = String::from_utf8_lossy(body).chars().take(30).collect();
+        let shown = if body.is_empty() { "<empty>".to_owned() } else { format!("{start:?}") };
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem} ({shown})"
+        ))
+    };
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(unreadable("json: cannot unmarshal into Go value of type struct".into())),
+        Err(error) if error.is_eof() => Err(unreadable("unexpected end of JSON input".into())),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn answer_written(written: Written) -> Response<Body> {
+    let mut response = json(written.body);
+    if written.created {
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    for warning in written.warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+/// A JSON answer.
+pub(crate) fn json(body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// What the API server says of a path that it does not know at all.
+fn no_page() -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from_static(b"404 page not found\n")));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
