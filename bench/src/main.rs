@@ -1,2 +1,53 @@
-//! Skeleton.
-fn main() {}
+//! Measures the built program beside the figures of the design: start, memory, the embedded store,
+//! lists under load. Run by `cargo xtask bench`; writes `bench/report.md` and `bench/report.json`.
+
+mod list;
+mod load;
+mod machine;
+mod report;
+mod start;
+mod store;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// What to measure.
+#[derive(Debug, Parser)]
+struct Cli {
+    /// The program, built for release
+    #[arg(long)]
+    binary: PathBuf,
+    /// Fewer objects and shorter runs, to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Where the report goes
+    #[arg(long, default_value = "bench")]
+    out: PathBuf,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let size = if cli.quick { Size::QUICK } else { Size::FULL };
+    let mut report = report::Report::new(machine::describe(), cli.quick);
+    start::measure(&cli.binary, size, &mut report).await?;
+    store::measure(size, &mut report).await?;
+    list::measure(&cli.binary, size, &mut report).await?;
+    report.write(&cli.out)
+}
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    starts: usize,
+    writes: usize,
+    workspaces: usize,
+    seconds: u64,
+}
+
+impl Size {
+    const FULL: Self = Self { starts: 20, writes: 20_000, workspaces: 10_000, seconds: 10 };
+    const QUICK: Self = Self { starts: 3, writes: 1_000, workspaces: 500, seconds: 1 };
+}

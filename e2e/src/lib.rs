@@ -13,7 +13,7 @@ mod process;
 mod up;
 mod wait;
 
-pub use process::{Tree, Watch, pods};
+pub use process::{Tree, Watch, pods, variable};
 pub use up::{Answer, Ended, Endpoints, Program, Up, Visit, no_pods};
 pub use wait::{LONG, SHORT, eventually, within};
 

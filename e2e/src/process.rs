@@ -90,6 +90,15 @@ pub fn pods(data_dir: &Path) -> BTreeMap<u32, String> {
         .collect()
 }
 
+/// An environment variable of another process.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let environ = String::from_utf8_lossy(&environ).into_owned();
+    environ
+        .split('\0')
+        .find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
 fn refers_to(process: &Path, mark: &Path) -> bool {
     let needle = mark.as_os_str().as_encoded_bytes();
     let holds = |file: &str| {

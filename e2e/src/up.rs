@@ -28,6 +28,7 @@ use crate::{
 pub struct Program {
     binary: PathBuf,
     data_dir: PathBuf,
+    listen: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
     temporary: Arc<TempDir>,
@@ -96,13 +97,22 @@ impl Program {
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let temporary = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let data_dir = temporary.path().join("data");
-        Self { binary: binary.into(), data_dir, args: Vec::new(), env: Vec::new(), temporary }
+        let listen = "127.0.0.1:0".to_owned();
+        let (args, env) = (Vec::new(), Vec::new());
+        Self { binary: binary.into(), data_dir, listen, args, env, temporary }
     }
 
     /// Another data directory.
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = dir.into();
+        self
+    }
+
+    /// Another address for the API than a free one.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
         self
     }
 
@@ -155,7 +165,7 @@ impl Program {
     /// The arguments of `up` on free ports.
     pub fn up_args(&self) -> Vec<&str> {
         let dir = self.data_dir.to_str().expect("a path in UTF-8");
-        let mut args = vec!["up", "--data-dir", dir, "--listen", "127.0.0.1:0"];
+        let mut args = vec!["up", "--data-dir", dir, "--listen", &self.listen];
         args.extend(self.args.iter().map(String::as_str));
         args
     }
@@ -420,7 +430,13 @@ pub struct Visit {
 impl Visit {
     /// A request with this browser's cookies.
     pub fn request(&self, method: Method, url: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, url);
+        // What a page's own script sends along.
+        let origin = reqwest::Url::parse(url).expect("a URL").origin().ascii_serialization();
+        let mut request = self.http.request(method.clone(), url);
+        if !method.is_safe() {
+            request =
+                request.header(header::ORIGIN, origin).header("sec-fetch-site", "same-origin");
+        }
         if self.cookies.is_empty() {
             request
         } else {

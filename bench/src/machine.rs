@@ -1,0 +1,20 @@
+//! What the figures were measured on.
+
+use std::fs;
+
+/// Cores, memory and processor, without any name of the machine.
+pub(crate) fn describe() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let read = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+        line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
+    };
+    let memory = read("/proc/meminfo", "MemTotal");
+    let memory: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    format!(
+        "{cores} cores ({}), {} GiB, shared by server and load generator",
+        read("/proc/cpuinfo", "model name"),
+        memory / (1024 * 1024)
+    )
+}

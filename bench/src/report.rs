@@ -1,0 +1,77 @@
+//! The report: sections of rows, as Markdown for people and as JSON for programs.
+
+use std::{fmt::Write, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    machine: String,
+    quick: bool,
+    sections: Vec<Section>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Section {
+    pub(crate) title: &'static str,
+    pub(crate) note: String,
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Report {
+    pub(crate) fn new(machine: String, quick: bool) -> Self {
+        Self { machine, quick, sections: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, section: Section) {
+        self.sections.push(section);
+    }
+
+    pub(crate) fn write(&self, out: &Path) -> Result<()> {
+        let mut text = format!(
+            "# Benchmarks\n\nMade by `cargo xtask bench`; do not edit. Machine: {}.\n",
+            self.machine
+        );
+        if self.quick {
+            text.push_str("\nA quick run: it shows that the benchmark works and nothing else.\n");
+        }
+        for section in &self.sections {
+            write!(text, "\n## {}\n\n{}\n\n", section.title, section.note)?;
+            writeln!(text, "| {} |", section.columns.join(" | "))?;
+            writeln!(text, "|{}", "---|".repeat(section.columns.len()))?;
+            for row in &section.rows {
+                writeln!(text, "| {} |", row.join(" | "))?;
+            }
+        }
+        fs::write(out.join("report.md"), text).context("cannot write report.md")?;
+        let json = serde_json::to_string_pretty(self)?;
+        fs::write(out.join("report.json"), json + "\n").context("cannot write report.json")
+    }
+}
+
+/// A duration in milliseconds.
+pub(crate) fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// Bytes in MiB.
+pub(crate) fn mib(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let value = bytes as f64 / f64::from(1 << 20);
+    format!("{value:.1} MiB")
+}
+
+/// A count per second.
+pub(crate) fn rate(count: usize, time: Duration) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let value = count as f64 / time.as_secs_f64();
+    if value < 100.0 { format!("{value:.1}/s") } else { format!("{value:.0}/s") }
+}
+
+/// The value below which `share` percent of the sorted values lie.
+pub(crate) fn percentile(sorted: &[Duration], share: usize) -> Duration {
+    let index = (sorted.len() * share / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
+}
