@@ -1,1 +1,114 @@
+//! Installing custom resource definitions.
 
+use std::time::Duration;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, Client, api::PostParams};
+use serde_json::Value;
+
+use crate::{apply, error};
+
+/// How long the API may take to serve a new definition.
+const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Why definitions could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The API refused one.
+    #[error("cannot install the definition {name}")]
+    Refused {
+        /// Name of the definition.
+        name: String,
+        /// What the API said.
+        source: kube::Error,
+    },
+    /// The API took one and does not serve it.
+    #[error("the API does not serve {name}: {reason}")]
+    NotEstablished {
+        /// Name of the definition.
+        name: String,
+        /// What its conditions say.
+        reason: String,
+    },
+}
+
+/// Creates or updates the definitions and waits until the API serves them. Those that are as
+/// wanted are not written.
+pub async fn install(
+    client: &Client,
+    definitions: &[CustomResourceDefinition],
+) -> Result<(), InstallError> {
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    for wanted in definitions {
+        let name = wanted.metadata.name.clone().unwrap_or_default();
+        put(&api, &name, wanted)
+            .await
+            .map_err(|source| InstallError::Refused { name: name.clone(), source })?;
+    }
+    for wanted in definitions {
+        established(&api, wanted.metadata.name.as_deref().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+async fn put(
+    api: &Api<CustomResourceDefinition>,
+    name: &str,
+    wanted: &CustomResourceDefinition,
+) -> Result<(), kube::Error> {
+    loop {
+        let written = match api.get_opt(name).await? {
+            None => api.create(&PostParams::default(), wanted).await.map(drop),
+            Some(live) if is_as_wanted(&live, wanted) => return Ok(()),
+            Some(mut live) => {
+                live.spec = wanted.spec.clone();
+                api.replace(name, &PostParams::default(), &live).await.map(drop)
+            }
+        };
+        match written {
+            // Somebody else installs it too: look again.
+            Err(error) if error::is_conflict(&error) || error::is_already_exists(&error) => {}
+            written => return written,
+        }
+    }
+}
+
+fn is_as_wanted(live: &CustomResourceDefinition, wanted: &CustomResourceDefinition) -> bool {
+    let schema = |crd: &CustomResourceDefinition| -> Vec<Value> {
+        let versions = crd.spec.versions.iter();
+        versions.map(|v| serde_json::to_value(&v.schema).unwrap_or_default()).collect()
+    };
+    let json = |crd| serde_json::to_value(crd).unwrap_or_default();
+    // Fields that vanished from a schema matter, defaults that the API fills in elsewhere do not.
+    schema(live) == schema(wanted) && apply::covers(&json(&live.spec), &json(&wanted.spec))
+}
+
+async fn established(api: &Api<CustomResourceDefinition>, name: &str) -> Result<(), InstallError> {
+    let deadline = tokio::time::Instant::now() + ESTABLISHED_WITHIN;
+    loop {
+        let found = api
+            .get_opt(name)
+            .await
+            .map_err(|source| InstallError::Refused { name: name.to_owned(), source })?;
+        let reason = match found.as_ref().map(not_established) {
+            Some(None) => return Ok(()),
+            Some(Some(reason)) => reason,
+            None => "it was deleted".to_owned(),
+        };
+        if tokio::time::Instant::now() >= deadline {
+            return Err(InstallError::NotEstablished { name: name.to_owned(), reason });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn not_established(crd: &CustomResourceDefinition) -> Option<String> {
+    let conditions = crd.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or(&[]);
+    if conditions.iter().any(|c| c.type_ == "Established" && c.status == "True") {
+        return None;
+    }
+    let refused = conditions.iter().find(|c| c.status == "False");
+    let text = refused.and_then(|c| c.message.clone().or_else(|| c.reason.clone()));
+    Some(text.unwrap_or_else(|| "it is not established yet".to_owned()))
+}

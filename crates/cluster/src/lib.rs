@@ -2,13 +2,19 @@
 //! installation, authorisation and the mapping of API errors.
 //!
 //! Works on any `kube::Client`, a real API server or the embedded one, and writes only with create,
-//! replace, merge patch and JSON patch. It must not know any capability. Start reading at [`Cache`].
+//! replace, merge patch and JSON patch. It must not know any capability. Start reading at [`Cache`]
+//! and [`controller`].
 
 pub mod access;
+pub mod apply;
 mod cache;
+pub mod controller;
+pub mod crds;
 pub mod error;
 mod object;
+mod queue;
 
 pub use access::Access;
 pub use cache::{Cache, Change, Changes, Source};
 pub use object::{Key, Object};
+pub use queue::Queue;
