@@ -36,6 +36,11 @@ impl Cause {
         Self::new("FieldValueInvalid", field, &format!("Invalid value: {}", shown(value)), detail)
     }
 
+    /// A value that breaks a rule, shown in a form of its own.
+    pub(crate) fn shown_invalid(field: impl Into<String>, shown: &str, detail: &str) -> Self {
+        Self::new("FieldValueInvalid", field, &format!("Invalid value: {shown}"), detail)
+    }
+
     /// A value of the wrong type.
     pub fn type_invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
         Self::new(
@@ -140,11 +145,7 @@ pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Number(number) => show_number(number),
-        other => {
-            let mut text = String::new();
-            compact(other, &mut text);
-            text
-        }
+        other => compact_json(other),
     }
 }
 
@@ -215,6 +216,12 @@ fn is_printable(c: char) -> bool {
 }
 
 /// Compact JSON with sorted keys, with the escapes that Go writes.
+pub(crate) fn compact_json(value: &Value) -> String {
+    let mut text = String::new();
+    compact(value, &mut text);
+    text
+}
+
 fn compact(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),

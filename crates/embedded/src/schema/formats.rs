@@ -240,7 +240,7 @@ fn is_isbn10(text: &str) -> bool {
     }
     let digit = |byte: u8| if byte == b'X' { 10 } else { u32::from(byte - b'0') };
     let sum: u32 = (1_u32..).zip(bytes).map(|(weight, byte)| weight * digit(*byte)).sum();
-    sum % 11 == 0
+    sum.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
@@ -251,7 +251,7 @@ fn is_isbn13(text: &str) -> bool {
         .zip(weights)
         .map(|(byte, weight)| weight * u32::from(byte.wrapping_sub(b'0')))
         .sum();
-    text.len() == 13 && all_digits(&text) && sum % 10 == 0
+    text.len() == 13 && all_digits(&text) && sum.is_multiple_of(10)
 }
 
 fn is_credit_card(text: &str) -> bool {
@@ -277,7 +277,7 @@ fn is_credit_card(text: &str) -> bool {
         .enumerate()
         .map(|(at, digit)| if at % 2 == 1 { doubled(*digit) } else { *digit })
         .sum();
-    known && sum % 10 == 0
+    known && sum.is_multiple_of(10)
 }
 
 fn is_ssn(text: &str) -> bool {
@@ -314,7 +314,7 @@ fn is_base64(text: &str) -> bool {
     let alphabet =
         body.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
     !text.is_empty()
-        && text.len() % 4 == 0
+        && text.len().is_multiple_of(4)
         && text.len() - body.len() <= 2
         && !body.is_empty()
         && alphabet

@@ -5,6 +5,7 @@
 //! hold the rules of the kinds and fields that have no schema.
 
 mod cause;
+mod cel;
 mod check;
 mod correlate;
 mod defaults;
@@ -29,6 +30,15 @@ use path::Path;
 
 /// The deepest schema and value that are looked at.
 const MAX_DEPTH: usize = 200;
+
+/// Failures after which the rules of a schema are not looked at.
+const BLOCKING: [&str; 5] = [
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
 
 /// Where the fields of [`Schema::compile`]'s causes start.
 const ROOT_FIELD: &str = "openAPIV3Schema";
@@ -55,11 +65,15 @@ impl Schema {
                 vec![Cause::invalid(ROOT_FIELD, &Value::String(String::new()), &error.to_string())]
             })?;
         let mut causes = structural::check(&props, ROOT_FIELD);
-        let root = Builder::default().node(&props);
+        let mut root = Builder::default().node(&props);
         if causes.is_empty() {
             check_defaults(&root, ROOT_FIELD, &mut causes);
         }
         causes.extend(definition::check(&props, ROOT_FIELD));
+        if causes.is_empty() {
+            let place = cel::Place { field: ROOT_FIELD, is_root: true, uncorrelated: None };
+            cel::attach(&mut root, &props, &place, &mut causes);
+        }
         if causes.is_empty() { Ok(Self { root }) } else { Err(causes) }
     }
 
@@ -88,6 +102,15 @@ impl Schema {
         // Lists that had repeated elements before may go on having them.
         if repeated.is_empty() {
             lists::check(Path::ROOT, &self.root, new, &mut causes);
+        }
+        if self.root.has_rules {
+            // Rules may rely on the shape of the object, so a wrong shape comes first.
+            if causes.iter().any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
+                let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+                causes.push(Cause::invalid(cause::NO_FIELD, &Value::Null, detail));
+            } else {
+                causes.extend(cel::validate(&self.root, new, old));
+            }
         }
         causes
     }

@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use regex::Regex;
 use serde_json::Value;
 
-use super::{formats::Format, pattern};
+use super::{cel::Rules, formats::Format, pattern};
 
 /// One level of a schema.
 #[derive(Debug, Default)]
@@ -29,6 +29,9 @@ pub(crate) struct Node {
     pub(crate) required: Vec<String>,
     pub(crate) limits: Option<Box<Limits>>,
     pub(crate) logic: Option<Box<Logic>>,
+    pub(crate) rules: Option<Box<Rules>>,
+    /// Whether there are rules here or below.
+    pub(crate) has_rules: bool,
 }
 
 /// What `type` says, or `x-kubernetes-int-or-string`.
@@ -177,6 +180,8 @@ impl Builder {
             required: props.required.clone().unwrap_or_default(),
             limits: self.limits(props),
             logic: self.logic(props),
+            rules: None,
+            has_rules: false,
         }
     }
 
