@@ -1,0 +1,70 @@
+//! One file per command, and what they share: reading the command line, logs, the runtime.
+
+mod check;
+mod completions;
+mod crds;
+mod files;
+mod open;
+mod reference;
+mod up;
+
+use std::{process::ExitCode, str::FromStr};
+
+use clap::Parser;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::{
+    cli::{Cli, Command},
+    failure::{Failure, USAGE},
+};
+
+/// Reads the command line, runs the command and says how it ended.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _gone = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let log = cli.log.as_deref();
+    let result = match cli.command {
+        Command::Up(options) => up::run(options, log),
+        Command::Open(options) => open::run(options),
+        Command::Check(options) => check::run(&options),
+        Command::Crds => crds::run(),
+        Command::Files(options) => files::run(options, log),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Reference => reference::run(),
+        Command::PodShim => Err(Failure::usage("`pod-shim` takes no flags")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Sends logs to standard error: warnings only, unless asked for more.
+fn log(filter: Option<&str>) -> Result<(), Failure> {
+    let filter = match filter {
+        Some(filter) => EnvFilter::from_str(filter).map_err(|error| {
+            Failure::usage(format!("`{filter}` is no log filter: {error}"))
+                .hint("a level such as `info`, or `info,embedded=debug`")
+        })?,
+        None => EnvFilter::default().add_directive(LevelFilter::WARN.into()),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Runs asynchronous work on few threads: a workspace's own programs need the machine more.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, 4))
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start threads: {error}")))?;
+    runtime.block_on(work)
+}

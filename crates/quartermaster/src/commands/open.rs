@@ -1,0 +1,36 @@
+//! `quartermaster open`: a fresh start URL of the server that runs on a data directory.
+
+use serde::Deserialize;
+
+use crate::{cli::DataDir, endpoints::Endpoints, failure::Failure, output, settings};
+
+#[derive(Deserialize)]
+struct Ticket {
+    url: String,
+}
+
+pub(crate) fn run(options: DataDir) -> Result<(), Failure> {
+    let dir = settings::data_dir(options.data_dir)?;
+    let endpoints = Endpoints::read(&dir)
+        .map_err(|error| {
+            Failure::new(format!("cannot read run/endpoints.json in {}: {error}", dir.display()))
+        })?
+        .ok_or_else(|| {
+            Failure::new(format!("Quartermaster is not running on {}", dir.display()))
+                .hint("start it with `quartermaster up`, or say where it runs with --data-dir DIR")
+        })?;
+    let ticket = super::block_on(async {
+        fetch(&endpoints).await.map_err(|error| {
+            Failure::new(format!("the server at {} gives no start URL: {error}", endpoints.api))
+        })
+    })?;
+    output::data(&format!("{}\n", ticket.url));
+    Ok(())
+}
+
+async fn fetch(endpoints: &Endpoints) -> reqwest::Result<Ticket> {
+    let url = format!("{}{}", endpoints.api.trim_end_matches('/'), web::local::TICKETS_PATH);
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let request = client.post(url).bearer_auth(&endpoints.token);
+    request.send().await?.error_for_status()?.json().await
+}

@@ -1,0 +1,57 @@
+//! `DIR/run/endpoints.json`: where a running server can be reached. Scripts rely on this file.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The addresses of a running server and the token that it wants. Only its owner may read it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Endpoints {
+    pub(crate) api: String,
+    pub(crate) apps: String,
+    pub(crate) ops: String,
+    pub(crate) token: String,
+    pub(crate) pid: u32,
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("run/endpoints.json")
+}
+
+impl Endpoints {
+    /// Puts the file in place, whole or not at all, replacing that of an earlier run.
+    pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
+        let target = path(data_dir);
+        let draft = target.with_extension("json.new");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir.join("run"))?;
+        let _stale = fs::remove_file(&draft);
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.write_all(b"\n")?;
+        fs::rename(draft, target)
+    }
+
+    /// The file of a server that runs now; `None` if there is none.
+    pub(crate) fn read(data_dir: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(path(data_dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let endpoints: Self = serde_json::from_slice(&text)?;
+        let alive = Path::new("/proc").join(endpoints.pid.to_string()).exists();
+        Ok(alive.then_some(endpoints))
+    }
+
+    /// Takes the file away at a clean stop.
+    pub(crate) fn remove(data_dir: &Path) {
+        if let Err(error) = fs::remove_file(path(data_dir)) {
+            tracing::warn!(%error, "run/endpoints.json could not be removed");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What `up` puts together, in the order in which the parts need each other.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use cluster::Access;
+use embedded::{Cluster, OpenError};
+use http::Method;
+use web::{
+    Error, Head, Kind,
+    listener::{self, Drain, Limits, Listener, Stack},
+    local::{self, Guard, Local, Token},
+};
+use workspaces::{Caches, dialect::kubeflow};
+
+use crate::{
+    cli::Auth, endpoints::Endpoints, failure::Failure, seed, settings::Settings, signals::Signals,
+    ui,
+};
+
+/// How long open requests may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the programs of workspaces have to end by themselves.
+const PODS: Duration = Duration::from_secs(10);
+
+/// Everything that runs.
+pub(crate) struct Server {
+    settings: Settings,
+    local: Local,
+    origin: String,
+    cluster: Cluster,
+    drain: Drain,
+}
+
+impl Server {
+    /// Starts all parts; afterwards the server can be used, and `endpoints.json` says so.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
+        // The lock on the directory comes first: nothing else may touch it.
+        let options = embedded::Options::new(&settings.data_dir);
+        let cluster = Cluster::open(options).await.map_err(|error| unusable(&error))?;
+        let started = Self::on(cluster.clone(), settings).await;
+        if started.is_err() {
+            cluster.shutdown().await;
+        }
+        started
+    }
+
+    async fn on(cluster: Cluster, settings: Settings) -> Result<Self, Failure> {
+        let token = Token::load_or_create(&settings.data_dir).map_err(broken)?;
+        let listeners = Listeners::bind(&settings).await?;
+        let client = cluster.client();
+        cluster::crds::install(&client, &workspaces::crds()).await.map_err(broken)?;
+        seed::seed(&client).await.map_err(broken)?;
+        let caches = Caches::start(&client);
+        caches.ready().await;
+
+        let local = match settings.auth {
+            Auth::Local => Local::new(token.clone()),
+            Auth::None => Local::without_auth(token.clone()),
+        };
+        let drain = Drain::new();
+        let endpoints = listeners.endpoints(&token);
+        let origin = endpoints.api.clone();
+        let state = kubeflow::State {
+            client,
+            caches,
+            access: Access::Local,
+            options: kubeflow::Options::default(),
+        };
+        listeners.serve(state, &local, &drain);
+        endpoints
+            .write(&settings.data_dir)
+            .map_err(|error| Failure::new(format!("cannot write run/endpoints.json: {error}")))?;
+        Ok(Self { settings, local, origin, cluster, drain })
+    }
+
+    /// The address that signs a browser in.
+    pub(crate) fn start_url(&self) -> Result<String, Failure> {
+        local::start_url(&self.local, &self.origin)
+            .map_err(|error| Failure::new(error.message().to_owned()))
+    }
+
+    /// Ends everything, within a grace that another signal cuts short.
+    pub(crate) async fn stop(self, mut signals: Signals) {
+        Endpoints::remove(&self.settings.data_dir);
+        let ending = async {
+            self.drain.stop(DRAIN).await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = signals.next() => {
+                self.drain.stop(Duration::ZERO).await;
+            }
+        }
+        self.cluster.shutdown().await;
+    }
+}
+
+/// The addresses of all listeners, taken before anything runs that would have to be undone.
+struct Listeners {
+    api: Listener,
+    apps: Listener,
+    ops: Listener,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let bind = async |address, flag: &str| {
+            listener::bind(address).await.map_err(|error| {
+                Failure::new(error.to_string())
+                    .hint(format!("choose another with {flag} ADDR; port 0 takes a free one"))
+            })
+        };
+        Ok(Self {
+            api: bind(settings.api, "--listen").await?,
+            apps: bind(settings.apps, "--apps-listen").await?,
+            ops: bind(settings.ops, "--ops-listen").await?,
+        })
+    }
+
+    fn endpoints(&self, token: &Token) -> Endpoints {
+        let url = |listener: &Listener| format!("http://{}", reachable(listener.address()));
+        Endpoints {
+            api: url(&self.api),
+            apps: url(&self.apps),
+            ops: url(&self.ops),
+            token: token.expose().to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    fn serve(self, state: kubeflow::State, local: &Local, drain: &Drain) {
+        let ports = (self.api.address().port(), self.ops.address().port());
+        let origin = format!("http://{}", reachable(self.api.address()));
+        let caches = state.caches.clone();
+
+        let api = kubeflow::router(state).merge(ui::router()).merge(local::routes(
+            local.clone(),
+            origin,
+            render,
+        ));
+        let api = Guard::new(local.clone(), ports.0, render)
+            .pages(|_, path| path == "/" || path.starts_with("/workspace/connect/"))
+            .public(is_public)
+            .protect(api);
+        let api = Stack::new("api", render).wrap(api);
+
+        let missing = move || (!caches.is_ready()).then(|| "the caches".to_owned());
+        let ops = Guard::new(local.clone(), ports.1, render)
+            .public(|_, path| path == "/livez" || path == "/readyz")
+            .protect(listener::ops_router(missing));
+        let ops = Stack::new("ops", render).wrap(ops);
+
+        tokio::spawn(self.api.serve(api, Limits::default(), drain.clone()));
+        tokio::spawn(self.ops.serve(ops, Limits::default(), drain.clone()));
+    }
+}
+
+/// What holds no secret: the page's own files, and whether the server works.
+fn is_public(method: &Method, path: &str) -> bool {
+    method.is_safe() && (path == "/api/v1/healthcheck" || path.starts_with("/assets/"))
+}
+
+/// How this listener words what goes wrong outside of the dialects.
+fn render(error: &Error, _: &Head) -> Response {
+    kubeflow::reject(error).into_response()
+}
+
+async fn nothing(request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    render(&Error::new(Kind::NotFound, "there is nothing at this address"), &Head::of(&parts))
+}
+
+/// An address that a client can connect to, also when all addresses are listened at.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// A part that did not start, with all that is known about it.
+fn broken(error: impl std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    Failure::new(text)
+}
+
+fn unusable(error: &OpenError) -> Failure {
+    let failure = broken(error);
+    match error {
+        OpenError::InUse { .. } => failure.hint(
+            "Quartermaster runs there already: `quartermaster open` prints its address; or choose \
+             another directory with --data-dir DIR",
+        ),
+        OpenError::Io { .. } => failure.hint("choose another directory with --data-dir DIR"),
+        _ => failure,
+    }
+}
