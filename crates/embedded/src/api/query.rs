@@ -162,7 +162,7 @@ impl ListOptions {
             Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
         };
         if watch {
-            if matching != "" && initial.is_none() {
+            if !matching.is_empty() && initial.is_none() {
                 return refuse(
                     "resourceVersionMatch",
                     "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
@@ -178,7 +178,7 @@ impl ListOptions {
             if initial.is_some() {
                 return refuse("sendInitialEvents", "sendInitialEvents is forbidden for list");
             }
-            if matching != "" && revision.is_none() {
+            if !matching.is_empty() && revision.is_none() {
                 return refuse(
                     "resourceVersionMatch",
                     "resourceVersionMatch is forbidden unless resourceVersion is provided",

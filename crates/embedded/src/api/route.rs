@@ -45,7 +45,9 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Route {
     let (resource, namespace, rest) = match rest {
         // `namespaces/NAME` and its subresources are about the namespace itself.
         ["namespaces", namespace, plural, rest @ ..]
-            if group != "" || rest.len() > 0 || !matches!(*plural, "status" | "finalize") =>
+            if !group.is_empty()
+                || !rest.is_empty()
+                || !matches!(*plural, "status" | "finalize") =>
         {
             (find(plural).filter(|resource| resource.namespaced), *namespace, rest)
         }

@@ -226,15 +226,26 @@ impl<'a> Parser<'a> {
             return Err("found '', expected: '('".into());
         }
         let mut values = Vec::new();
+        // A comma with nothing before or after it stands for the empty value.
+        let mut after_value = false;
         loop {
             match self.token() {
-                Token::Word(value) => values.push(Self::checked(key, value)?),
+                Token::Word(value) if !after_value => {
+                    values.push(Self::checked(key, value)?);
+                    after_value = true;
+                }
                 Token::Comma => {
-                    if matches!(self.peek(), Token::Comma | Token::Close) {
+                    if !after_value {
                         values.push(String::new());
                     }
+                    after_value = false;
                 }
-                Token::Close => return Ok(values),
+                Token::Close => {
+                    if !after_value {
+                        values.push(String::new());
+                    }
+                    return Ok(values);
+                }
                 other => {
                     return Err(format!("found '{}', expected: ',', or identifier", other.text()));
                 }

@@ -14,7 +14,11 @@ use crate::{
 
 /// A failed (or, for deletions, successful) request as Kubernetes tells it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Status {
+#[serde(transparent)]
+pub struct Status(Box<Contents>);
+
+#[derive(Debug, Clone, Serialize)]
+struct Contents {
     kind: &'static str,
     #[serde(rename = "apiVersion")]
     api_version: &'static str,
@@ -74,7 +78,7 @@ fn is_zero(number: &u16) -> bool {
 
 impl Status {
     fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Contents {
             kind: "Status",
             api_version: "v1",
             metadata: Empty {},
@@ -83,11 +87,11 @@ impl Status {
             reason,
             details: None,
             code,
-        }
+        }))
     }
 
     fn with(mut self, details: Details) -> Self {
-        self.details = Some(details);
+        self.0.details = Some(details);
         self
     }
 
@@ -103,8 +107,8 @@ impl Status {
     /// The answer to a deletion that was done.
     pub(crate) fn deleted(resource: &Resource, name: &str, uid: &str) -> Self {
         let mut status = Self::failure(0, "", "").about(resource, name);
-        status.status = "Success";
-        if let Some(details) = &mut status.details {
+        status.0.status = "Success";
+        if let Some(details) = &mut status.0.details {
             details.uid = uid.into();
         }
         status
@@ -156,7 +160,7 @@ impl Status {
             "unable to create new content in namespace {namespace} because it is being terminated"
         );
         let mut status = Self::forbidden(resource, name, &why);
-        if let Some(details) = &mut status.details {
+        if let Some(details) = &mut status.0.details {
             details.causes.push(Cause {
                 reason: "NamespaceTerminating".into(),
                 message: format!("namespace {namespace} is being terminated"),
@@ -268,12 +272,12 @@ impl Status {
 
     /// The HTTP status.
     pub fn code(&self) -> u16 {
-        self.code
+        self.0.code
     }
 
     /// The text.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     pub(crate) fn to_bytes(&self) -> Bytes {
@@ -282,7 +286,7 @@ impl Status {
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
-        let code = match self.code {
+        let code = match self.0.code {
             0 => StatusCode::OK,
             code => StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         };
@@ -290,7 +294,7 @@ impl Status {
         *response.status_mut() = code;
         let json = header::HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        if let Some(details) = &self.details
+        if let Some(details) = &self.0.details
             && details.retry_after_seconds > 0
         {
             response.headers_mut().insert(header::RETRY_AFTER, details.retry_after_seconds.into());

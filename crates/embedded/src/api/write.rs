@@ -366,9 +366,9 @@ impl Api {
         let own = metadata::get(object, "namespace");
         if resource.namespaced {
             if !own.is_empty() && own != namespace {
-                return Err(Status::bad_request(format!(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )));
+                return Err(Status::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
             }
             metadata::set(object, "namespace", namespace);
         }

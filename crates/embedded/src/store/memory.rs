@@ -111,6 +111,9 @@ impl Table {
     }
 }
 
+/// A resource and a key in it.
+pub(super) type Place = (Arc<str>, Box<str>);
+
 /// All resources.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -118,7 +121,7 @@ pub(super) struct Memory {
     revisions: watch::Sender<u64>,
     tables: HashMap<Arc<str>, Table>,
     /// Which objects name an owner, by its uid.
-    owned: HashMap<Box<str>, BTreeSet<(Arc<str>, Box<str>)>>,
+    owned: HashMap<Box<str>, BTreeSet<Place>>,
     history_events: usize,
     history_bytes: usize,
 }
@@ -293,7 +296,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn owned_by(&self, uid: &str) -> Vec<(Arc<str>, Box<str>)> {
+    pub(super) fn owned_by(&self, uid: &str) -> Vec<Place> {
         self.owned.get(uid).into_iter().flatten().cloned().collect()
     }
 
