@@ -5,6 +5,7 @@
 //! other capability, nor what is behind the `kube::Client`. Start reading at [`model`].
 
 mod caches;
+pub mod connect;
 pub mod decide;
 pub mod dialect;
 pub mod model;

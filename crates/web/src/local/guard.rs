@@ -12,9 +12,13 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 
-use super::{Local, Scope, SessionCookie, source};
+use super::{
+    Local, Scope, SessionCookie,
+    link::{query_value, redirect_with_cookie, without_query},
+    source,
+};
 use crate::{Client, Error, Head, Identity, Kind, Page, Render};
 
 /// Name of the query parameter that carries a ticket.
@@ -131,46 +135,6 @@ fn proof(guard: &Guard, headers: &http::HeaderMap) -> Option<Proof> {
     } else {
         guard.cookie.is_in(&guard.local, headers).then_some(Proof::Cookie)
     }
-}
-
-/// A redirect that signs a browser in and leaves no trace of the ticket in its history.
-pub(crate) fn redirect_with_cookie(target: &str, cookie: HeaderValue) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::LOCATION,
-        HeaderValue::from_str(target).unwrap_or_else(|_| HeaderValue::from_static("/")),
-    );
-    headers.insert(header::SET_COOKIE, cookie);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    response
-}
-
-/// The value of a query parameter; an escaped name counts as well, so that none slips by.
-pub(crate) fn query_value(uri: &Uri, name: &str) -> Option<String> {
-    pairs(uri).map(split).find(|(key, _)| decoded(key) == name).map(|(_, value)| decoded(value))
-}
-
-/// Path and query without one parameter, the rest byte for byte. It never leaves the listener:
-/// a path that a browser would read as another host's loses its extra slashes.
-pub(crate) fn without_query(uri: &Uri, name: &str) -> String {
-    let kept: Vec<&str> = pairs(uri).filter(|pair| decoded(split(pair).0) != name).collect();
-    let path = format!("/{}", uri.path().trim_start_matches(['/', '\\']));
-    if kept.is_empty() { path } else { format!("{path}?{}", kept.join("&")) }
-}
-
-fn pairs(uri: &Uri) -> impl Iterator<Item = &str> {
-    uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty())
-}
-
-fn split(pair: &str) -> (&str, &str) {
-    pair.split_once('=').unwrap_or((pair, ""))
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn no_proof() -> Error {

@@ -6,6 +6,7 @@
 //! listener; [`source`] holds its rules about `Host`, `Origin` and `Sec-Fetch-*` as pure functions.
 
 mod guard;
+mod link;
 mod routes;
 mod session;
 pub mod source;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 pub use guard::{Guard, Proof};
+pub use link::{query_value, redirect_with_cookie, without_query};
 pub use routes::{START_TICKET, TICKETS_PATH, routes, start_url};
 pub use session::{COOKIE_PREFIX, SessionCookie};
 pub use token::{Token, TokenError};
