@@ -2,5 +2,10 @@
 
 pub mod kind;
 pub mod names;
+pub mod naming;
+pub mod options;
 pub mod request;
+pub mod selector;
+pub mod state;
+pub mod template;
 pub mod workspace;

@@ -1,117 +1,154 @@
-//! Rules for Workspaces as objects, whoever writes them. Field paths are those of the object.
+//! Which workspaces are accepted. Whether claims and Secrets exist is not asked here, and deleting
+//! is always allowed.
 
 use web::Cause;
 
-use super::names::{check_annotations, check_labels, invalid};
-use crate::model::{WorkspaceKind, WorkspaceSpec};
+use super::{
+    names,
+    options::{OptionValue, resolve},
+};
+use crate::model::{PodMetadata, WorkspaceKind, WorkspaceSpec};
 
-/// The rules for a new workspace; `kind` is the one that it names, if there is one.
+/// Rules for a new workspace; `kind` is the one that the spec names, if it exists.
 pub fn create(spec: &WorkspaceSpec, kind: Option<&WorkspaceKind>) -> Vec<Cause> {
-    let Some(kind) = kind else {
-        let detail = format!("workspace kind {:?} not found", spec.kind);
-        return vec![invalid("spec.kind", &spec.kind, &detail)];
-    };
-    let template = &spec.pod_template;
+    let Some(kind) = kind else { return vec![unknown_kind(spec)] };
+    let mut causes = check_metadata(spec);
+    causes.extend(check_image(spec, kind));
+    causes.extend(check_pod(spec, kind));
+    causes
+}
+
+/// Rules for a changed workspace: only what changed is checked, so a workspace can be paused,
+/// renamed or given other volumes even when its kind is gone.
+pub fn update(
+    old: &WorkspaceSpec,
+    new: &WorkspaceSpec,
+    kind: Option<&WorkspaceKind>,
+) -> Vec<Cause> {
+    let (old_template, new_template) = (&old.pod_template, &new.pod_template);
+    let metadata = old_template.pod_metadata != new_template.pod_metadata;
+    let image = old_template.options.image_config != new_template.options.image_config;
+    let pod = old_template.options.pod_config != new_template.options.pod_config;
+    if !(old.kind != new.kind || metadata || image || pod) {
+        return Vec::new();
+    }
+    let Some(kind) = kind else { return vec![unknown_kind(new)] };
     let mut causes = Vec::new();
-    if let Some(metadata) = &template.pod_metadata {
-        let root = "spec.podTemplate.podMetadata";
-        causes.extend(check_labels(&format!("{root}.labels"), &metadata.labels));
-        causes.extend(check_annotations(&format!("{root}.annotations"), &metadata.annotations));
+    if metadata {
+        causes.extend(check_metadata(new));
     }
-    let options = &kind.spec.pod_template.options;
-    let image = &template.options.image_config;
-    if !options.image_config.values.iter().any(|value| value.id == *image) {
-        causes.push(unknown_option("imageConfig", image, &spec.kind));
+    if image {
+        causes.extend(check_image(new, kind));
     }
-    let pod = &template.options.pod_config;
-    if !options.pod_config.values.iter().any(|value| value.id == *pod) {
-        causes.push(unknown_option("podConfig", pod, &spec.kind));
+    if pod {
+        causes.extend(check_pod(new, kind));
     }
     causes
 }
 
-fn unknown_option(which: &str, id: &str, kind: &str) -> Cause {
-    let detail = format!("{which} with id {id:?} not found in workspace kind {kind:?}");
-    invalid(&format!("spec.podTemplate.options.{which}"), id, &detail)
+fn unknown_kind(spec: &WorkspaceSpec) -> Cause {
+    let detail = format!("workspace kind {:?} not found", spec.kind);
+    names::invalid("spec.kind", &spec.kind, &detail)
+}
+
+fn check_metadata(spec: &WorkspaceSpec) -> Vec<Cause> {
+    check_pod_metadata(spec.pod_template.pod_metadata.as_ref())
+}
+
+/// Rules for the metadata of pods, in a workspace or a kind.
+pub(super) fn check_pod_metadata(metadata: Option<&PodMetadata>) -> Vec<Cause> {
+    let Some(metadata) = metadata else { return Vec::new() };
+    let field = "spec.podTemplate.podMetadata";
+    let mut causes = names::check_labels(&format!("{field}.labels"), &metadata.labels);
+    causes.extend(names::check_annotations(&format!("{field}.annotations"), &metadata.annotations));
+    causes
+}
+
+fn check_image(spec: &WorkspaceSpec, kind: &WorkspaceKind) -> Option<Cause> {
+    let values = &kind.spec.pod_template.options.image_config.values;
+    check_option(spec, values, &spec.pod_template.options.image_config)
+}
+
+fn check_pod(spec: &WorkspaceSpec, kind: &WorkspaceKind) -> Option<Cause> {
+    let values = &kind.spec.pod_template.options.pod_config.values;
+    check_option(spec, values, &spec.pod_template.options.pod_config)
+}
+
+/// Hidden and redirected options may be chosen; whether redirects lead anywhere is the kind's
+/// business.
+fn check_option<V: OptionValue>(spec: &WorkspaceSpec, values: &[V], id: &str) -> Option<Cause> {
+    if values.iter().any(|value| value.id() == id) {
+        return None;
+    }
+    let error = resolve(&spec.kind, values, id).err()?;
+    let field = format!("spec.podTemplate.options.{}", V::LIST);
+    Some(names::invalid(&field, id, &error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::model::fixtures::{kind, workspace};
 
-    fn kind() -> WorkspaceKind {
-        serde_json::from_value(json!({
-            "apiVersion": "kubeflow.org/v1beta1",
-            "kind": "WorkspaceKind",
-            "metadata": {"name": "lab"},
-            "spec": {
-                "spawner": {
-                    "displayName": "Lab",
-                    "description": "A lab",
-                    "icon": {"url": "i"},
-                    "logo": {"url": "l"},
-                },
-                "podTemplate": {
-                    "volumeMounts": {"home": "/home/user"},
-                    "ports": [{"id": "web", "protocol": "HTTP", "defaultDisplayName": "Web"}],
-                    "options": {
-                        "imageConfig": {
-                            "spawner": {"default": "one"},
-                            "values": [{
-                                "id": "one",
-                                "spawner": {"displayName": "One"},
-                                "spec": {"image": "one:1", "ports": [{"id": "web", "port": 80}]},
-                            }],
-                        },
-                        "podConfig": {
-                            "spawner": {"default": "small"},
-                            "values": [
-                                {"id": "small", "spawner": {"displayName": "Small"}, "spec": {}},
-                            ],
-                        },
-                    },
-                },
-            },
-        }))
-        .unwrap()
-    }
-
-    fn spec(image: &str, pod: &str) -> WorkspaceSpec {
-        serde_json::from_value(json!({
-            "kind": "lab",
-            "podTemplate": {
-                "podMetadata": {"labels": {"-": "v"}},
-                "volumes": {},
-                "options": {"imageConfig": image, "podConfig": pod},
-            },
-        }))
-        .unwrap()
-    }
-
-    fn fields(causes: &[Cause]) -> Vec<&str> {
-        causes.iter().map(|cause| cause.field.as_str()).collect()
+    fn texts(causes: &[Cause]) -> Vec<String> {
+        causes.iter().map(|c| format!("{} {}: {}", c.reason, c.field, c.message)).collect()
     }
 
     #[test]
-    fn without_its_kind_nothing_else_can_be_told() {
-        let causes = create(&spec("none", "none"), None);
-        assert_eq!(fields(&causes), ["spec.kind"]);
-        assert_eq!(causes[0].message, r#"Invalid value: "lab": workspace kind "lab" not found"#);
+    fn a_good_workspace_passes() {
+        assert_eq!(create(&workspace("lab").spec, Some(&kind())), []);
     }
 
     #[test]
-    fn options_must_exist_and_labels_be_labels() {
+    fn an_unknown_kind_ends_the_checks() {
+        let mut spec = workspace("lab").spec;
+        spec.pod_template.options.image_config = "nope".into();
         assert_eq!(
-            fields(&create(&spec("none", "none"), Some(&kind()))),
+            texts(&create(&spec, None)),
+            [
+                r#"FieldValueInvalid spec.kind: Invalid value: "notebook": workspace kind "notebook" not found"#
+            ]
+        );
+    }
+
+    #[test]
+    fn everything_wrong_is_reported() {
+        let mut spec = workspace("lab").spec;
+        spec.pod_template.options.image_config = "nope".into();
+        spec.pod_template.options.pod_config = "nada".into();
+        spec.pod_template.pod_metadata = Some(PodMetadata {
+            labels: [("a b".to_owned(), "c".to_owned())].into(),
+            annotations: [("d e".to_owned(), String::new())].into(),
+        });
+        let causes = create(&spec, Some(&kind()));
+        let fields: Vec<_> = causes.iter().map(|cause| cause.field.as_str()).collect();
+        assert_eq!(
+            fields,
             [
                 "spec.podTemplate.podMetadata.labels",
+                "spec.podTemplate.podMetadata.annotations",
                 "spec.podTemplate.options.imageConfig",
                 "spec.podTemplate.options.podConfig",
             ]
         );
-        let causes = create(&spec("one", "small"), Some(&kind()));
-        assert_eq!(fields(&causes), ["spec.podTemplate.podMetadata.labels"]);
+        assert_eq!(
+            causes[2].message,
+            r#"Invalid value: "nope": imageConfig with id "nope" not found in workspace kind "notebook""#
+        );
+    }
+
+    #[test]
+    fn updates_check_only_what_changed() {
+        let old = workspace("lab").spec;
+        let mut new = old.clone();
+        new.paused = true;
+        new.display_name = Some("x".into());
+        new.pod_template.volumes.home = Some("other".into());
+        assert_eq!(update(&old, &new, None), []);
+        new.pod_template.options.pod_config = "nada".into();
+        assert_eq!(update(&old, &new, None).len(), 1);
+        let causes = update(&old, &new, Some(&kind()));
+        assert_eq!(causes.len(), 1);
+        assert_eq!(causes[0].field, "spec.podTemplate.options.podConfig");
     }
 }
