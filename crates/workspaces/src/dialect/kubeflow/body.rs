@@ -104,14 +104,16 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii().is_empty() {
         return Err(empty());
     }
-    let wrapper: Wrapper<T> = match typed(bytes) {
+    let wrapper: Option<Wrapper<T>> = match typed(bytes) {
         // A typed reader refuses a key that comes twice; in this contract the last one wins. A
         // generic value has just that rule, at a price that only such bodies pay.
         Err(why) if why.contains("duplicate field") => last_wins(bytes),
         answer => answer,
     }
     .map_err(|why| Problem::malformed(format!("{DECODING}: error decoding JSON: {why}")))?;
-    wrapper.data.ok_or_else(|| Problem::body(vec![required("data", "data is required")]))
+    wrapper
+        .and_then(|wrapper| wrapper.data)
+        .ok_or_else(|| Problem::body(vec![required("data", "data is required")]))
 }
 
 fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
@@ -148,8 +150,11 @@ fn decode_yaml(bytes: &[u8]) -> Result<serde_json::Value, Problem> {
         with_snippet: false,
     };
     serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| {
-        if let serde_saphyr::Error::DuplicateMappingKey { .. } = error.without_snippet() {
-            let message = format!("Invalid value: {error}");
+        if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet()
+        {
+            let key = key.as_deref().unwrap_or("?");
+            let (line, column) = (location.line(), location.column());
+            let message = format!("Invalid value: key {key:?} twice, line {line}, column {column}");
             return Problem::body(vec![Cause::internal(INVALID, "", message)]);
         }
         Problem::malformed(format!("{DECODING}: {error}"))

@@ -1,5 +1,7 @@
 //! The one mapping from [`web::Error`] to this contract's statuses, messages and causes.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use web::{Cause, Error, Kind, Origin};
@@ -10,9 +12,13 @@ const AUTHENTICATE: &str = "authentication is required to access this resource";
 const FORBIDDEN: &str = "you are not authorized to access this resource";
 const NOT_FOUND: &str = "the requested resource could not be found";
 const BROKEN: &str = "the server encountered a problem and could not process your request";
+const FULL: &str = "there is no space left; nothing was written";
 const CONFLICT: &str = "kubernetes conflict error (see .cause.conflict_cause[] for details)";
 const REFUSED_BY_KUBERNETES: &str = "kubernetes validation error (see .cause.validation_errors[] \
      for details, field paths are those of the Kubernetes object)";
+
+/// When a client may come back if nobody knows better.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A failed request of this dialect. What a handler or extractor returns with `?`.
 #[derive(Debug)]
@@ -84,7 +90,31 @@ impl From<Error> for Problem {
 
 impl From<kube::Error> for Problem {
     fn from(error: kube::Error) -> Self {
-        Self(cluster::error::public(error))
+        let said = match &error {
+            kube::Error::Api(status) => status.message.clone(),
+            _ => String::new(),
+        };
+        let error = cluster::error::public(error);
+        match error.kind() {
+            // It is this server that lacks the right; the caller was allowed to ask.
+            Kind::Forbidden if said.contains("forbidden: User ") => Self(Error::internal(said)),
+            // A conflict, or a refusal by a quota or by admission: what the cluster says about it
+            // is for the caller.
+            Kind::Forbidden | Kind::Conflict if error.causes().is_empty() && !said.is_empty() => {
+                Self(error.with_causes(vec![kubernetes(said)]))
+            }
+            _ => Self(error),
+        }
+    }
+}
+
+/// A cause in the words of the cluster.
+pub(crate) fn kubernetes(message: impl Into<String>) -> Cause {
+    Cause {
+        origin: Origin::Kubernetes,
+        reason: String::new(),
+        field: String::new(),
+        message: message.into(),
     }
 }
 
@@ -111,7 +141,8 @@ pub fn reject(error: &Error) -> Response {
     log(error);
     let (status, message) = wording(error);
     let mut response = failure(status, message, detail(error));
-    if let Some(after) = error.retry_after() {
+    let after = error.retry_after().or((status == StatusCode::SERVICE_UNAVAILABLE).then_some(SOON));
+    if let Some(after) = after {
         let seconds = after.as_secs().max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -134,9 +165,8 @@ fn wording(error: &Error) -> (StatusCode, &str) {
         Kind::Conflict if error.causes().is_empty() => (StatusCode::CONFLICT, own),
         Kind::Conflict => (StatusCode::CONFLICT, CONFLICT),
         Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, own),
-        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, own),
-        Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, own),
-        Kind::InsufficientStorage => (StatusCode::INSUFFICIENT_STORAGE, own),
+        Kind::Unavailable | Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, own),
+        Kind::InsufficientStorage => (StatusCode::INSUFFICIENT_STORAGE, FULL),
         Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, BROKEN),
     }
 }
@@ -177,8 +207,6 @@ fn log(error: &Error) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http_body_util::BodyExt;
 
     use super::*;

@@ -10,8 +10,9 @@ use cluster::Key;
 use http::HeaderMap;
 use kube::{
     Api,
-    api::{DeleteParams, PostParams},
+    api::{ApiResource, DeleteParams, PostParams},
 };
+use serde_json::json;
 
 use super::{
     App, KINDS, READ_YOUR_WRITES, WORKSPACES, audited,
@@ -19,7 +20,7 @@ use super::{
     envelope::{Created, Data, NoContent},
     error::{Problem, created},
     extract::{Caller, Named, Query},
-    strict::{NewKind, read_kind},
+    strict::{Incomplete, NewKind, read_kind},
     wire::kind::{KindCreated, KindListItem, KindUpdate},
     workspaces::versioned,
 };
@@ -31,15 +32,19 @@ pub(crate) async fn list(
     caller: Caller,
     query: Query,
 ) -> Result<Response, Problem> {
-    match query.namespace("namespaceFilter")? {
+    let filter = query.namespace("namespaceFilter")?;
+    match filter {
         Some(namespace) => {
             app.allow(&caller, "create", WORKSPACES, Some(namespace), None).await?;
         }
         None => app.allow(&caller, "list", KINDS, None, None).await?,
     }
+    let labels = filter.and_then(|namespace| app.caches.namespaces.get(None, namespace));
+    let labels = labels.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
     let kinds = app.caches.kinds.list(None);
     let prefix = &app.options.proxy_url_prefix;
-    let data: Vec<_> = kinds.iter().map(|kind| KindListItem::new(kind, prefix)).collect();
+    let item = |kind| KindListItem::new(kind, labels.as_ref(), prefix);
+    let data: Vec<_> = kinds.iter().map(|kind| &**kind).filter_map(item).collect();
     Ok(Data { data }.into_response())
 }
 
@@ -51,9 +56,17 @@ pub(crate) async fn create(
 ) -> Result<Created<KindCreated>, Problem> {
     let NewKind { name, labels, annotations, spec } = read_kind(manifest)?;
     app.allow(&caller, "create", KINDS, None, Some(&name)).await?;
+    let spec = match spec {
+        Ok(spec) => spec,
+        Err(incomplete) => return Err(judge_incomplete(&app, &name, incomplete).await),
+    };
     let mut kind = WorkspaceKind::new(&name, spec);
     kind.metadata.labels = Some(labels);
     kind.metadata.annotations = Some(audited(annotations, &caller));
+    let causes = decide::kind::create(&kind);
+    if !causes.is_empty() {
+        return Err(Problem::admission(causes));
+    }
     let made = created(api(&app).create(&PostParams::default(), &kind).await, "workspacekind")?;
     app.settle(&app.caches.kinds, &made).await;
     let location = format!("/api/v1/workspacekinds/{name}");
@@ -102,6 +115,23 @@ pub(crate) async fn delete(
         app.caches.kinds.wait_for(&key, READ_YOUR_WRITES, gone).await;
     }
     Ok(NoContent)
+}
+
+/// Lets the cluster say what an incomplete kind lacks, without making it.
+async fn judge_incomplete(app: &App, name: &str, incomplete: Incomplete) -> Problem {
+    let resource = ApiResource::erase::<WorkspaceKind>(&());
+    let object = json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"name": name},
+        "spec": incomplete.spec,
+    });
+    let api: Api<cluster::Object> = Api::all_with(app.client.clone(), &resource);
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&params, &object.into()).await {
+        Ok(_) => incomplete.problem,
+        Err(error) => error.into(),
+    }
 }
 
 fn api(app: &App) -> Api<WorkspaceKind> {

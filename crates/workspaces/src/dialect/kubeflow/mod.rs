@@ -28,7 +28,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cluster::{Access, Cache, Key, access::Attributes};
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use kube::ResourceExt;
 use tower::util::{MapRequestLayer, option_layer};
 use tower_http::{
@@ -95,7 +95,11 @@ pub fn router(state: State) -> Router {
         .with_state(Arc::new(App::new(state)))
 }
 
-/// Every route: what the router is made of, and what the coverage test walks through.
+/// Every path with the methods that it takes: for documents, and for tests that leave none out.
+pub fn endpoints() -> Vec<(String, Vec<Method>)> {
+    routes().into_iter().map(|route| (route.path, route.methods)).collect()
+}
+
 fn routes() -> Vec<Route> {
     const WORKSPACE: &str = "/workspaces/{namespace}/{name}";
     vec![

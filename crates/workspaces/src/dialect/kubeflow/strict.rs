@@ -23,7 +23,15 @@ pub(crate) struct NewKind {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) spec: WorkspaceKindSpec,
+    pub(crate) spec: Result<WorkspaceKindSpec, Incomplete>,
+}
+
+/// A spec that lacks required fields: the cluster names them all, and in its own words.
+#[derive(Debug)]
+pub(crate) struct Incomplete {
+    pub(crate) spec: Value,
+    /// What to say in case the cluster finds nothing wrong.
+    pub(crate) problem: Problem,
 }
 
 /// Reads a manifest.
@@ -37,7 +45,8 @@ pub(crate) fn read_kind(manifest: Value) -> Result<NewKind, Problem> {
         return Err(Problem::body(unknown));
     }
     let metadata = manifest.remove("metadata").unwrap_or(Value::Object(Map::new()));
-    let metadata: ObjectMeta = typed("metadata", metadata)?;
+    let metadata: ObjectMeta = serde_path_to_error::deserialize(metadata)
+        .map_err(|error| wrong_type("metadata", &error))?;
     let name = metadata.name.unwrap_or_default();
     let labels = metadata.labels.unwrap_or_default();
     let annotations = metadata.annotations.unwrap_or_default();
@@ -50,8 +59,18 @@ pub(crate) fn read_kind(manifest: Value) -> Result<NewKind, Problem> {
     if !causes.is_empty() {
         return Err(Problem::body(causes));
     }
-    let spec = typed("spec", manifest.remove("spec").unwrap_or_default())?;
+    let spec = read_spec(manifest.remove("spec").unwrap_or_default())?;
     Ok(NewKind { name, labels, annotations, spec })
+}
+
+fn read_spec(spec: Value) -> Result<Result<WorkspaceKindSpec, Incomplete>, Problem> {
+    match serde_path_to_error::deserialize(&spec) {
+        Ok(spec) => Ok(Ok(spec)),
+        Err(error) if error.inner().to_string().starts_with("missing field") => {
+            Ok(Err(Incomplete { spec, problem: wrong_type("spec", &error) }))
+        }
+        Err(error) => Err(wrong_type("spec", &error)),
+    }
 }
 
 fn text<'a>(manifest: &'a Map<String, Value>, key: &str) -> &'a str {
@@ -81,12 +100,10 @@ fn check_header(manifest: &Map<String, Value>, name: &str) -> Vec<Cause> {
     causes
 }
 
-fn typed<T: serde::de::DeserializeOwned>(root: &str, value: Value) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { root.to_owned() } else { format!("{root}.{path}") };
-        unreadable(&format!("{path}: {}", error.inner()))
-    })
+fn wrong_type(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let path = if path == "." { root.to_owned() } else { format!("{root}.{path}") };
+    unreadable(&format!("{path}: {}", error.inner()))
 }
 
 fn unreadable(why: &str) -> Problem {

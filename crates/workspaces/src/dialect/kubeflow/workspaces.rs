@@ -16,13 +16,13 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use web::{Cause, Origin};
+use web::Cause;
 
 use super::{
     App, READ_YOUR_WRITES, WORKSPACES, audited,
     body::Body,
     envelope::{Created, Data, NoContent},
-    error::{Problem, created},
+    error::{Problem, created, kubernetes},
     extract::{Caller, InNamespace, Object},
     has_version,
     wire::{
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     decide::{
         self,
+        filter::Labels,
         names::NOT_FOUND,
         request::{Reference, mounts},
     },
@@ -68,10 +69,10 @@ pub(crate) async fn create(
     Body(new): Body<WorkspaceCreate>,
 ) -> Result<Created<WorkspaceCreate>, Problem> {
     app.allow(&caller, "create", WORKSPACES, Some(&namespace), Some(&new.name)).await?;
-    check_namespace(&app, &namespace).await?;
+    let labels = check_namespace(&app, &namespace).await?;
     let mut workspace = Workspace::new(&new.name, new.spec());
     check_mounts(&app, &namespace, &workspace.spec.pod_template.volumes).await?;
-    check_admission(&app, &workspace.spec).await?;
+    check_admission(&app, &workspace.spec, &labels).await?;
     workspace.metadata.namespace = Some(namespace.clone());
     workspace.metadata.annotations = Some(audited(BTreeMap::new(), &caller));
     let answer = api(&app, &namespace).create(&PostParams::default(), &workspace).await;
@@ -131,7 +132,9 @@ pub(crate) async fn pause(
         }
         Err(kube::Error::Api(status)) if status.code == 422 => {
             let now = app.caches.workspaces.get(Some(&namespace), &name);
-            Err(wrong_state(paused, now.as_deref(), &status.message))
+            let details = status.details.as_ref();
+            let said = details.iter().flat_map(|details| &details.causes);
+            Err(wrong_state(paused, now.as_deref(), said.map(|cause| cause.message.as_str())))
         }
         Err(error) => Err(error.into()),
     }
@@ -176,20 +179,19 @@ fn api(app: &App, namespace: &str) -> Api<Workspace> {
     Api::namespaced(app.client.clone(), namespace)
 }
 
-/// A namespace that a caller names in a path must exist before anything is made in it. The cache
-/// may not know a young one yet, so nobody is turned away on its word alone.
-pub(crate) async fn check_namespace(app: &App, namespace: &str) -> Result<(), Problem> {
-    if app.caches.namespaces.get(None, namespace).is_some() {
-        return Ok(());
+/// The labels of a namespace that a caller names in a path: it must exist before anything is made
+/// in it. The cache may not know a young one yet, so nobody is turned away on its word alone.
+pub(crate) async fn check_namespace(app: &App, name: &str) -> Result<Labels, Problem> {
+    let mut namespace = app.caches.namespaces.get(None, name);
+    if namespace.is_none() {
+        let api: Api<Namespace> = Api::all(app.client.clone());
+        namespace = api.get_opt(name).await?.map(Arc::new);
     }
-    let api: Api<Namespace> = Api::all(app.client.clone());
-    match api.get_opt(namespace).await? {
-        Some(_) => Ok(()),
-        None => {
-            let message = format!("Not found: {namespace:?}");
-            Err(Problem::path(vec![Cause::internal(NOT_FOUND, "namespace", message)]))
-        }
-    }
+    let Some(namespace) = namespace else {
+        let message = format!("Not found: {name:?}");
+        return Err(Problem::path(vec![Cause::internal(NOT_FOUND, "namespace", message)]));
+    };
+    Ok(namespace.metadata.labels.clone().unwrap_or_default())
 }
 
 async fn check_mounts(
@@ -235,13 +237,21 @@ async fn secret<'a>(
     Ok((name, labels.unwrap_or(Reference::Missing)))
 }
 
-/// What the admission webhook checks, so that clusters without one are no laxer.
-async fn check_admission(app: &App, spec: &WorkspaceSpec) -> Result<(), Problem> {
+/// What the admission webhook checks, so that clusters without one are no laxer, and the filter
+/// rules of the kind.
+async fn check_admission(
+    app: &App,
+    spec: &WorkspaceSpec,
+    namespace: &Labels,
+) -> Result<(), Problem> {
     let mut kind = app.caches.kinds.get(None, &spec.kind);
     if kind.is_none() {
         kind = Api::all(app.client.clone()).get_opt(&spec.kind).await?.map(Arc::new);
     }
-    let causes = decide::workspace::create(spec, kind.as_deref());
+    let mut causes = decide::workspace::create(spec, kind.as_deref());
+    if let Some(kind) = kind.filter(|_| causes.is_empty()) {
+        causes = decide::filter::denied(spec, &kind, namespace);
+    }
     if causes.is_empty() { Ok(()) } else { Err(Problem::admission(causes)) }
 }
 
@@ -262,28 +272,22 @@ fn pause_patch(paused: bool) -> json_patch::Patch {
 }
 
 /// The contract's one cause, then what the cluster said and how things stand.
-fn wrong_state(pausing: bool, now: Option<&Workspace>, said: &str) -> Problem {
-    let cause = |origin, message: String| Cause {
-        origin,
-        reason: String::new(),
-        field: String::new(),
-        message,
-    };
+fn wrong_state<'a>(
+    pausing: bool,
+    now: Option<&Workspace>,
+    said: impl Iterator<Item = &'a str>,
+) -> Problem {
     let fixed = "workspace is in an invalid state for this operation";
-    let mut causes = vec![cause(Origin::Kubernetes, fixed.to_owned())];
-    if !said.is_empty() {
-        causes.push(cause(Origin::Kubernetes, said.to_owned()));
-    }
+    let mut causes: Vec<_> = std::iter::once(fixed).chain(said).map(kubernetes).collect();
     if let Some(now) = now {
-        let paused = now.spec.paused;
+        let (name, paused) = (now.name_any(), now.spec.paused);
         let state = now.status.as_ref().map(|status| status.state).unwrap_or_default();
         let wanted = match pausing {
             true => "pausing needs paused=false",
             false => "starting needs paused=true and state Paused",
         };
-        let message =
-            format!("workspace {} has paused={paused} and state {state}; {wanted}", now.name_any());
-        causes.push(cause(Origin::Internal, message));
+        let message = format!("workspace {name} has paused={paused} and state {state}; {wanted}");
+        causes.push(Cause::internal("", "", message));
     }
     Problem::conflict(fixed, causes)
 }

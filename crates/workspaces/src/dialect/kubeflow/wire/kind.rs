@@ -9,9 +9,12 @@ use super::{
     option::{Message, OptionView},
     revision,
 };
-use crate::model::{
-    ActivityRule, FilterRule, JupyterProbe, KindOptionsStatus, KindPodTemplate, KindSpawner,
-    OptionCount, OptionLabel, WorkspaceKind,
+use crate::{
+    decide::filter::{Context, Labels, Rules, Verdict, labels},
+    model::{
+        ActivityRule, FilterRule, FilterScope, JupyterProbe, KindOptionsStatus, KindPodTemplate,
+        KindSpawner, OptionCount, OptionLabel, WorkspaceKind,
+    },
 };
 
 /// An item of the list of kinds.
@@ -30,12 +33,30 @@ pub(crate) struct KindListItem<'a> {
     pod_template: PodTemplate<'a>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     activity_rules: &'a [ActivityRule],
-    restrictions: Restrictions,
+    restrictions: Restrictions<'a>,
 }
 
 impl<'a> KindListItem<'a> {
-    /// Shows a kind; `prefix` goes before paths of pictures.
-    pub(crate) fn new(kind: &'a WorkspaceKind, prefix: &str) -> Self {
+    /// Shows a kind to somebody in a namespace with these labels, or to an admin who looks at it
+    /// from nowhere; `None` if a rule leaves it out. `prefix` goes before paths of pictures.
+    pub(crate) fn new(
+        kind: &'a WorkspaceKind,
+        namespace: Option<&Labels>,
+        prefix: &str,
+    ) -> Option<Self> {
+        let rules = Rules::new(&kind.spec.filter_rules);
+        let context = Context { namespace: namespace.cloned(), ..Context::default() };
+        let verdict = rules.verdict(FilterScope::WorkspaceKind, &context);
+        let item = Self::shown(kind, &rules, prefix, verdict);
+        (!verdict.omitted).then_some(item)
+    }
+
+    fn shown(
+        kind: &'a WorkspaceKind,
+        rules: &Rules<'a>,
+        prefix: &str,
+        verdict: Verdict<'a>,
+    ) -> Self {
         let name = kind.metadata.name.as_deref().unwrap_or_default();
         let spawner = &kind.spec.spawner;
         let status = kind.status.as_ref();
@@ -47,7 +68,7 @@ impl<'a> KindListItem<'a> {
             description: &spawner.description,
             deprecated: spawner.deprecated,
             deprecation_message: spawner.deprecation_message.as_deref().unwrap_or_default(),
-            hidden: spawner.hidden,
+            hidden: spawner.hidden || verdict.hidden,
             icon: ImageRef::of(prefix, name, "icon", &spawner.icon, icon),
             logo: ImageRef::of(prefix, name, "logo", &spawner.logo, logo),
             cluster_metrics: ClusterMetrics {
@@ -56,9 +77,10 @@ impl<'a> KindListItem<'a> {
             pod_template: PodTemplate::new(
                 &kind.spec.pod_template,
                 status.map(|status| &status.pod_template_options),
+                rules,
             ),
             activity_rules: &kind.spec.activity_rules,
-            restrictions: Restrictions::default(),
+            restrictions: verdict.into(),
         }
     }
 }
@@ -69,9 +91,24 @@ struct ClusterMetrics {
     workspaces_count: i32,
 }
 
-#[derive(Debug, Default, Serialize)]
-struct Restrictions {
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Restrictions<'a> {
     deny: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_message: Option<Text<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Text<'a> {
+    text: &'a str,
+}
+
+impl<'a> From<Verdict<'a>> for Restrictions<'a> {
+    fn from(verdict: Verdict<'a>) -> Self {
+        let deny_message = verdict.message.map(|text| Text { text });
+        Self { deny: verdict.denied, deny_message }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -85,7 +122,11 @@ struct PodTemplate<'a> {
 }
 
 impl<'a> PodTemplate<'a> {
-    fn new(template: &'a KindPodTemplate, counts: Option<&KindOptionsStatus>) -> Self {
+    fn new(
+        template: &'a KindPodTemplate,
+        counts: Option<&KindOptionsStatus>,
+        rules: &Rules<'a>,
+    ) -> Self {
         let metadata = template.pod_metadata.as_ref();
         let options = &template.options;
         Self {
@@ -108,11 +149,19 @@ impl<'a> PodTemplate<'a> {
                     &options.image_config.spawner.default,
                     &options.image_config.values,
                     counts.map(|counts| &counts.image_config[..]),
+                    &|labels| {
+                        let context = Context { image: Some(labels), ..Context::default() };
+                        rules.verdict(FilterScope::ImageConfig, &context)
+                    },
                 ),
                 pod_config: OptionList::new(
                     &options.pod_config.spawner.default,
                     &options.pod_config.values,
                     counts.map(|counts| &counts.pod_config[..]),
+                    &|labels| {
+                        let context = Context { pod: Some(labels), ..Context::default() };
+                        rules.verdict(FilterScope::PodConfig, &context)
+                    },
                 ),
             },
         }
@@ -179,16 +228,23 @@ struct OptionList<'a> {
 }
 
 impl<'a> OptionList<'a> {
-    fn new<T>(default: &'a str, values: &'a [T], counts: Option<&[OptionCount]>) -> Self
+    fn new<T>(
+        default: &'a str,
+        values: &'a [T],
+        counts: Option<&[OptionCount]>,
+        judge: &dyn Fn(Labels) -> Verdict<'a>,
+    ) -> Self
     where
         OptionView<'a>: From<&'a T>,
     {
         let counts = counts.unwrap_or_default();
         let item = |value: OptionView<'a>| {
+            let verdict = judge(labels(&value.spawner.labels));
             let count = counts.iter().find(|count| count.id == value.id);
-            OptionItem::new(value, count.map_or(0, |count| count.workspaces))
+            let count = count.map_or(0, |count| count.workspaces);
+            (!verdict.omitted).then(|| OptionItem::new(value, count, verdict))
         };
-        Self { default, values: values.iter().map(OptionView::from).map(item).collect() }
+        Self { default, values: values.iter().map(OptionView::from).filter_map(item).collect() }
     }
 }
 
@@ -204,11 +260,11 @@ struct OptionItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect: Option<Redirect<'a>>,
     cluster_metrics: ClusterMetrics,
-    restrictions: Restrictions,
+    restrictions: Restrictions<'a>,
 }
 
 impl<'a> OptionItem<'a> {
-    fn new(value: OptionView<'a>, workspaces_count: i32) -> Self {
+    fn new(value: OptionView<'a>, workspaces_count: i32, verdict: Verdict<'a>) -> Self {
         let spawner = value.spawner;
         let redirect = value.redirect.map(|redirect| Redirect {
             to: &redirect.to,
@@ -219,10 +275,10 @@ impl<'a> OptionItem<'a> {
             display_name: &spawner.display_name,
             description: spawner.description.as_deref().unwrap_or_default(),
             labels: &spawner.labels,
-            hidden: spawner.hidden,
+            hidden: spawner.hidden || verdict.hidden,
             redirect,
             cluster_metrics: ClusterMetrics { workspaces_count },
-            restrictions: Restrictions::default(),
+            restrictions: verdict.into(),
         }
     }
 }
