@@ -1,0 +1,66 @@
+//! The cluster fails in every way it can; callers get an answer that is true.
+
+use std::fmt::Write;
+
+use http::{Method, header};
+use insta::assert_snapshot;
+use serde_json::json;
+
+use crate::harness::{Fault, Server, kind, workspace};
+
+#[tokio::test]
+async fn every_fault_has_an_answer() {
+    let server = Server::start().await;
+    server.make_workspace("lab").await;
+    let mut said = String::new();
+    for (case, fault) in [
+        ("conflict", Fault::Status(409, "Conflict")),
+        ("gone", Fault::Status(410, "Gone")),
+        ("too many requests", Fault::Status(429, "TooManyRequests")),
+        ("unauthorized", Fault::Status(401, "Unauthorized")),
+        ("forbidden", Fault::Status(403, "Forbidden")),
+        ("broken", Fault::Status(500, "InternalError")),
+        ("unavailable", Fault::Status(503, "ServiceUnavailable")),
+        ("disk full", Fault::Status(507, "")),
+        ("timeout", Fault::Timeout),
+        ("torn", Fault::Torn),
+    ] {
+        server.faults.set(Method::POST, fault.clone());
+        let create = server.post("/api/v1/workspaces/team-a", &workspace("new")).await;
+        let yaml = kind("new").to_string();
+        let create_kind =
+            server.post_text("/api/v1/workspacekinds", "application/yaml", yaml).await;
+        server.faults.set(Method::PATCH, fault.clone());
+        let path = "/api/v1/workspaces/team-a/lab/actions/pause";
+        let pause = server.post(path, &json!({"data": {"paused": true}})).await;
+        server.faults.set(Method::DELETE, fault.clone());
+        let delete = server.delete("/api/v1/workspaces/team-a/lab").await;
+        server.faults.set(Method::GET, fault);
+        let claims = server.get("/api/v1/persistentvolumeclaims/team-a").await;
+        let _ = writeln!(said, "{case}");
+        for (what, answer) in [
+            ("create", create),
+            ("create kind", create_kind),
+            ("pause", pause),
+            ("delete", delete),
+            ("list claims", claims),
+        ] {
+            let retry = answer.header(header::RETRY_AFTER);
+            let retry = if retry.is_empty() { "" } else { " (with Retry-After)" };
+            let _ = writeln!(said, "  {what}: {}{retry}", answer.error().replace('\n', "\n    "));
+        }
+        let _ = writeln!(said);
+    }
+    assert_snapshot!(said);
+}
+
+#[tokio::test]
+async fn reads_from_memory_go_on_while_the_cluster_is_away() {
+    let server = Server::start().await;
+    server.make_workspace("lab").await;
+    server.faults.set(Method::GET, Fault::Timeout);
+    for path in ["/workspaces", "/workspaces/team-a/lab", "/workspacekinds", "/namespaces"] {
+        let answer = server.get(&format!("/api/v1{path}")).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.show());
+    }
+}
