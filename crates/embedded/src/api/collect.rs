@@ -29,7 +29,7 @@ enum Task {
     Object { table: Arc<str>, key: Box<str> },
     /// A namespace may be ending.
     Namespace(Box<str>),
-    /// A definition may be ending.
+    /// A definition may be ending, or get names that were taken.
     Definition(Box<str>),
 }
 
@@ -73,7 +73,7 @@ impl Collector {
             let result = match &task {
                 Task::Object { table, key } => self.tend(table, key).await,
                 Task::Namespace(name) => self.end_namespace(name).await,
-                Task::Definition(name) => self.end_definition(name).await,
+                Task::Definition(name) => self.tend_definition(name).await,
             };
             match result {
                 Ok(()) => {}
@@ -111,6 +111,9 @@ impl Collector {
                 Ok(events) => {
                     for event in events {
                         if event.kind == EventKind::Deleted {
+                            if &*table == crds::TABLE {
+                                self.note_free_names();
+                            }
                             self.note_end(&event.key, &event.object);
                         } else {
                             self.note(&table, &event.key, &event.object);
@@ -132,6 +135,15 @@ impl Collector {
         }
         if !meta.owners.is_empty() || meta.deleting {
             self.tasks.insert(Task::Object { table: table.clone(), key: key.into() });
+        }
+    }
+
+    /// After a definition is gone its names are free.
+    fn note_free_names(&mut self) {
+        for (key, entry) in self.api.store.list(crds::TABLE, "").entries {
+            if !crds::is_established(&Value::Object(entry.object())) {
+                self.tasks.insert(Task::Definition(key));
+            }
         }
     }
 
@@ -370,9 +382,25 @@ impl Collector {
         self.api.modify_unchecked(&target, change).await
     }
 
+    /// Looks again at a definition whose names were taken.
+    async fn accept_definition(&self, name: &str) -> Result<(), Status> {
+        let Some(target) = self.target(crds::TABLE, name) else { return Ok(()) };
+        let _guard = self.api.guard(&target.resource).await;
+        let registry = self.api.kinds();
+        let change = |object: &Object| {
+            let mut object = object.clone();
+            crds::accept(&mut object, None, &registry)?;
+            Ok((object, Vec::new()))
+        };
+        self.api.modify_unchecked(&target, change).await
+    }
+
     /// Deletes the objects of a definition that ends, then lets it go.
-    async fn end_definition(&mut self, name: &str) -> Result<(), Status> {
+    async fn tend_definition(&mut self, name: &str) -> Result<(), Status> {
         let Some(entry) = self.api.store.get(crds::TABLE, name) else { return Ok(()) };
+        if !entry.meta().deleting && !crds::is_established(&Value::Object(entry.object())) {
+            return self.accept_definition(name).await;
+        }
         if !entry.meta().deleting || !metadata::finalizers(&entry.object()).contains(&crds::CLEANUP)
         {
             return Ok(());

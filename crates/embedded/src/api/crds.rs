@@ -179,73 +179,87 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-/// A name that another kind of the group has already.
-fn taken_name(definition: &Value, registry: &Registry) -> Option<(&'static str, String)> {
+/// The names that a definition gets, and why not all of them, if so.
+fn accept_names(
+    definition: &Value,
+    registry: &Registry,
+) -> (Value, Option<(&'static str, String)>) {
     let group = text(definition, "/spec/group");
     let table = table_name(text(definition, "/spec/names/plural"), group);
     let others: Vec<&Arc<Resource>> =
         registry.iter().filter(|other| other.group == group && !other.is(&table)).collect();
-    let resource_names = |other: &Resource| {
-        let mut all = vec![other.plural.clone(), other.singular.clone()];
-        all.extend(other.short_names.iter().cloned());
-        all
+    let is_resource = |name: &str| {
+        others.iter().any(|other| {
+            other.plural == name
+                || other.singular == name
+                || other.short_names.iter().any(|short| short == name)
+        })
     };
-    let mut wanted = vec![
-        ("PluralConflict", text(definition, "/spec/names/plural").to_owned()),
-        ("SingularConflict", text(definition, "/spec/names/singular").to_owned()),
-    ];
-    wanted.extend(
-        strings(definition, "/spec/names/shortNames")
-            .into_iter()
-            .map(|name| ("ShortNamesConflict", name)),
-    );
-    for (reason, name) in wanted {
-        if others.iter().any(|other| resource_names(other).contains(&name)) {
-            return Some((reason, name));
+    let is_kind =
+        |name: &str| others.iter().any(|other| other.kind == name || other.list_kind == name);
+    let mut accepted = definition.pointer("/status/acceptedNames").cloned().unwrap_or(json!({}));
+    let mut conflict = None;
+    for (field, reason, kinds) in [
+        ("plural", "PluralConflict", false),
+        ("singular", "SingularConflict", false),
+        ("shortNames", "ShortNamesConflict", false),
+        ("kind", "KindConflict", true),
+        ("listKind", "ListKindConflict", true),
+    ] {
+        let Some(wanted) = definition.pointer(&format!("/spec/names/{field}")) else { continue };
+        let names = match wanted {
+            Value::String(name) => vec![name.clone()],
+            list => list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        };
+        match names.iter().find(|name| if kinds { is_kind(name) } else { is_resource(name) }) {
+            // Like the API server, the last conflict is the one that is told.
+            Some(taken) => conflict = Some((reason, format!("{taken:?} is already in use"))),
+            None => accepted[field] = wanted.clone(),
         }
     }
-    for (reason, pointer) in
-        [("KindConflict", "/spec/names/kind"), ("ListKindConflict", "/spec/names/listKind")]
-    {
-        let name = text(definition, pointer);
-        if others.iter().any(|other| other.kind == name || other.list_kind == name) {
-            return Some((reason, name.to_owned()));
+    if let Some(categories) = definition.pointer("/spec/names/categories") {
+        accepted["categories"] = categories.clone();
+    }
+    for field in ["plural", "kind"] {
+        if accepted.get(field).is_none() {
+            accepted[field] = "".into();
         }
     }
-    None
+    (accepted, conflict)
 }
 
 fn write_status(definition: &mut Value, registry: &Registry) {
-    let taken = taken_name(definition, registry);
-    let conditions = match &taken {
-        None => [
-            ("NamesAccepted", "True", "NoConflicts", "no conflicts found".to_owned()),
-            (
-                "Established",
-                "True",
-                "InitialNamesAccepted",
-                "the initial names have been accepted".to_owned(),
-            ),
-        ],
-        Some((reason, name)) => [
-            ("NamesAccepted", "False", *reason, format!("{name:?} is already in use")),
-            ("Established", "False", "NotAccepted", "not all names are accepted".to_owned()),
-        ],
-    };
+    let (accepted, conflict) = accept_names(definition, registry);
     let mut status =
         definition.get("status").cloned().filter(Value::is_object).unwrap_or(json!({}));
-    for (kind, value, reason, message) in conditions {
-        // Names that were accepted once stay accepted.
-        if kind == "Established" && value == "False" && has_condition(&status, "Established") {
-            continue;
+    match &conflict {
+        None => {
+            set_condition(
+                &mut status,
+                "NamesAccepted",
+                "True",
+                "NoConflicts",
+                "no conflicts found",
+            );
+            let message = "the initial names have been accepted";
+            set_condition(&mut status, "Established", "True", "InitialNamesAccepted", message);
         }
-        set_condition(&mut status, kind, value, reason, &message);
+        Some((reason, message)) => {
+            set_condition(&mut status, "NamesAccepted", "False", reason, message);
+            // Names that were accepted once stay accepted.
+            if !has_condition(&status, "Established") {
+                let message = "not all names are accepted";
+                set_condition(&mut status, "Established", "False", "NotAccepted", message);
+            }
+        }
     }
-    let deleting = !text(definition, "/metadata/deletionTimestamp").is_empty();
-    if deleting {
-        let message = "CustomResource deletion is in progress";
-        set_condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message);
-    }
+    status["acceptedNames"] = accepted;
     let mut versions = strings(&status, "/storedVersions");
     for version in list(definition, "/spec/versions") {
         let name = text(version, "/name").to_owned();
@@ -254,12 +268,16 @@ fn write_status(definition: &mut Value, registry: &Registry) {
         }
     }
     status["storedVersions"] = json!(versions);
-    if taken.is_none() {
-        status["acceptedNames"] = definition.pointer("/spec/names").cloned().unwrap_or(json!({}));
-    } else if status.get("acceptedNames").is_none() {
-        status["acceptedNames"] = json!({"kind": "", "plural": ""});
-    }
     definition["status"] = status;
+}
+
+/// Says in the status of a definition that its objects are being deleted.
+pub(crate) fn mark_terminating(definition: &mut Object) {
+    let mut status =
+        definition.get("status").cloned().filter(Value::is_object).unwrap_or(json!({}));
+    let message = "CustomResource deletion is in progress";
+    set_condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message);
+    definition.insert("status".into(), status);
 }
 
 fn has_condition(status: &Value, kind: &str) -> bool {
@@ -285,7 +303,7 @@ fn set_condition(status: &mut Value, kind: &str, value: &str, reason: &str, mess
     status["conditions"] = json!(conditions);
 }
 
-fn is_established(definition: &Value) -> bool {
+pub(crate) fn is_established(definition: &Value) -> bool {
     definition.get("status").is_some_and(|status| has_condition(status, "Established"))
 }
 

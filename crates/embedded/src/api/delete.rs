@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Api, core,
+    Api, core, crds,
     kinds::{Resource, text},
     metadata::{self, Object},
     query::Query,
@@ -292,6 +292,9 @@ fn step(resource: &Resource, mut object: Object, options: &DeleteOptions) -> Ste
             metadata::set(&mut object, "deletionTimestamp", metadata::now());
         }
         metadata::set(&mut object, "deletionGracePeriodSeconds", 0);
+    }
+    if resource.is(crds::TABLE) && !deleting {
+        crds::mark_terminating(&mut object);
     }
     if object == before { Step::Nothing } else { Step::Keep(object) }
 }
