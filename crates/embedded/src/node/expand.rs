@@ -1,13 +1,20 @@
 //! `$(NAME)` in commands, arguments and environment values, as Kubernetes replaces it.
 
-/// Replaces `$(NAME)` where `lookup` knows the name and leaves it alone where not. `$$` stands for
-/// one `$`, so `$$(NAME)` comes out as `$(NAME)`.
-pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
+use super::mounts::PathMap;
+
+/// Replaces `$(NAME)` where `lookup` knows the name and leaves it alone where not; `$$` stands for
+/// one `$`, so `$$(NAME)` comes out as `$(NAME)`. Mount paths in the text itself are replaced by
+/// `paths`; values are taken as they are, because theirs were replaced already.
+pub(crate) fn expand<'a>(
+    text: &str,
+    lookup: impl Fn(&str) -> Option<&'a str>,
+    paths: &PathMap,
+) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         let (before, from) = rest.split_at(at);
-        out.push_str(before);
+        paths.map_into(&mut out, before);
         rest = from.strip_prefix('$').unwrap_or_default();
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
@@ -28,7 +35,7 @@ pub(crate) fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -
             out.push('$');
         }
     }
-    out.push_str(rest);
+    paths.map_into(&mut out, rest);
     out
 }
 
@@ -48,12 +55,16 @@ mod tests {
     #[case("$A ${A} $", "$A ${A} $")]
     #[case("$$", "$")]
     #[case("$($(A))", "$($(A))")]
+    #[case("/mnt/$(A)", "/real/1")]
+    #[case("$(P)/mnt $(P)", "/mnt/mnt /mnt")]
     fn expands_as_kubernetes_does(#[case] text: &str, #[case] expected: &str) {
         let lookup = |name: &str| match name {
             "A" => Some("1"),
             "B" => Some("$(A)"),
+            "P" => Some("/mnt"),
             _ => None,
         };
-        assert_eq!(expand(text, lookup), expected);
+        let paths = PathMap::new([("/mnt".to_owned(), "/real".into())]);
+        assert_eq!(expand(text, lookup, &paths), expected);
     }
 }

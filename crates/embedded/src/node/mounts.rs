@@ -25,22 +25,27 @@ impl PathMap {
     /// Replaces every mount path in a text by its directory.
     pub(crate) fn map(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
+        self.map_into(&mut out, text);
+        out
+    }
+
+    /// The same for a text that goes on after `out`, so that a path in the middle of another one is
+    /// seen as such.
+    pub(crate) fn map_into(&self, out: &mut String, text: &str) {
         let mut rest = text;
         while let Some(slash) = rest.find('/') {
             let (before, from) = rest.split_at(slash);
             out.push_str(before);
-            let hit = if may_begin(&out) { self.longest_prefix(from) } else { None };
+            let hit = if may_begin(out) { self.longest_prefix(from) } else { None };
             if let Some((path, real)) = hit {
                 out.push_str(&real.to_string_lossy());
                 rest = from.get(path.len()..).unwrap_or_default();
             } else {
-                let end = from.len() - from.trim_start_matches('/').len();
-                out.push_str(&from[..end]);
-                rest = &from[end..];
+                out.push('/');
+                rest = from.get(1..).unwrap_or_default();
             }
         }
         out.push_str(rest);
-        out
     }
 
     /// Mounts that lie inside another mount: where the link goes, and what it points to.

@@ -29,6 +29,9 @@ const LARGEST_ANSWER: u64 = 64 * 1024;
 /// The log of one run is rotated at this size, and one older file is kept.
 const LOG_BYTES: u64 = 10 * 1024 * 1024;
 
+/// What is kept of the output of a command beside the program.
+const LARGEST_OUTPUT: u64 = 10 * 1024;
+
 /// What to run in a container. Not printable: the environment holds secrets.
 #[derive(Clone)]
 pub(crate) struct Program {
@@ -36,6 +39,18 @@ pub(crate) struct Program {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) working_directory: PathBuf,
+}
+
+impl Program {
+    /// A program that does nothing, for where none can be named.
+    pub(crate) fn none() -> Self {
+        Self {
+            path: PathBuf::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            working_directory: PathBuf::from("/"),
+        }
+    }
 }
 
 /// One run of a container.
@@ -221,16 +236,23 @@ impl PodRuntime for LocalProcesses {
     fn recover(&self, directory: &Path) -> BoxFuture<'_, Option<Run>> {
         let container = directory.to_owned();
         Box::pin(async move {
-            let number = runs(&container).await.last().copied()?;
-            let directory = container.join(number.to_string());
-            let Some(started) = read::<Started>(&directory.join("started.json")).await else {
+            for number in runs(&container).await.into_iter().rev() {
+                let directory = container.join(number.to_string());
+                if let Some(started) = read::<Started>(&directory.join("started.json")).await {
+                    let shim = started.shim.clone();
+                    let over = !shim.is_alive();
+                    let gone = async move { wait_for_end(&shim).await };
+                    let run = watch_run(number, directory, started, gone);
+                    if over {
+                        run.ended().await;
+                    }
+                    return Some(run);
+                }
                 // It never ran, or its shim was cut off between two steps.
                 sweep(directory.clone(), |_| false).await;
                 let _ = tokio::fs::remove_dir_all(&directory).await;
-                return None;
-            };
-            let shim = started.shim.clone();
-            Some(watch_run(number, directory, started, async move { wait_for_end(&shim).await }))
+            }
+            None
         })
     }
 
@@ -317,6 +339,30 @@ async fn make_directory(path: &Path) -> io::Result<()> {
 
 async fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&tokio::fs::read(path).await.ok()?).ok()
+}
+
+/// Runs a command beside a container's program, and returns how it ended and the beginning of what
+/// it wrote. Killed when dropped.
+pub(crate) async fn execute(run: &Path, program: Program) -> io::Result<(bool, String)> {
+    let mut child = Command::new(&program.path)
+        .args(&program.arguments)
+        .env_clear()
+        // Another mark than the program's: a command that outlives the node is not worth keeping.
+        .envs(with_mark(program.environment, &run.join("exec")))
+        .current_dir(&program.working_directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut output = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        (&mut stdout).take(LARGEST_OUTPUT).read_to_end(&mut output).await?;
+        tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await?;
+    }
+    let status = child.wait().await?;
+    Ok((status.success(), String::from_utf8_lossy(&output).into_owned()))
 }
 
 /// The numbers of the runs that a container's directory holds, in order.
