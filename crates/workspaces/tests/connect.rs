@@ -6,6 +6,8 @@
 mod access;
 #[path = "connect/kit.rs"]
 mod kit;
+#[path = "connect/live.rs"]
+mod live;
 #[path = "connect/streams.rs"]
 mod streams;
 #[path = "connect/waiting.rs"]

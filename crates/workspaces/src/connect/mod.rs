@@ -11,6 +11,7 @@
 mod api;
 mod apps;
 mod headers;
+mod live;
 mod path;
 mod proxy;
 mod respond;
@@ -28,6 +29,7 @@ use web::{
 
 pub use api::api_router;
 pub use apps::apps_router;
+pub use live::{Live, Secrets};
 pub use respond::render;
 
 /// What the connect path needs to know about workspaces.
