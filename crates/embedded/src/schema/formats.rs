@@ -232,7 +232,8 @@ fn without_separators(text: &str) -> String {
 fn is_isbn10(text: &str) -> bool {
     let text = without_separators(text);
     let bytes = text.as_bytes();
-    if bytes.len() != 10
+    if !text.is_ascii()
+        || bytes.len() != 10
         || !all_digits(&text[..9])
         || !(bytes[9].is_ascii_digit() || bytes[9] == b'X')
     {

@@ -1,9 +1,10 @@
 //! What an API server does with the schemas of custom resources, and with the rules of its own kinds.
 //!
 //! Everything here is a pure function: no input or output, no clock, no shared state. Texts and
-//! reasons are those of Kubernetes 1.34. Start reading at [`Schema`]; [`builtin`] and [`metadata`]
-//! hold the rules of the kinds and fields that have no schema.
+//! reasons are those of Kubernetes 1.34. Start reading at [`Schema`]; [`builtin`] holds
+//! the rules of the kinds that have no schema.
 
+pub mod builtin;
 mod cause;
 mod cel;
 mod check;
@@ -17,6 +18,8 @@ mod path;
 mod pattern;
 mod prune;
 mod structural;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,19 +1,16 @@
 //! Schemas as a whole: tables of good and bad values, and properties that always hold.
 
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{Cause, Schema};
+use super::{
+    Schema,
+    testing::{any_json, any_schema, any_value, seen},
+};
 
-pub(super) fn schema_of(spec: &Value) -> Schema {
+fn schema_of(spec: &Value) -> Schema {
     Schema::compile(&json!({"type": "object", "properties": {"spec": spec}})).unwrap()
-}
-
-fn seen(causes: &[Cause]) -> Vec<String> {
-    causes
-        .iter()
-        .map(|cause| format!("{} {}: {}", cause.reason, cause.field, cause.message))
-        .collect()
 }
 
 #[rstest]
@@ -191,4 +188,34 @@ fn what_has_not_changed_is_not_refused() {
         seen(&schema.validate(&new, Some(&old))),
         ["FieldValueTooLong spec.y: Too long: may not be more than 1 byte"]
     );
+}
+
+proptest! {
+    #[test]
+    fn compiling_never_panics(schema in any_json()) {
+        let _ = Schema::compile(&schema);
+    }
+
+    #[test]
+    fn pruning_and_defaults_settle(part in any_schema(), value in any_value(), old in any_value()) {
+        let schema = json!({"type": "object", "properties": {"a": part.clone(), "b": part}});
+        let Ok(schema) = Schema::compile(&schema) else { return Ok(()) };
+        let mut pruned = value;
+        schema.prune(&mut pruned);
+        let mut again = pruned.clone();
+        prop_assert_eq!(schema.prune(&mut again), Vec::<String>::new());
+        prop_assert_eq!(&again, &pruned);
+        let was_valid = schema.validate(&pruned, None).is_empty();
+        let mut filled = pruned;
+        schema.default(&mut filled);
+        let mut again = filled.clone();
+        schema.default(&mut again);
+        prop_assert_eq!(&again, &filled);
+        if was_valid {
+            let causes = schema.validate(&filled, None);
+            prop_assert!(causes.is_empty(), "{:?}", causes);
+            prop_assert!(schema.validate(&filled, Some(&filled)).is_empty());
+        }
+        schema.validate(&filled, Some(&old));
+    }
 }

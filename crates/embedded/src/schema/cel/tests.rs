@@ -3,14 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::schema::{Cause, Schema};
-
-fn seen(causes: &[Cause]) -> Vec<String> {
-    causes
-        .iter()
-        .map(|cause| format!("{} {}: {}", cause.reason, cause.field, cause.message))
-        .collect()
-}
+use crate::schema::{Schema, testing::seen};
 
 fn spec_schema(rules: &Value) -> Value {
     json!({"type": "object", "properties": {"spec": {
