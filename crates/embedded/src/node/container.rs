@@ -146,20 +146,15 @@ impl Container {
     /// to look again.
     pub(crate) async fn step(&mut self, around: &Around<'_>, policy: Policy) -> Option<Duration> {
         let now = Instant::now();
-        match self.run.clone() {
-            Some(run) => match run.ending() {
-                None => return self.tend(&run, around).await,
-                Some(ending) => {
-                    self.prober = None;
-                    self.kill_at = None;
-                    if !policy.restarts(&ending) {
-                        self.waiting = None;
-                        return None;
-                    }
-                    self.count(&run, &ending, around, now);
-                }
-            },
-            None => {}
+        if let Some(run) = self.run.clone() {
+            let Some(ending) = run.ending() else { return self.tend(&run, around).await };
+            self.prober = None;
+            self.kill_at = None;
+            if !policy.restarts(&ending) {
+                self.waiting = None;
+                return None;
+            }
+            self.count(&run, &ending, around, now);
         }
         if let Some(left) = self.not_before.and_then(|at| at.checked_duration_since(now))
             && !left.is_zero()

@@ -28,6 +28,7 @@ mod fields;
 mod images;
 mod job;
 mod logfile;
+mod logs;
 mod machine;
 mod mounts;
 mod owners;
@@ -48,6 +49,7 @@ mod wiring;
 pub use backoff::BackoffLimits;
 pub use claims::PROVISIONER;
 pub use images::{ImageEntry, ImageTable, ImageTableError};
+pub use logs::Logs;
 
 /// Where the machine itself is reached.
 const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;

@@ -104,7 +104,7 @@ impl Probes {
     async fn run(&self, startup: Option<Probe>, readiness: Option<Probe>, liveness: Option<Probe>) {
         let started = self.health.lock().started;
         if let Some(probe) = startup.filter(|_| !started) {
-            let up = self.watch("Startup", &probe, false, |up| Some(up)).await;
+            let up = self.watch("Startup", &probe, false, Some).await;
             if !up {
                 return;
             }

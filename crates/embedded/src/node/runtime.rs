@@ -24,6 +24,8 @@ use super::shim::{Answer, Exit, KILL_NOW, Orders, Started, write_json};
 
 /// How long a shim may take to start a program.
 const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a shim that cannot be watched is looked at.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// The largest answer of a shim.
 const LARGEST_ANSWER: u64 = 64 * 1024;
 /// The log of one run is rotated at this size, and one older file is kept.
@@ -91,12 +93,6 @@ impl Run {
     pub(crate) async fn ended(&self) -> Option<Ending> {
         let mut ending = self.ending.clone();
         ending.wait_for(Option::is_some).await.ok()?.clone()
-    }
-
-    /// The log file.
-    #[cfg(test)]
-    pub(crate) fn log(&self) -> PathBuf {
-        self.directory.join("log")
     }
 }
 
@@ -320,14 +316,17 @@ pub(crate) async fn note_stopped(run: &Run) {
 
 async fn wait_for_end(process: &Identity) {
     let Some(handle) = process.open() else { return };
-    if let Ok(handle) = AsyncFd::new(handle) {
-        // Readable means ended; an error means that it cannot be watched, and polling follows.
-        if handle.readable().await.is_ok() && !process.is_alive() {
-            return;
-        }
+    #[expect(deprecated, reason = "safe for an owned descriptor; its successor is unsafe to call")]
+    let watched = AsyncFd::new(handle);
+    // Readable means ended. What cannot be watched is looked at from time to time.
+    if let Ok(watched) = watched
+        && watched.readable().await.is_ok()
+        && !process.is_alive()
+    {
+        return;
     }
     while process.is_alive() {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 

@@ -16,15 +16,15 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
-pub struct Place {
-    pub dir: TempDir,
-    pub cluster: Cluster,
-    pub node: Option<Node>,
-    pub client: Client,
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) cluster: Cluster,
+    pub(crate) node: Option<Node>,
+    pub(crate) client: Client,
 }
 
 impl Place {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cluster = Cluster::open(Options::new(dir.path().join("store"))).await.unwrap();
         let client = cluster.client();
@@ -39,11 +39,13 @@ impl Place {
         let class = serde_json::from_value(class).unwrap();
         classes.create(&PostParams::default(), &class).await.unwrap();
         place.start_node(&["test/shell"]).await;
+        let logs = embedded::node::Logs::new(&place.files());
+        place.cluster.set_log_source(std::sync::Arc::new(logs));
         place
     }
 
     /// Starts a node (again) that knows these images, all of which are a shell.
-    pub async fn start_node(&mut self, images: &[&str]) {
+    pub(crate) async fn start_node(&mut self, images: &[&str]) {
         self.node = None;
         let entries = images.iter().map(|image| ImageEntry {
             image: (*image).to_owned(),
@@ -62,18 +64,18 @@ impl Place {
     }
 
     /// Where the node keeps its files.
-    pub fn files(&self) -> PathBuf {
+    pub(crate) fn files(&self) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join("node")
     }
 
-    pub fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    pub async fn create<K>(&self, object: Value) -> K
+    pub(crate) async fn create<K>(&self, object: Value) -> K
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -86,7 +88,7 @@ impl Place {
     }
 
     /// A pod with one container that runs a shell script.
-    pub async fn shell(&self, name: &str, policy: &str, script: &str) -> Pod {
+    pub(crate) async fn shell(&self, name: &str, policy: &str, script: &str) -> Pod {
         self.create(json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"restartPolicy": policy, "terminationGracePeriodSeconds": 1, "containers": [
@@ -97,7 +99,7 @@ impl Place {
     }
 
     /// Waits until the object is as wanted.
-    pub async fn until<K>(&self, name: &str, what: &str, fits: impl Fn(&K) -> bool) -> K
+    pub(crate) async fn until<K>(&self, name: &str, what: &str, fits: impl Fn(&K) -> bool) -> K
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -120,11 +122,11 @@ impl Place {
         }
     }
 
-    pub async fn until_running(&self, name: &str) -> Pod {
+    pub(crate) async fn until_running(&self, name: &str) -> Pod {
         self.until(name, "ready", |pod: &Pod| is_ready(pod)).await
     }
 
-    pub async fn until_gone<K>(&self, name: &str)
+    pub(crate) async fn until_gone<K>(&self, name: &str)
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone
@@ -137,7 +139,7 @@ impl Place {
     }
 
     /// The messages of the events about an object, with their reasons.
-    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+    pub(crate) async fn events(&self, name: &str) -> Vec<(String, String)> {
         let events = self.api::<Event>().list(&Default::default()).await.unwrap();
         let about =
             events.into_iter().filter(|event| event.involved_object.name.as_deref() == Some(name));
@@ -146,7 +148,7 @@ impl Place {
             .collect()
     }
 
-    pub async fn until_event(&self, name: &str, reason: &str) -> String {
+    pub(crate) async fn until_event(&self, name: &str, reason: &str) -> String {
         let found = async || {
             let events = self.events(name).await;
             events.iter().any(|(known, _)| known == reason)
@@ -157,13 +159,13 @@ impl Place {
     }
 
     /// The newest version of anything in the store.
-    pub async fn version(&self) -> String {
+    pub(crate) async fn version(&self) -> String {
         let list = self.api::<Pod>().list(&Default::default()).await.unwrap();
         list.metadata.resource_version.unwrap()
     }
 
     /// Waits until nothing has been written for a while.
-    pub async fn until_settled(&self) -> String {
+    pub(crate) async fn until_settled(&self) -> String {
         let mut last = self.version().await;
         let mut quiet = 0;
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -196,7 +198,7 @@ impl Drop for Place {
     }
 }
 
-pub fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone());
     conditions
         .unwrap_or_default()
@@ -205,11 +207,11 @@ pub fn is_ready(pod: &Pod) -> bool {
 }
 
 /// The directory of a pod.
-pub fn directory(place: &Place, pod: &Pod) -> PathBuf {
+pub(crate) fn directory(place: &Place, pod: &Pod) -> PathBuf {
     place.files().join("pods").join(pod.uid().unwrap())
 }
 
-pub async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
     let wait = async {
         while !fits().await {
             tokio::time::sleep(PAUSE).await;
@@ -219,13 +221,13 @@ pub async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
 }
 
 /// Waits for a file that has something in it.
-pub async fn content(path: &Path) -> String {
+pub(crate) async fn content(path: &Path) -> String {
     let there = async || std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n'));
     eventually(&format!("{} is written", path.display()), there).await;
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
-pub fn is_running(pid: &str) -> bool {
+pub(crate) fn is_running(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, LogParams};
 use serde_json::json;
 
 use crate::kit::{Place, content, directory, eventually, is_running};
@@ -284,4 +284,18 @@ async fn init_containers_come_first() {
         }))
         .await;
     assert_eq!(content(&directory(&place, &pod).join("home/out")).await, "a\nb");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_read_over_the_api() {
+    let place = Place::new().await;
+    place.shell("one", "Never", "echo first; echo second >&2; exit 0").await;
+    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+    place.until("one", "done", |pod: &Pod| phase(pod).as_deref() == Some("Succeeded")).await;
+    let all = place.api::<Pod>().logs("one", &LogParams::default()).await.unwrap();
+    assert_eq!(all, "first\nsecond\n");
+    let last = LogParams { tail_lines: Some(1), follow: true, ..LogParams::default() };
+    assert_eq!(place.api::<Pod>().logs("one", &last).await.unwrap(), "second\n");
+    let other = LogParams { previous: true, ..LogParams::default() };
+    assert!(place.api::<Pod>().logs("one", &other).await.is_err());
 }
