@@ -3,7 +3,6 @@
 use cluster::{Cache, Source};
 use k8s_openapi::api::{
     core::v1::{Namespace, PersistentVolumeClaim, Pod},
-    discovery::v1::EndpointSlice,
     storage::v1::StorageClass,
 };
 use kube::Client;
@@ -13,7 +12,7 @@ use crate::model::{Workspace, WorkspaceKind, label};
 /// The watch caches that controller, dialect and connect proxy share; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caches {
-    /// All workspaces.
+    /// All workspaces, indexed by kind.
     pub workspaces: Cache<Workspace>,
     /// All kinds.
     pub kinds: Cache<WorkspaceKind>,
@@ -24,9 +23,6 @@ pub struct Caches {
     /// All pods: claims are used by pods of any origin. Those of a workspace are indexed by its
     /// name (in any namespace).
     pub pods: Cache<Pod>,
-    /// Where the pods behind a Service are, indexed by the name of the Service (in any
-    /// namespace).
-    pub endpoint_slices: Cache<EndpointSlice>,
     /// All storage classes.
     pub storage_classes: Cache<StorageClass>,
 }
@@ -35,18 +31,13 @@ impl Caches {
     /// Starts the watches; see [`Caches::ready`].
     pub fn start(client: &Client) -> Self {
         Self {
-            workspaces: Source::all().start(client),
+            workspaces: Source::all().index(|w: &Workspace| Some(&w.spec.kind)).start(client),
             kinds: Source::all().start(client),
             namespaces: Source::all().start(client),
             pvcs: Source::all().start(client),
             pods: Source::all()
                 .index(|pod: &Pod| {
                     pod.metadata.labels.as_ref()?.get(label::WORKSPACE_NAME).map(String::as_str)
-                })
-                .start(client),
-            endpoint_slices: Source::all()
-                .index(|slice: &EndpointSlice| {
-                    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
                 })
                 .start(client),
             storage_classes: Source::all().start(client),
@@ -61,7 +52,6 @@ impl Caches {
             self.namespaces.ready(),
             self.pvcs.ready(),
             self.pods.ready(),
-            self.endpoint_slices.ready(),
             self.storage_classes.ready(),
         );
     }
@@ -73,9 +63,6 @@ impl Caches {
             && self.namespaces.is_ready()
             && self.pvcs.is_ready()
             && self.pods.is_ready()
-            && self.endpoint_slices.is_ready()
             && self.storage_classes.is_ready()
     }
 }
-
-const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -6,6 +6,7 @@
 
 mod caches;
 pub mod connect;
+pub mod controller;
 pub mod decide;
 pub mod dialect;
 pub mod model;

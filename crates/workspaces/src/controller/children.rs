@@ -1,0 +1,217 @@
+//! What the controller keeps of the objects that it owns: enough to tell whether they are as
+//! wanted, in a fraction of their size.
+
+use cluster::{Cache, Object, Source};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Event, Secret, Service, ServiceAccount},
+    rbac::v1::RoleBinding,
+};
+use kube::{Client, Resource, core::ApiResource};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::objects;
+use crate::model::{GROUP, label};
+
+/// An object that a workspace owns.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Child {
+    pub(super) namespace: Box<str>,
+    pub(super) name: Box<str>,
+    pub(super) uid: Box<str>,
+    pub(super) version: Box<str>,
+    pub(super) workspace: Box<str>,
+    pub(super) workspace_uid: Box<str>,
+    pub(super) deleting: bool,
+    pub(super) generation: i64,
+    pub(super) observed_generation: i64,
+    pub(super) update_revision: Box<str>,
+    /// The parts that are compared with what is wanted, as JSON text: a tenth of a parsed tree.
+    compared: Box<str>,
+}
+
+impl Child {
+    /// The kept part of an object; none if no workspace controls it. `owned` lists the JSON
+    /// pointers of the fields that are ours.
+    pub(super) fn of(value: &Value, owned: &[&str]) -> Option<Self> {
+        let meta = &value["metadata"];
+        let owner = meta["ownerReferences"].as_array()?.iter().find(|owner| {
+            let group = owner["apiVersion"].as_str().and_then(|text| text.split_once('/'));
+            owner["controller"] == true
+                && owner["kind"] == "Workspace"
+                && group.is_some_and(|(group, _)| group == GROUP)
+        })?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().into();
+        let status = &value["status"];
+        Some(Self {
+            namespace: text(&meta["namespace"]),
+            name: text(&meta["name"]),
+            uid: text(&meta["uid"]),
+            version: text(&meta["resourceVersion"]),
+            workspace: text(&owner["name"]),
+            workspace_uid: text(&owner["uid"]),
+            deleting: meta["deletionTimestamp"].is_string(),
+            generation: meta["generation"].as_i64().unwrap_or(0),
+            observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
+            update_revision: text(&status["updateRevision"]),
+            compared: compared(value, owned).to_string().into(),
+        })
+    }
+
+    /// The parts that are compared, at their places.
+    pub(super) fn compared(&self) -> Value {
+        serde_json::from_str(&self.compared).unwrap_or_default()
+    }
+}
+
+fn compared(value: &Value, owned: &[&str]) -> Value {
+    let meta = &value["metadata"];
+    let mut kept =
+        json!({"metadata": {"labels": meta["labels"], "annotations": meta["annotations"]}});
+    for pointer in owned {
+        let Some(part) = value.pointer(pointer) else { continue };
+        let mut here = &mut kept;
+        for key in pointer.split('/').skip(1) {
+            here = &mut here[key];
+        }
+        *here = part.clone();
+    }
+    kept
+}
+
+/// A Warning event about something that may belong to a workspace.
+#[derive(Debug)]
+pub(super) struct WarningEvent {
+    pub(super) about: Box<str>,
+    pub(super) kind: Box<str>,
+    pub(super) namespace: Box<str>,
+    pub(super) name: Box<str>,
+    pub(super) reason: Box<str>,
+    pub(super) message: Box<str>,
+    pub(super) at: i64,
+}
+
+impl WarningEvent {
+    fn of(value: &Value) -> Option<Self> {
+        let event: Event = serde_json::from_value(value.clone()).ok()?;
+        let about = event.involved_object;
+        if !matches!(about.kind.as_deref(), Some("Pod" | "StatefulSet")) {
+            return None;
+        }
+        let series = event.series.and_then(|series| series.last_observed_time);
+        let at = event
+            .last_timestamp
+            .map(|time| time.0)
+            .or(series.or(event.event_time).map(|time| time.0))
+            .or(event.first_timestamp.or(event.metadata.creation_timestamp).map(|time| time.0));
+        let text = |text: Option<String>| text.unwrap_or_default().into();
+        Some(Self {
+            about: text(about.uid),
+            kind: text(about.kind),
+            namespace: text(about.namespace),
+            name: text(about.name),
+            reason: text(event.reason),
+            message: text(event.message),
+            at: at.map_or(0, |time| time.as_millisecond()),
+        })
+    }
+}
+
+/// A ConfigMap with pictures: the hash of each key's content.
+#[derive(Debug)]
+pub(super) struct Pictures(Vec<(Box<str>, Box<str>)>);
+
+impl Pictures {
+    fn of(value: &Value) -> Result<Self, serde_json::Error> {
+        let map: ConfigMap = serde_json::from_value(value.clone())?;
+        let text = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
+        let bytes = map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0));
+        // `data` comes first and wins, as in the asset route.
+        let hashed = text.chain(bytes).map(|(key, bytes)| (key.into(), hex(&bytes).into()));
+        Ok(Self(hashed.collect()))
+    }
+
+    pub(super) fn sha256(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(have, _)| **have == *key).map(|(_, hash)| &**hash)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The watches that only the controller needs.
+#[derive(Debug, Clone)]
+pub(super) struct Children {
+    pub(super) service_accounts: Cache<Child>,
+    pub(super) secrets: Cache<Child>,
+    pub(super) stateful_sets: Cache<Child>,
+    pub(super) services: Cache<Child>,
+    /// None if the API has no such kind.
+    pub(super) role_bindings: Option<Cache<Child>>,
+    pub(super) warnings: Cache<WarningEvent>,
+    pub(super) pictures: Cache<Pictures>,
+}
+
+impl Children {
+    pub(super) fn start(client: &Client, role_bindings: bool) -> Self {
+        let secrets = children::<Secret>(objects::SECRET_FIELDS).labels(label::WORKSPACE_NAME);
+        Self {
+            service_accounts: children::<ServiceAccount>(objects::SERVICE_ACCOUNT_FIELDS)
+                .start(client),
+            secrets: secrets.start(client),
+            stateful_sets: children::<StatefulSet>(objects::STATEFUL_SET_FIELDS).start(client),
+            services: children::<Service>(objects::SERVICE_FIELDS).start(client),
+            role_bindings: role_bindings
+                .then(|| children::<RoleBinding>(objects::ROLE_BINDING_FIELDS).start(client)),
+            warnings: Source::projected(ApiResource::erase::<Event>(&()), |value| {
+                Ok(WarningEvent::of(&value))
+            })
+            .fields("type=Warning")
+            .index(|warning| Some(&warning.about))
+            .start(client),
+            pictures: Source::projected(ApiResource::erase::<ConfigMap>(&()), |value| {
+                Pictures::of(&value).map(Some)
+            })
+            .labels(&format!("{}=true", label::IMAGE_SOURCE))
+            .start(client),
+        }
+    }
+
+    pub(super) async fn ready(&self) {
+        tokio::join!(
+            self.service_accounts.ready(),
+            self.secrets.ready(),
+            self.stateful_sets.ready(),
+            self.services.ready(),
+            self.warnings.ready(),
+            self.pictures.ready(),
+        );
+        if let Some(role_bindings) = &self.role_bindings {
+            role_bindings.ready().await;
+        }
+    }
+
+    /// Every cache of children.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Cache<Child>> {
+        [&self.service_accounts, &self.secrets, &self.stateful_sets, &self.services]
+            .into_iter()
+            .chain(&self.role_bindings)
+    }
+}
+
+fn children<K: Resource<DynamicType = ()>>(owned: &'static [&'static str]) -> Source<Child> {
+    let parse = move |value: Value| Ok(Child::of(&value, owned));
+    Source::projected(ApiResource::erase::<K>(&()), parse).index(|child| Some(&child.workspace_uid))
+}
+
+/// The child that an object just written is.
+pub(super) fn written(object: &Object, owned: &[&str]) -> Child {
+    Child::of(object.value(), owned).unwrap_or_default()
+}

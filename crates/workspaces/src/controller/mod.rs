@@ -1,0 +1,139 @@
+//! Turns each workspace into running objects and tells how they are.
+//!
+//! A reconcile gets nothing but a name. It reads everything anew (from watch caches), brings each
+//! object in line in a fixed order, and writes the status once at the end, if it changed. Each step
+//! may be repeated at any time: names come from the uid of the workspace, so a lost answer or a
+//! stale cache leads back to the same object and never to a second one.
+//!
+//! Probes of activity and the rules that pause idle workspaces are a step of their own between
+//! state and status; see `workspace::Pass::run`.
+
+mod children;
+mod error;
+mod events;
+mod kind;
+mod objects;
+mod wake;
+mod workspace;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use cluster::{
+    Key, Queue,
+    controller::{self, Outcome},
+};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::{Api, Client, api::ListParams};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use self::children::Children;
+use crate::Caches;
+
+/// How the controller works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many workspaces are worked on at a time.
+    pub workers: usize,
+    /// Whether each workspace gets a Secret that the connect proxy shows to it.
+    pub connect_secret: bool,
+    /// The time in ms since 1970.
+    pub now: fn() -> i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { workers: 10, connect_secret: false, now: system_time }
+    }
+}
+
+fn system_time() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// What every reconcile needs.
+struct Context {
+    client: Client,
+    caches: Caches,
+    children: Children,
+    options: Options,
+    /// One writer of a kind's finalizers at a time.
+    kinds: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Workspaces that changes may concern.
+    workspace_queue: Queue<Key>,
+    /// Kinds that changes may concern.
+    kind_queue: Queue<Key>,
+}
+
+impl Context {
+    /// The lock of a kind's finalizers.
+    fn kind_lock(&self, kind: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.kinds.lock().entry(kind.to_owned()).or_default().clone()
+    }
+}
+
+/// A kind is looked at this long after the first of a burst of changes: its counts need not follow
+/// each of a thousand new workspaces.
+const KIND_DELAY: Duration = Duration::from_millis(100);
+
+/// Works until the token is cancelled; what is being done then is finished first.
+pub async fn run(client: Client, caches: Caches, options: Options, shutdown: CancellationToken) {
+    let starting = async {
+        let role_bindings = has_role_bindings(&client).await;
+        let children = Children::start(&client, role_bindings);
+        tokio::join!(caches.ready(), children.ready());
+        children
+    };
+    let children = tokio::select! {
+        children = starting => children,
+        () = shutdown.cancelled() => return,
+    };
+    let context = Arc::new(Context {
+        client,
+        caches,
+        children,
+        options,
+        kinds: Mutex::default(),
+        workspace_queue: Queue::new(),
+        kind_queue: Queue::new(),
+    });
+    // Dropping the watchers ends them.
+    let _watchers = wake::start(&context);
+    tokio::join!(
+        run_queue("workspaces", &context, shutdown.clone()),
+        run_queue("workspacekinds", &context, shutdown),
+    );
+}
+
+async fn run_queue(name: &'static str, context: &Arc<Context>, shutdown: CancellationToken) {
+    let kinds = name == "workspacekinds";
+    let queue = if kinds { &context.kind_queue } else { &context.workspace_queue };
+    let workers = if kinds { 2 } else { context.options.workers };
+    let options = controller::Options { name, workers, observe: None };
+    let reconcile = |key: Key| {
+        let context = context.clone();
+        async move {
+            if kinds {
+                kind::reconcile(&context, &key).await
+            } else {
+                workspace::reconcile(&context, &key).await
+            }
+        }
+    };
+    controller::run(queue.clone(), options, reconcile, shutdown).await;
+}
+
+/// Whether the API has RoleBindings: small ones have not.
+async fn has_role_bindings(client: &Client) -> bool {
+    let api = Api::<RoleBinding>::all(client.clone());
+    match api.list(&ListParams::default().limit(1)).await {
+        Ok(_) => true,
+        Err(error) if cluster::error::is_not_found(&error) => false,
+        // It is there and fails now; the watch goes on trying.
+        Err(kube::Error::Api(status)) if status.code == 501 => false,
+        Err(_) => true,
+    }
+}
+
+/// A pass that lost against a newer version comes again after this time, when the caches have it.
+const OUTDATED_AGAIN: Outcome = Outcome::After(Duration::from_millis(100));

@@ -1,0 +1,137 @@
+//! Which change wakes which reconcile.
+
+use std::sync::Arc;
+
+use cluster::{Cache, Change, Key};
+use tokio::task::JoinSet;
+
+use super::{Context, KIND_DELAY, children::Child, children::WarningEvent};
+use crate::model::{Asset, Workspace, WorkspaceKind, label};
+
+/// Starts a task per watch; they end when the set is dropped.
+pub(super) fn start(context: &Arc<Context>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let caches = &context.caches;
+    follow(&mut tasks, context, &caches.workspaces, workspace_changed);
+    follow(&mut tasks, context, &caches.kinds, kind_changed);
+    follow(&mut tasks, context, &caches.pods, |context, _, old, new| {
+        for pod in [old, new].into_iter().flatten() {
+            let labels = pod.metadata.labels.as_ref();
+            if let Some(workspace) = labels.and_then(|labels| labels.get(label::WORKSPACE_NAME)) {
+                let namespace = pod.metadata.namespace.as_deref();
+                context.workspace_queue.add(Key::new(namespace, workspace));
+            }
+        }
+    });
+    for children in context.children.all() {
+        follow(&mut tasks, context, children, |context, _, old, new| {
+            for child in [old, new].into_iter().flatten() {
+                wake_owner(context, child);
+            }
+        });
+    }
+    follow(&mut tasks, context, &context.children.warnings, |context, _, _, new| {
+        if let Some(warning) = new {
+            warned(context, warning);
+        }
+    });
+    follow(&mut tasks, context, &context.children.pictures, |context, key, _, _| {
+        for kind in context.caches.kinds.list(None) {
+            let spawner = &kind.spec.spawner;
+            if [&spawner.icon, &spawner.logo].into_iter().any(|asset| is_from(asset, key)) {
+                context.kind_queue.add(Key::of(&kind.metadata));
+            }
+        }
+    });
+    everything(context);
+    tasks
+}
+
+/// Subscribes before the first look at everything, so that nothing falls between.
+fn follow<T: Send + Sync + 'static>(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    cache: &Cache<T>,
+    changed: impl Fn(&Context, &Key, Option<&T>, Option<&T>) + Send + 'static,
+) {
+    let mut changes = cache.subscribe();
+    let context = context.clone();
+    tasks.spawn(async move {
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Object { key, old, new } => {
+                    changed(&context, &key, old.as_deref(), new.as_deref());
+                }
+                Change::Resync => everything(&context),
+            }
+        }
+    });
+}
+
+fn everything(context: &Context) {
+    context.caches.workspaces.keys().into_iter().for_each(|key| context.workspace_queue.add(key));
+    context.caches.kinds.keys().into_iter().for_each(|key| context.kind_queue.add(key));
+}
+
+fn workspace_changed(
+    context: &Context,
+    key: &Key,
+    old: Option<&Workspace>,
+    new: Option<&Workspace>,
+) {
+    let is_same = |old: &Workspace, new: &Workspace| {
+        old.metadata.uid == new.metadata.uid
+            && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+            && old.spec == new.spec
+    };
+    if let (Some(old), Some(new)) = (old, new)
+        && is_same(old, new)
+    {
+        // Only status or metadata: most likely written by ourselves.
+        return;
+    }
+    context.workspace_queue.add(key.clone());
+    for workspace in [old, new].into_iter().flatten() {
+        context.kind_queue.add_after(Key::new(None, &workspace.spec.kind), KIND_DELAY);
+    }
+}
+
+fn kind_changed(
+    context: &Context,
+    key: &Key,
+    old: Option<&WorkspaceKind>,
+    new: Option<&WorkspaceKind>,
+) {
+    context.kind_queue.add(key.clone());
+    let spec = |kind: Option<&WorkspaceKind>| kind.map(|kind| kind.spec.clone());
+    if spec(old) != spec(new) {
+        for workspace in context.caches.workspaces.indexed(key.name()) {
+            context.workspace_queue.add(Key::of(&workspace.metadata));
+        }
+    }
+}
+
+fn wake_owner(context: &Context, child: &Child) {
+    context.workspace_queue.add(Key::new(Some(&child.namespace), &child.workspace));
+}
+
+fn warned(context: &Context, warning: &WarningEvent) {
+    let (namespace, name) = (Some(&*warning.namespace), &*warning.name);
+    if &*warning.kind == "StatefulSet" {
+        if let Some(child) = context.children.stateful_sets.get(namespace, name) {
+            wake_owner(context, &child);
+        }
+        return;
+    }
+    let Some(pod) = context.caches.pods.get(namespace, name) else { return };
+    let labels = pod.metadata.labels.as_ref();
+    if let Some(workspace) = labels.and_then(|labels| labels.get(label::WORKSPACE_NAME)) {
+        context.workspace_queue.add(Key::new(namespace, workspace));
+    }
+}
+
+fn is_from(asset: &Asset, key: &Key) -> bool {
+    asset.config_map.as_ref().is_some_and(|map| {
+        Some(map.namespace.as_str()) == key.namespace() && map.name == key.name()
+    })
+}

@@ -1,0 +1,245 @@
+//! The reconcile of one workspace.
+
+mod apply;
+mod secret;
+
+use std::{sync::Arc, time::Duration};
+
+use cluster::{Cache, Key, controller::Outcome, error};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::{Context, OUTDATED_AGAIN, children::Child, error::StepError, events, objects::Objects};
+use crate::{
+    decide::{
+        naming,
+        options::{ResolvedOptions, resolve_both},
+        state::{self, Observed, StatefulSetFacts, Verdict, Warning},
+    },
+    model::{KIND_PROTECTION, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus},
+};
+
+/// How long a pass waits for the caches to see what it wrote.
+pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Brings everything of a workspace in line.
+pub(super) async fn reconcile(context: &Context, key: &Key) -> Outcome {
+    let Some(workspace) = context.caches.workspaces.get(key.namespace(), key.name()) else {
+        return Outcome::Done;
+    };
+    if workspace.metadata.deletion_timestamp.is_some() {
+        // Its objects go by garbage collection.
+        return Outcome::Done;
+    }
+    Pass { context, key, workspace: &workspace, written: Vec::new() }.run().await
+}
+
+/// One pass over one workspace.
+struct Pass<'a> {
+    context: &'a Context,
+    key: &'a Key,
+    workspace: &'a Workspace,
+    /// What the caches must have seen before the next pass.
+    written: Vec<(Cache<Child>, Key, String)>,
+}
+
+impl Pass<'_> {
+    async fn run(mut self) -> Outcome {
+        let mut status = self.workspace.status.clone().unwrap_or_default();
+        let paused = self.workspace.spec.paused;
+        let (verdict, mut outcome) = match self.steps(&mut status).await {
+            Ok(verdict) => {
+                let outcome = verdict.again.map_or(Outcome::Done, Outcome::After);
+                (Some(verdict), outcome)
+            }
+            Err(failed) => self.failed(failed),
+        };
+        if let Some(verdict) = verdict {
+            state::enter(&mut status, &verdict, paused, (self.context.options.now)());
+            if let Some(failure) = self.write_status(&status).await {
+                outcome = failure;
+            }
+        }
+        self.wait_until_seen().await;
+        outcome
+    }
+
+    /// What a failure means for state and retries; no verdict leaves the status alone.
+    fn failed(&self, failed: StepError) -> (Option<Verdict>, Outcome) {
+        let workspace = self.key;
+        match failed {
+            StepError::Stalled(message) => (Some(Verdict::error(message)), Outcome::Done),
+            StepError::Refused(message) => {
+                tracing::warn!(%workspace, message, "an object was refused");
+                (Some(Verdict::error(message)), Outcome::Retry)
+            }
+            StepError::Waiting(what) => {
+                tracing::debug!(%workspace, what, "waiting");
+                (None, Outcome::Done)
+            }
+            StepError::Outdated => (None, OUTDATED_AGAIN),
+            StepError::Transient { doing, source } => {
+                tracing::warn!(%workspace, doing, error = %source, "the Kubernetes API failed");
+                // What runs goes on running; only a workspace without objects is told about it.
+                let observed = self.observe(None);
+                let observed = (observed.state == WorkspaceState::Unknown).then(|| {
+                    let message = format!("Workspace waits for the Kubernetes API: cannot {doing}");
+                    Verdict::new(WorkspaceState::Unknown, message)
+                });
+                (observed, Outcome::Retry)
+            }
+        }
+    }
+
+    /// All steps in their order, up to the state.
+    async fn steps(&mut self, status: &mut WorkspaceStatus) -> Result<Verdict, StepError> {
+        let spec = &self.workspace.spec;
+        let kind = self.context.caches.kinds.get(None, &spec.kind).ok_or_else(|| {
+            let message = format!("Workspace references unknown WorkspaceKind: {}", spec.kind);
+            StepError::Stalled(message)
+        })?;
+        self.protect(&kind).await?;
+        let options = resolve_both(&spec.kind, &kind, &spec.pod_template.options)
+            .map_err(StepError::Stalled)?;
+        note_options(status, &options);
+        let stateful_set = self.objects(&kind, &options).await?;
+        let account = naming::service_account(self.key.name());
+        status.pod_template_pod = state::pod_facts(self.pod(&stateful_set).as_deref(), &account);
+        Ok(self.observe(Some(&stateful_set)))
+    }
+
+    /// Makes or mends every object; gives the StatefulSet.
+    async fn objects(
+        &mut self,
+        kind: &WorkspaceKind,
+        options: &ResolvedOptions<'_>,
+    ) -> Result<Arc<Child>, StepError> {
+        let connect_secret = self.context.options.connect_secret;
+        let objects = Objects { workspace: self.workspace, kind, options, connect_secret };
+        self.service_account(&objects).await?;
+        // A paused workspace shows nothing to anybody, so the Secret can wait.
+        if connect_secret && !self.workspace.spec.paused {
+            self.connect_secret().await?;
+        }
+        let stateful_set = self.stateful_set(&objects).await?;
+        self.service(&objects).await?;
+        self.role_bindings(&objects).await?;
+        Ok(stateful_set)
+    }
+
+    /// Keeps the kind from being deleted while this workspace uses it.
+    async fn protect(&self, kind: &WorkspaceKind) -> Result<(), StepError> {
+        let is_fine = |kind: &WorkspaceKind| {
+            kind.metadata.deletion_timestamp.is_some()
+                || kind.metadata.finalizers.iter().flatten().any(|f| f == KIND_PROTECTION)
+        };
+        if is_fine(kind) {
+            return Ok(());
+        }
+        let name = kind.metadata.name.as_deref().unwrap_or_default();
+        let lock = self.context.kind_lock(name);
+        let _only_writer = lock.lock().await;
+        let kinds = &self.context.caches.kinds;
+        let Some(kind) = kinds.get(None, name) else { return Err(StepError::Outdated) };
+        if is_fine(&kind) {
+            return Ok(());
+        }
+        let mut finalizers = kind.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(KIND_PROTECTION.to_owned());
+        // With the version that was read: finalizers of others are never lost.
+        let patch = json!({"metadata": {
+            "resourceVersion": kind.metadata.resource_version, "finalizers": finalizers,
+        }});
+        let patched = Api::<WorkspaceKind>::all(self.context.client.clone())
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map_err(|source| match error::is_not_found(&source) {
+                true => StepError::Outdated,
+                false => StepError::call("protect the kind", source),
+            })?;
+        let version = patched.metadata.resource_version.unwrap_or_default();
+        kinds.wait_for_version(&Key::new(None, name), &version, SEEN_WITHIN).await;
+        Ok(())
+    }
+
+    /// The state as it is seen now.
+    fn observe(&self, stateful_set: Option<&Arc<Child>>) -> Verdict {
+        let uid = self.workspace.metadata.uid.as_deref().unwrap_or_default();
+        let cached = self.context.children.stateful_sets.indexed(uid);
+        let stateful_set = stateful_set.or(cached.first());
+        let pod = stateful_set.and_then(|set| self.pod(set));
+        let warnings = |uid: &str| self.context.children.warnings.indexed(uid);
+        let about_set = stateful_set.map(|set| warnings(&set.uid)).unwrap_or_default();
+        let pod_uid = pod.as_ref().and_then(|pod| pod.metadata.uid.as_deref());
+        let about_pod = pod_uid.map(warnings).unwrap_or_default();
+        fn view(warning: &Arc<super::children::WarningEvent>) -> Warning<'_> {
+            Warning { at: warning.at, reason: &warning.reason, message: &warning.message }
+        }
+        state::decide(&Observed {
+            paused: self.workspace.spec.paused,
+            stateful_set: stateful_set.map(|set| StatefulSetFacts {
+                generation: set.generation,
+                observed_generation: set.observed_generation,
+                update_revision: &set.update_revision,
+            }),
+            pod: pod.as_deref(),
+            stateful_set_warnings: about_set.iter().map(view).collect(),
+            pod_warnings: about_pod.iter().map(view).collect(),
+        })
+    }
+
+    /// The pod of a StatefulSet. A pod of that name that belongs to somebody else is not: the
+    /// connect proxy trusts what the status says about the pod.
+    fn pod(&self, stateful_set: &Child) -> Option<Arc<Pod>> {
+        let name = format!("{}-0", stateful_set.name);
+        let pod = self.context.caches.pods.get(self.key.namespace(), &name)?;
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        owners
+            .any(|owner| owner.controller == Some(true) && *owner.uid == *stateful_set.uid)
+            .then_some(pod)
+    }
+
+    /// Writes the status if it changed; gives what to do if that failed.
+    async fn write_status(&self, status: &WorkspaceStatus) -> Option<Outcome> {
+        let old = self.workspace.status.as_ref();
+        if old == Some(status) {
+            return None;
+        }
+        let namespace = self.key.namespace().unwrap_or_default();
+        let api = Api::<Workspace>::namespaced(self.context.client.clone(), namespace);
+        let mut workspace = self.workspace.clone();
+        workspace.status = Some(status.clone());
+        let written = api.replace_status(self.key.name(), &PostParams::default(), &workspace).await;
+        match written {
+            Ok(written) => {
+                events::announce(self.context, self.workspace, old, status).await;
+                let version = written.metadata.resource_version.unwrap_or_default();
+                let workspaces = &self.context.caches.workspaces;
+                workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await;
+                None
+            }
+            Err(source) if error::is_not_found(&source) => Some(Outcome::Done),
+            Err(source) if error::is_conflict(&source) => Some(OUTDATED_AGAIN),
+            Err(source) => {
+                tracing::warn!(workspace = %self.key, error = %source, "cannot write the status");
+                Some(Outcome::Retry)
+            }
+        }
+    }
+
+    async fn wait_until_seen(&self) {
+        for (cache, key, version) in &self.written {
+            cache.wait_for_version(key, version, SEEN_WITHIN).await;
+        }
+    }
+}
+
+fn note_options(status: &mut WorkspaceStatus, options: &ResolvedOptions<'_>) {
+    status.pod_template_options.image_config = options.image.status.clone();
+    status.pod_template_options.pod_config = options.pod.status.clone();
+    status.pending_restart = options.pending_restart();
+}

@@ -1,0 +1,184 @@
+//! Making and mending the objects of one workspace.
+
+use std::sync::Arc;
+
+use cluster::{
+    Cache, Key, Object,
+    apply::{ApplyError, Wanted},
+    error,
+};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::{
+    Api,
+    api::{DeleteParams, Preconditions},
+};
+use serde_json::Value;
+
+use super::Pass;
+use crate::{
+    controller::{
+        children::{self, Child},
+        error::{StepError, generation_failed},
+        objects::{self, Objects},
+    },
+    decide::naming,
+};
+
+/// How many names are tried when generated ones belong to somebody else.
+const ATTEMPTS: u32 = 3;
+
+impl Pass<'_> {
+    fn uid(&self) -> &str {
+        self.workspace.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(super) async fn service_account(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+        let cache = self.context.children.service_accounts.clone();
+        let fields = objects::SERVICE_ACCOUNT_FIELDS;
+        let make = |name: &str| Ok(objects.service_account(name));
+        let names = vec![naming::service_account(self.key.name())];
+        self.ensure("ServiceAccount", cache, fields, names, make).await.map(drop)
+    }
+
+    pub(super) async fn stateful_set(
+        &mut self,
+        objects: &Objects<'_>,
+    ) -> Result<Arc<Child>, StepError> {
+        let cache = self.context.children.stateful_sets.clone();
+        let fields = objects::STATEFUL_SET_FIELDS;
+        let name = |attempt| naming::stateful_set(self.key.name(), self.uid(), attempt);
+        let names = (0..ATTEMPTS).map(name).collect();
+        let make = |name: &str| objects.stateful_set(name);
+        self.ensure("StatefulSet", cache, fields, names, make).await
+    }
+
+    pub(super) async fn service(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+        let cache = self.context.children.services.clone();
+        let name = |attempt| naming::service(self.key.name(), self.uid(), attempt);
+        let names = (0..ATTEMPTS).map(name).collect();
+        let make = |name: &str| Ok(objects.service(name));
+        self.ensure("Service", cache, objects::SERVICE_FIELDS, names, make).await.map(drop)
+    }
+
+    /// Sees to it that the workspace owns exactly one object of a kind and that it is as wanted.
+    /// The first of `names` that is free, or ours already, is used for a new one.
+    async fn ensure(
+        &mut self,
+        kind: &'static str,
+        cache: Cache<Child>,
+        fields: &'static [&'static str],
+        names: Vec<String>,
+        make: impl Fn(&str) -> Result<Wanted, String>,
+    ) -> Result<Arc<Child>, StepError> {
+        let make = |name: &str| {
+            make(name).map_err(|error| StepError::Stalled(generation_failed(kind, &error)))
+        };
+        let mut owned = cache.indexed(self.uid());
+        if owned.len() > 1 {
+            owned.sort_by(|a, b| a.name.cmp(&b.name));
+            let names: Vec<_> = owned.iter().map(|child| &*child.name).collect();
+            let message = format!("Workspace owns multiple {kind}s: {}", names.join(", "));
+            return Err(StepError::Stalled(message));
+        }
+        let object = match owned.pop() {
+            Some(child) if child.deleting => {
+                return Err(StepError::Waiting(format!("for {kind} {:?} to go", child.name)));
+            }
+            Some(child) => {
+                let wanted = make(&child.name)?;
+                if wanted.is_met_by(&child.compared()) {
+                    return Ok(child);
+                }
+                wanted.replace(&self.context.client, &child.name).await.map_err(StepError::apply)?
+            }
+            None => self.create(&names, make).await?,
+        };
+        let child = children::written(&object, fields);
+        if child.deleting {
+            return Err(StepError::Waiting(format!("for {kind} {:?} to go", child.name)));
+        }
+        self.written.push((cache, object.key(), child.version.to_string()));
+        Ok(Arc::new(child))
+    }
+
+    async fn create(
+        &self,
+        names: &[String],
+        make: impl Fn(&str) -> Result<Wanted, StepError>,
+    ) -> Result<Object, StepError> {
+        let mut taken = None;
+        for name in names {
+            match make(name)?.create(&self.context.client).await {
+                Ok(object) => return Ok(object),
+                Err(foreign @ ApplyError::Foreign { .. }) => taken = Some(foreign),
+                Err(other) => return Err(StepError::apply(other)),
+            }
+        }
+        Err(taken.map_or(StepError::Outdated, StepError::apply))
+    }
+
+    /// One binding per wanted ClusterRole, and no others.
+    pub(super) async fn role_bindings(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+        let wanted = objects.role_bindings();
+        let Some(cache) = self.context.children.role_bindings.clone() else {
+            if !wanted.is_empty() {
+                let workspace = self.key;
+                tracing::warn!(%workspace, "roles are not bound: the API has no RoleBindings");
+            }
+            return Ok(());
+        };
+        let owned = cache.indexed(self.uid());
+        for child in &owned {
+            let keep = wanted.iter().any(|wanted| {
+                wanted.name() == &*child.name && same_role(wanted, &child.compared())
+            });
+            if !keep {
+                self.delete_role_binding(child).await?;
+            }
+        }
+        for wanted in wanted {
+            let child = owned.iter().find(|child| *child.name == *wanted.name());
+            if child.is_some_and(|child| wanted.is_met_by(&child.compared())) {
+                continue;
+            }
+            let client = &self.context.client;
+            let object = match child.filter(|child| same_role(&wanted, &child.compared())) {
+                Some(child) => wanted.replace(client, &child.name).await,
+                None => wanted.create(client).await,
+            };
+            let object = object.map_err(StepError::apply)?;
+            let version = object.text("/metadata/resourceVersion").to_owned();
+            self.written.push((cache.clone(), object.key(), version));
+        }
+        Ok(())
+    }
+
+    async fn delete_role_binding(&self, child: &Child) -> Result<(), StepError> {
+        let namespace = self.key.namespace().unwrap_or_default();
+        let api = Api::<RoleBinding>::namespaced(self.context.client.clone(), namespace);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(child.uid.to_string()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match api.delete(&child.name, &params).await {
+            Err(source) if !error::is_not_found(&source) => {
+                Err(StepError::call("delete a RoleBinding", source))
+            }
+            _ => {
+                let key = Key::new(Some(namespace), &child.name);
+                let seen = super::SEEN_WITHIN;
+                if let Some(cache) = &self.context.children.role_bindings {
+                    cache.wait_for(&key, seen, |now| now.is_none_or(|n| n.uid != child.uid)).await;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn same_role(wanted: &Wanted, live: &Value) -> bool {
+    wanted.object().value()["roleRef"]["name"] == live["roleRef"]["name"]
+}
