@@ -1,0 +1,136 @@
+//! Splitting an image reference as Flux v1 does (contract §1.8), its misreadings repaired.
+
+use crate::model::Image;
+
+/// The reference is no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoImage;
+
+/// Splits `[domain/]name[:tag][@digest]`.
+pub fn split(reference: &str) -> Result<Image, NoImage> {
+    if reference.len() > 4096 {
+        return Err(NoImage);
+    }
+    let (reference, digest) = match reference.split_once('@') {
+        None => (reference, None),
+        Some((_, "")) => return Err(NoImage),
+        Some((left, digest)) => (left, Some(digest)),
+    };
+    if reference.split('/').any(str::is_empty) {
+        return Err(NoImage);
+    }
+    let (domain, path) = match reference.split_once('/') {
+        Some((first, rest)) if rest.contains('/') || is_domain(first) => (first, rest),
+        _ => ("", reference),
+    };
+    let (name, tag) = match path.split_once(':') {
+        None => (path, None),
+        Some((name, tag))
+            if name.is_empty() || name.ends_with('/') || tag.is_empty() || tag.contains(':') =>
+        {
+            return Err(NoImage);
+        }
+        Some((name, tag)) => (name, Some(tag)),
+    };
+    Ok(Image {
+        domain: domain.to_owned(),
+        name: name.to_owned(),
+        tags: tag.map(str::to_owned).into_iter().collect(),
+        digest: digest.map(str::to_owned),
+        media_type: None,
+    })
+}
+
+/// Whether the first of two segments is a host: it says `localhost`, has a dot between two
+/// alphanumeric characters, or ends in a port.
+fn is_domain(segment: &str) -> bool {
+    let dotted = segment.as_bytes().windows(3).any(|window| {
+        window[1] == b'.' && window[0].is_ascii_alphanumeric() && window[2].is_ascii_alphanumeric()
+    });
+    let port = segment.split_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    segment.contains("localhost") || dotted || port
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("alpine", "", "alpine")]
+    #[case("alpine:3", "", "alpine")]
+    #[case("team/app", "", "team/app")]
+    #[case("Team/App", "", "Team/App")]
+    #[case("reg.example.com/app:1", "reg.example.com", "app")]
+    #[case("reg.example.com:5000/app", "reg.example.com:5000", "app")]
+    #[case("localhost/app", "localhost", "app")]
+    #[case("localhost:5000/app:1", "localhost:5000", "app")]
+    #[case("org/sub/app", "org", "sub/app")]
+    #[case("reg.example.com/a/b/c:2", "reg.example.com", "a/b/c")]
+    #[case("host:5000/app", "host:5000", "app")]
+    #[case("team/app@sha256:ab12", "", "team/app")]
+    #[case("reg.example.com/a:1@sha256:ab", "reg.example.com", "a")]
+    fn references_split(#[case] reference: &str, #[case] domain: &str, #[case] name: &str) {
+        let image = split(reference).unwrap();
+        assert_eq!((image.domain.as_str(), image.name.as_str()), (domain, name));
+    }
+
+    #[rstest::rstest]
+    #[case("app:")]
+    #[case("app:a:b")]
+    #[case("")]
+    #[case("/app")]
+    #[case("app/")]
+    #[case("a//b")]
+    #[case("@sha256:ab")]
+    #[case("app@")]
+    #[case(":tag")]
+    #[case("team/:tag")]
+    fn odd_references_fail(#[case] reference: &str) {
+        assert_eq!(split(reference), Err(NoImage));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_names_are_never_empty(reference in any::<String>()) {
+            if let Ok(image) = split(&reference) {
+                prop_assert!(!image.name.is_empty());
+                prop_assert!(!image.name.contains(':'));
+            }
+        }
+
+        #[test]
+        fn what_was_put_together_comes_apart(
+            domain in "[a-z0-9]{1,8}\\.[a-z]{2,5}(:[0-9]{1,5})?",
+            name in "[a-zA-Z0-9_-]{1,10}(/[a-z0-9._-]{1,10}){0,3}",
+            tag in proptest::option::of("[A-Za-z0-9_.-]{1,20}"),
+            digest in proptest::option::of("sha256:[0-9a-f]{64}"),
+        ) {
+            let mut reference = format!("{domain}/{name}");
+            if let Some(tag) = &tag {
+                reference = format!("{reference}:{tag}");
+            }
+            if let Some(digest) = &digest {
+                reference = format!("{reference}@{digest}");
+            }
+            let image = split(&reference).unwrap();
+            prop_assert_eq!(image.domain, domain);
+            prop_assert_eq!(image.name, name);
+            prop_assert_eq!(image.tags, Vec::from_iter(tag));
+            prop_assert_eq!(image.digest, digest);
+        }
+
+        #[test]
+        fn tag_and_digest_never_change_the_name(
+            bare in "[a-z0-9.]{1,8}(/[a-z0-9.-]{1,8}){0,3}",
+            tag in "[a-z0-9]{1,8}",
+        ) {
+            let key = |reference: &str| split(reference).map(|image| (image.domain, image.name));
+            prop_assert_eq!(key(&bare), key(&format!("{bare}:{tag}")));
+            prop_assert_eq!(key(&bare), key(&format!("{bare}@sha256:{tag}")));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules, pure: signatures, JSON reading, names of images, paths.
+
+pub mod digest;
+pub mod form;
+pub mod image;
+pub mod json;
+pub mod replay;
+pub mod retry;
+pub mod signature;

@@ -1,0 +1,98 @@
+//! The command line, read as the original's flag library does.
+
+use std::ffi::OsString;
+
+/// What is shown for `--help` and after mistakes.
+pub(super) const USAGE: &str = "\
+Usage of flux-recv:
+      --config string   path to config file (default \"fluxrecv.yaml\")
+      --listen string   address to listen on (default \":8080\")
+";
+
+/// The flags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Args {
+    pub(super) config: String,
+    pub(super) listen: String,
+}
+
+impl Args {
+    /// The address to listen on. Without a host: all addresses, of both families where the machine
+    /// has both.
+    pub(super) fn address(&self) -> String {
+        match self.listen.strip_prefix(':') {
+            Some(port) if std::path::Path::new("/proc/net/if_inet6").exists() => {
+                format!("[::]:{port}")
+            }
+            Some(port) => format!("0.0.0.0:{port}"),
+            None => self.listen.clone(),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    Run(Args),
+    Help,
+}
+
+/// Reads the arguments after the program's name. Positional ones are ignored.
+pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
+    let mut read = Args { config: "fluxrecv.yaml".to_owned(), listen: ":8080".to_owned() };
+    let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            break;
+        }
+        let Some(flag) = arg.strip_prefix("--") else {
+            match arg.strip_prefix('-') {
+                Some("h") => return Ok(Asked::Help),
+                Some(short) if !short.is_empty() => {
+                    let first: String = short.chars().take(1).collect();
+                    return Err(format!("unknown shorthand flag: '{first}' in {arg}"));
+                }
+                Some(_) | None => continue,
+            }
+        };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let place = match name {
+            "config" => &mut read.config,
+            "listen" => &mut read.listen,
+            "help" => return Ok(Asked::Help),
+            _ => return Err(format!("unknown flag: --{name}")),
+        };
+        *place = value
+            .or_else(|| args.next())
+            .ok_or_else(|| format!("flag needs an argument: --{name}"))?;
+    }
+    Ok(Asked::Run(read))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(args: &[&str]) -> Result<Asked, String> {
+        read(args.iter().map(OsString::from))
+    }
+
+    fn run(config: &str, listen: &str) -> Result<Asked, String> {
+        Ok(Asked::Run(Args { config: config.into(), listen: listen.into() }))
+    }
+
+    #[test]
+    fn flags_are_read_as_the_original_does() {
+        assert_eq!(asked(&[]), run("fluxrecv.yaml", ":8080"));
+        assert_eq!(asked(&["--config=a", "x", "--listen", ":1"]), run("a", ":1"));
+        assert_eq!(asked(&["--config", "--listen", "--", "--bad"]), run("--listen", ":8080"));
+        assert_eq!(asked(&["--config="]), run("", ":8080"));
+        assert_eq!(asked(&["--help", "--bad"]), Ok(Asked::Help));
+        assert_eq!(asked(&["--bad=1"]), Err("unknown flag: --bad".into()));
+        assert_eq!(asked(&["--config"]), Err("flag needs an argument: --config".into()));
+        assert_eq!(asked(&["-x"]), Err("unknown shorthand flag: 'x' in -x".into()));
+    }
+}

@@ -1,0 +1,389 @@
+//! The configuration file: flux-recv's own fields, and ours beside them, which the original
+//! ignores.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::fold::{Below, Names, fold};
+use crate::{
+    decide::signature::Algorithm,
+    limits::{Network, Rate},
+    listener, receive,
+    sources::{self, SignatureMode},
+};
+
+use Below::{Leaf, List, One};
+
+static FILE: Names = Names(&[
+    ("fluxRecvVersion", Leaf),
+    ("api", Leaf),
+    ("apiTokenPath", Leaf),
+    ("endpoints", List(&ENDPOINT)),
+    ("limits", One(&LIMITS)),
+    ("strict", Leaf),
+    ("trustedProxies", Leaf),
+]);
+static ENDPOINT: Names = Names(&[
+    ("name", Leaf),
+    ("source", Leaf),
+    ("keyPath", Leaf),
+    ("keyPaths", List(&KEY)),
+    ("path", Leaf),
+    ("registryHost", Leaf),
+    ("gcr", One(&GCR)),
+    ("allowEmptyKey", Leaf),
+    ("minAlgorithm", Leaf),
+    ("signature", Leaf),
+    ("ignoreDeletes", Leaf),
+    ("events", Leaf),
+    ("strictStatus", Leaf),
+    ("ignoreUnwanted", Leaf),
+    ("limits", One(&ENDPOINT_LIMITS)),
+]);
+static KEY: Names = Names(&[("path", Leaf), ("notAfter", Leaf)]);
+static GCR: Names = Names(&[
+    ("audience", Leaf),
+    ("email", Leaf),
+    ("jwksURL", Leaf),
+    ("issuers", Leaf),
+    ("tokenInfoURL", Leaf),
+]);
+static LIMITS: Names = Names(&[
+    ("maxBodyBytes", Leaf),
+    ("maxHeaderBytes", Leaf),
+    ("maxHeaders", Leaf),
+    ("readHeaderTimeout", Leaf),
+    ("readTimeout", Leaf),
+    ("minBodyRate", Leaf),
+    ("idleTimeout", Leaf),
+    ("maxConnections", Leaf),
+    ("maxConnectionsPerAddress", Leaf),
+    ("maxInflightBytes", Leaf),
+    ("handlerTimeout", Leaf),
+    ("rate", One(&RATES)),
+]);
+static ENDPOINT_LIMITS: Names = Names(&[("maxBodyBytes", Leaf), ("rate", One(&RATES))]);
+static RATES: Names =
+    Names(&[("perEndpoint", One(&PER_SECOND)), ("perAddress", One(&PER_MINUTE)), ("exempt", Leaf)]);
+static PER_SECOND: Names = Names(&[("perSecond", Leaf), ("burst", Leaf)]);
+static PER_MINUTE: Names = Names(&[("perMinute", Leaf), ("burst", Leaf)]);
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Settings {
+    pub(super) api: String,
+    pub(super) api_token_path: Option<String>,
+    pub(super) endpoints: Vec<Entry>,
+    pub(super) limits: Limits,
+    strict: bool,
+    trusted_proxies: Vec<Network>,
+}
+
+/// One endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Entry {
+    pub(super) name: Option<String>,
+    pub(super) source: String,
+    pub(super) key_path: Option<String>,
+    pub(super) key_paths: Vec<KeyItem>,
+    pub(super) path: Option<String>,
+    pub(super) registry_host: String,
+    gcr: Option<Gcr>,
+    pub(super) allow_empty_key: bool,
+    #[serde(deserialize_with = "algorithm")]
+    min_algorithm: Algorithm,
+    signature: Option<Signature>,
+    ignore_deletes: bool,
+    events: Vec<String>,
+    strict_status: bool,
+    ignore_unwanted: bool,
+    pub(super) limits: EndpointLimits,
+}
+
+/// One key among several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum KeyItem {
+    Path(String),
+    #[serde(rename_all = "camelCase")]
+    Item {
+        path: String,
+        not_after: Option<jiff::Timestamp>,
+    },
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Gcr {
+    audience: String,
+    email: Option<String>,
+    #[serde(rename = "jwksURL")]
+    jwks_url: Option<String>,
+    issuers: Vec<String>,
+    #[serde(rename = "tokenInfoURL")]
+    token_info_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Signature {
+    Auto,
+    Require,
+    Off,
+}
+
+/// `limits` of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Limits {
+    max_body_bytes: Option<usize>,
+    max_header_bytes: Option<usize>,
+    max_headers: Option<usize>,
+    read_header_timeout: Option<Span>,
+    read_timeout: Option<Span>,
+    min_body_rate: Option<usize>,
+    idle_timeout: Option<Span>,
+    max_connections: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    max_inflight_bytes: Option<usize>,
+    handler_timeout: Option<Span>,
+    rate: Rates,
+    #[serde(skip)]
+    trusted_proxies: Vec<Network>,
+}
+
+/// `limits` of an endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct EndpointLimits {
+    pub(super) max_body_bytes: Option<usize>,
+    rate: Rates,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Rates {
+    per_endpoint: Option<PerSecond>,
+    per_address: Option<PerMinute>,
+    exempt: Option<Vec<Network>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PerSecond {
+    per_second: f64,
+    burst: f64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PerMinute {
+    per_minute: f64,
+    burst: f64,
+}
+
+/// A length of time, `10s`, `1m30s`, `500ms`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let span: jiff::SignedDuration = text.parse().map_err(serde::de::Error::custom)?;
+        Duration::try_from(span).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+fn algorithm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Algorithm::named(name.as_bytes())
+        .ok_or_else(|| serde::de::Error::custom(format!("unknown algorithm \"{name}\"")))
+}
+
+/// Reads the file; beside the settings there may be warnings.
+pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
+    let mut value: Value = serde_saphyr::from_str(text)
+        .map_err(|error| format!("cannot parse config file: {error}"))?;
+    let mut warnings = Vec::new();
+    fold(&mut value, &FILE, "", &mut warnings);
+    if value.get("fluxRecvVersion").and_then(Value::as_f64) != Some(1.0) {
+        return Err("not a valid config file (field fluxRecvVersion != 1)".to_owned());
+    }
+    let mut settings: Settings = serde_json::from_value(value)
+        .map_err(|error| format!("cannot parse config file: {error}"))?;
+    if settings.strict && !warnings.is_empty() {
+        return Err(format!("strict config file: {}", warnings.join(", ")));
+    }
+    settings.limits.trusted_proxies = std::mem::take(&mut settings.trusted_proxies);
+    if settings.api.is_empty() {
+        settings.api = "http://localhost:3030/api/flux".to_owned();
+    }
+    Ok((settings, warnings))
+}
+
+impl Entry {
+    /// What the entry changes about its source.
+    pub(super) fn options(&self) -> sources::Options {
+        let google = self.gcr.clone().map(|gcr| sources::Google {
+            audience: gcr.audience,
+            email: gcr.email,
+            jwks_url: gcr.jwks_url,
+            issuers: gcr.issuers,
+            token_info_url: gcr.token_info_url,
+        });
+        let signature = match self.signature {
+            None | Some(Signature::Auto) => SignatureMode::Auto,
+            Some(Signature::Require) => SignatureMode::Require,
+            Some(Signature::Off) => SignatureMode::Off,
+        };
+        sources::Options {
+            registry_host: self.registry_host.clone(),
+            google,
+            minimum: self.min_algorithm,
+            signature,
+            ignore_deletes: self.ignore_deletes,
+            events: self.events.clone(),
+            strict_status: self.strict_status,
+            ignore_unwanted: self.ignore_unwanted,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds of requests.
+    pub(super) fn receive(&self) -> receive::Limits {
+        let default = receive::Limits::default();
+        let span = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        let failures = self.rate.per_address.map_or(default.failures, |rate| Rate {
+            per_second: rate.per_minute / 60.0,
+            burst: rate.burst,
+        });
+        receive::Limits {
+            body_bytes: self.max_body_bytes.unwrap_or(default.body_bytes),
+            body_time: span(self.read_timeout, default.body_time),
+            body_patience: default.body_patience,
+            body_rate: self.min_body_rate.unwrap_or(default.body_rate),
+            inflight_bytes: self.max_inflight_bytes.unwrap_or(default.inflight_bytes),
+            failures,
+            exempt: self.rate.exempt.clone().unwrap_or(default.exempt),
+            trusted_proxies: self.trusted_proxies.clone(),
+            handler_time: span(self.handler_timeout, default.handler_time),
+        }
+    }
+
+    /// The bounds of connections.
+    pub(super) fn listener(&self) -> listener::Limits {
+        let default = listener::Limits::default();
+        let span = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        listener::Limits {
+            connections: self.max_connections.unwrap_or(default.connections).max(1),
+            per_address: self.max_connections_per_address.unwrap_or(default.per_address).max(1),
+            header_bytes: self.max_header_bytes.unwrap_or(default.header_bytes),
+            headers: self.max_headers.unwrap_or(default.headers),
+            header_time: span(self.read_header_timeout, default.header_time),
+            idle_time: span(self.idle_timeout, default.idle_time),
+            grace: default.grace,
+        }
+    }
+
+    /// How often an endpoint may be called.
+    pub(super) fn rate(&self, entry: &EndpointLimits) -> Rate {
+        let rate = entry.rate.per_endpoint.or(self.rate.per_endpoint);
+        let rate = rate.unwrap_or(PerSecond { per_second: 200.0, burst: 1000.0 });
+        Rate { per_second: rate.per_second.max(0.0), burst: rate.burst.max(1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        read(text).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn the_file_of_the_contract_is_read() {
+        let (settings, warnings) = read(
+            "fluxRecvVersion: 1\n\
+             api: http://localhost:3030/api/flux\n\
+             endpoints:\n\
+             - {source: GitHub, keyPath: code.key}\n\
+             - {source: Nexus, KEYPATH: repo.key, registryHost: registry.example.com}\n\
+             - {source: GoogleContainerRegistry, keyPath: cloud.key, gcr: {audience: mine}}\n\
+             - {source: GoogleContainerRegistry, keyPath: cloud.key, gcr: {}}\n\
+             - {source: GoogleContainerRegistry, keyPath: cloud.key, gcr: }\n",
+        )
+        .unwrap();
+        assert_eq!(warnings, [""; 0]);
+        let google = |index: usize| settings.endpoints[index].options().google;
+        assert_eq!(settings.endpoints[1].key_path.as_deref(), Some("repo.key"));
+        assert_eq!(google(2).unwrap().audience, "mine");
+        assert_eq!(google(3).unwrap().audience, "");
+        assert!(google(4).is_none());
+    }
+
+    #[test]
+    fn the_version_must_be_one() {
+        for good in ["1", "1.0", "0x1"] {
+            let (settings, _) = read(&format!("fluxRecvVersion: {good}")).unwrap();
+            assert_eq!(settings.api, "http://localhost:3030/api/flux");
+            assert!(settings.endpoints.is_empty());
+        }
+        assert!(read("{\"fluxRecvVersion\": 1, \"api\": \"\"}").is_ok());
+        for bad in ["{}", "fluxRecvVersion: 2", "fluxRecvVersion: \"1\"", "a: 1", "- 1", "text", ""]
+        {
+            let message = "not a valid config file (field fluxRecvVersion != 1)";
+            assert_eq!(wrong(bad), message, "{bad}");
+        }
+        assert!(wrong("fluxRecvVersion: [").starts_with("cannot parse config file: "));
+        assert!(
+            wrong("fluxRecvVersion: 1\nendpoints: {}").starts_with("cannot parse config file: ")
+        );
+        assert!(wrong("fluxRecvVersion: 1\napi: [1]").starts_with("cannot parse config file: "));
+    }
+
+    #[test]
+    fn unknown_fields_warn_or_fail() {
+        let text = "fluxRecvVersion: 1\nendpionts: []";
+        let message = "unknown field \"endpionts\"; did you mean \"endpoints\"?";
+        assert_eq!(read(text).unwrap().1, [message]);
+        assert_eq!(
+            wrong(&format!("{text}\nstrict: true")),
+            format!("strict config file: {message}")
+        );
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let (settings, warnings) = read(
+            "fluxRecvVersion: 1\n\
+             trustedProxies: [10.0.0.0/8]\n\
+             limits: {maxBodyBytes: 5, readTimeout: 1m30s, idleTimeout: 500ms,\n\
+             \x20 rate: {perEndpoint: {perSecond: 1, burst: 2}, perAddress: {perMinute: 60, burst: 3}, exempt: []}}\n\
+             endpoints: [{source: Quay, keyPath: a, limits: {maxBodyBytes: 7, rate: {perEndpoint: {perSecond: 9, burst: 9}}}}]\n",
+        )
+        .unwrap();
+        assert_eq!(warnings, [""; 0]);
+        let limits = settings.limits.receive();
+        assert_eq!((limits.body_bytes, limits.body_time), (5, Duration::from_secs(90)));
+        assert_eq!(limits.failures, Rate { per_second: 1.0, burst: 3.0 });
+        assert_eq!((limits.exempt.len(), limits.trusted_proxies.len()), (0, 1));
+        assert_eq!(settings.limits.listener().idle_time, Duration::from_millis(500));
+        let own = settings.limits.rate(&settings.endpoints[0].limits);
+        assert_eq!(own, Rate { per_second: 9.0, burst: 9.0 });
+        let all = settings.limits.rate(&EndpointLimits::default());
+        assert_eq!(all, Rate { per_second: 1.0, burst: 2.0 });
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_panics(text in ".{0,200}") {
+            let _ = read(&text);
+        }
+    }
+}

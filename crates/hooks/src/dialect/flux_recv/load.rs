@@ -1,0 +1,232 @@
+//! From the file's entries to endpoints: keys are read, names resolved, paths made.
+
+use std::{
+    io::Write,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::config::{Entry, KeyItem, Settings};
+use crate::{
+    decide::digest,
+    limits::Bucket,
+    model::{Key, Keys},
+    receive::{Endpoint, Table},
+    sources::{self, FLUX_RECV},
+    targets::{FluxV1, Target},
+};
+
+const INLINE_TIME: Duration = Duration::from_secs(10);
+/// Shorter secrets can be guessed from a leaked path.
+const SHORT_KEY: usize = 16;
+
+/// The directory that key paths start from.
+pub(super) fn directory(config: &Path) -> PathBuf {
+    config.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Makes endpoints of entries.
+#[derive(Debug)]
+pub(super) struct Builder<'a> {
+    settings: &'a Settings,
+    directory: &'a Path,
+    daemon: Arc<dyn Target>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(settings: &'a Settings, directory: &'a Path) -> Result<Self, String> {
+        let token = match &settings.api_token_path {
+            None => None,
+            Some(path) => {
+                let (bytes, _) = read_key(directory, path)?;
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| format!("the token in \"{path}\" is no text"))?;
+                Some(text.trim().to_owned())
+            }
+        };
+        let daemon = FluxV1::new("default", &settings.api, token.as_deref())?;
+        Ok(Self { settings, directory, daemon: Arc::new(daemon) })
+    }
+
+    pub(super) fn endpoint(&self, index: usize, entry: &Entry) -> Result<Built, String> {
+        let label = format!("endpoints[{index}] ({})", entry.source);
+        let source = FLUX_RECV
+            .contains(&&*entry.source)
+            .then(|| sources::named(&entry.source, &entry.options()))
+            .flatten()
+            .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;
+        let mut built =
+            Built { keys: Vec::new(), pinned: None, warnings: Vec::new(), endpoint: None };
+        let mut keys = Vec::new();
+        for (path, not_after) in key_items(entry) {
+            let (bytes, file) =
+                read_key(self.directory, path).map_err(|error| format!("{label}: {error}"))?;
+            if bytes.is_empty() && !entry.allow_empty_key {
+                return Err(format!("{label}: key \"{path}\" is empty"));
+            }
+            built.warn_about(&label, path, &bytes);
+            let route = format!("/hook/{}", digest::endpoint(&bytes, &entry.registry_host));
+            built.keys.push((file, route, not_after));
+            keys.push(Key::new(bytes, not_after));
+        }
+        if keys.is_empty() {
+            return Err(format!("{label}: cannot load key from \"\": keyPath is missing"));
+        }
+        if let Some(path) = &entry.path {
+            built.pinned = Some(pinned(path).ok_or_else(|| {
+                format!(
+                    "{label}: path \"{path}\" is not /hook/ and 8 to 128 of A-Z a-z 0-9 . _ ~ -"
+                )
+            })?);
+        }
+        if entry.source == "Nexus" && entry.registry_host.is_empty() {
+            built.warnings.push(format!(
+                "{label}: without registryHost, a component of three segments is taken for one with a host"
+            ));
+        }
+        built.endpoint = Some(Arc::new(Endpoint {
+            name: entry.name.clone().unwrap_or_else(|| label.clone()),
+            source,
+            keys: Keys(keys),
+            targets: vec![Arc::clone(&self.daemon)],
+            body_bytes: entry.limits.max_body_bytes,
+            rate: Bucket::new(self.settings.limits.rate(&entry.limits)),
+            inline_time: INLINE_TIME,
+        }));
+        Ok(built)
+    }
+}
+
+fn key_items(entry: &Entry) -> Vec<(&str, Option<i64>)> {
+    let mut items: Vec<(&str, Option<i64>)> =
+        entry.key_path.iter().map(|path| (&**path, None)).collect();
+    for item in &entry.key_paths {
+        let (path, not_after) = match item {
+            KeyItem::Path(path) => (path, None),
+            KeyItem::Item { path, not_after } => (path, not_after.map(jiff::Timestamp::as_second)),
+        };
+        match items.iter_mut().find(|(known, _)| *known == path) {
+            Some(known) => known.1 = not_after.or(known.1),
+            None => items.push((path, not_after)),
+        }
+    }
+    items
+}
+
+/// An endpoint that has no place in the table yet.
+#[derive(Debug)]
+pub(super) struct Built {
+    /// File, path and end of every key.
+    keys: Vec<(PathBuf, String, Option<i64>)>,
+    pinned: Option<String>,
+    warnings: Vec<String>,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+impl Built {
+    /// Takes its paths and prints them, as the original does.
+    pub(super) fn register(self, table: &mut Table, out: &mut impl Write) -> Result<(), String> {
+        let Some(endpoint) = self.endpoint else { return Ok(()) };
+        let taken = |by: String| {
+            format!("{} and {by} have the same path: give each a key of its own", endpoint.name)
+        };
+        for warning in self.warnings {
+            let _ = writeln!(out, "warning: {warning}");
+        }
+        for (file, path, not_after) in self.keys {
+            table.add(path.clone(), &endpoint, not_after).map_err(taken)?;
+            let source = endpoint.source.name();
+            let _ = writeln!(out, "endpoint {source} using key {} at {path}", file.display());
+        }
+        if let Some(path) = self.pinned {
+            table.add(path, &endpoint, None).map_err(taken)?;
+        }
+        Ok(())
+    }
+
+    fn warn_about(&mut self, label: &str, path: &str, key: &[u8]) {
+        if key.len() < SHORT_KEY {
+            self.warnings.push(format!("{label}: key \"{path}\" has fewer than {SHORT_KEY} bytes"));
+        }
+        if key.ends_with(b"\n") {
+            self.warnings.push(format!(
+                "{label}: key \"{path}\" ends in a newline, which is part of its path; senders may leave it out"
+            ));
+        }
+    }
+}
+
+fn pinned(path: &str) -> Option<String> {
+    let id = path.strip_prefix("/hook/")?;
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    let dots = id.bytes().all(|byte| byte == b'.');
+    ((8..=128).contains(&id.len()) && id.bytes().all(good) && !dots).then(|| path.to_owned())
+}
+
+/// The key's bytes and the file they are from. Even an absolute path starts at the directory,
+/// unless there is nothing.
+fn read_key(directory: &Path, path: &str) -> Result<(Vec<u8>, PathBuf), String> {
+    let joined = clean(&directory.join(path.trim_start_matches('/')));
+    let outcome = match std::fs::read(&joined) {
+        Err(_) if path.starts_with('/') && !joined.exists() => {
+            std::fs::read(path).map(|bytes| (bytes, PathBuf::from(path)))
+        }
+        outcome => outcome.map(|bytes| (bytes, joined)),
+    };
+    outcome.map_err(|error| format!("cannot load key from \"{path}\": {error}"))
+}
+
+/// The path without `.` and, as far as the text tells, without `..`.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(clean.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                clean.pop();
+            }
+            Component::ParentDir if clean.has_root() => {}
+            part => clean.push(part),
+        }
+    }
+    if clean.as_os_str().is_empty() { PathBuf::from(".") } else { clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("./gh.key", "gh.key")]
+    #[case("a/../b//c", "b/c")]
+    #[case("../a", "../a")]
+    #[case("/a/../../b", "/b")]
+    #[case("a/..", ".")]
+    fn paths_are_cleaned(#[case] path: &str, #[case] clean_path: &str) {
+        assert_eq!(clean(Path::new(path)), Path::new(clean_path));
+    }
+
+    #[test]
+    fn keys_are_relative_to_the_file_even_when_absolute() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("k"), "inside").unwrap();
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(elsewhere.path(), "outside").unwrap();
+        let read = |path: &str| read_key(directory.path(), path).map(|(bytes, _)| bytes);
+        assert_eq!(read("/k").unwrap(), b"inside");
+        assert_eq!(read("./x/../k").unwrap(), b"inside");
+        assert_eq!(read(elsewhere.path().to_str().unwrap()).unwrap(), b"outside");
+        assert!(read("none").unwrap_err().starts_with("cannot load key from \"none\""));
+    }
+
+    #[test]
+    fn pinned_paths_are_plain() {
+        assert!(pinned("/hook/abcdefgh").is_some());
+        for bad in ["/hook/short", "/health", "/hook/a/b/c/d/e", "/hook/........", "abcdefgh"] {
+            assert_eq!(pinned(bad), None, "{bad}");
+        }
+    }
+}

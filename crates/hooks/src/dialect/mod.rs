@@ -1,0 +1,3 @@
+//! Foreign contracts for receiving webhooks.
+
+pub mod flux_recv;

@@ -1,0 +1,186 @@
+//! The public listener: strangers connect here, so everything is bounded before a byte is believed.
+//!
+//! The connections are served by hyper with its own parser limits; what hyper does not bound is
+//! bounded here: how many there are, how long a head may take, how long one may idle. When there
+//! are too many, the one that has idled longest makes room.
+
+use std::{convert::Infallible, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tokio_util::task::TaskTracker;
+
+use self::{
+    connections::{Connection, Connections},
+    io_phase::Watched,
+};
+
+mod connections;
+mod io_phase;
+
+/// The body type of every answer.
+pub type Body = Full<bytes::Bytes>;
+
+/// What is bounded per connection and over all of them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// All connections.
+    pub connections: usize,
+    /// Connections of one address that is not exempt.
+    pub per_address: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Headers of a request.
+    pub headers: usize,
+    /// How long a head may take.
+    pub header_time: Duration,
+    /// How long a connection may do nothing.
+    pub idle_time: Duration,
+    /// How long requests may take to finish once the program wants to end.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            per_address: 64,
+            header_bytes: 64 * 1024,
+            headers: 100,
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            grace: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request of a peer.
+    fn handle(
+        self: Arc<Self>,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Whether the limit per address does not apply to this peer.
+    fn exempt(&self, peer: IpAddr) -> bool;
+}
+
+/// Serves until `stop` turns true, then finishes what is in flight, at most for the grace time.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    limits: Limits,
+    handler: Arc<H>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connections = Connections::new(&limits);
+    let tasks = TaskTracker::new();
+    let mut server = http1::Builder::new();
+    server
+        .max_headers(limits.headers)
+        .max_header_size(limits.header_bytes)
+        .header_read_timeout(None)
+        // A sender that hangs up after it has sent must not undo its request.
+        .half_close(true);
+    let reaper = tokio::spawn(Arc::clone(&connections).reap(limits.header_time, limits.idle_time));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let peer = peer.ip().to_canonical();
+                match connections.admit(peer, handler.exempt(peer)) {
+                    Some(connection) => {
+                        let serving = connected(
+                            stream,
+                            connection,
+                            server.clone(),
+                            Arc::clone(&handler),
+                            stop.clone(),
+                        );
+                        tasks.spawn(serving);
+                    }
+                    None => drop(tasks.spawn(refuse(stream))),
+                }
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    drop(listener);
+    tasks.close();
+    if tokio::time::timeout(limits.grace, tasks.wait()).await.is_err() {
+        tracing::warn!("requests were still running at the end of the grace time");
+    }
+    reaper.abort();
+}
+
+/// An accept that failed because the peer gave up is nothing; one that failed for want of file
+/// descriptors would fail again at once.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::error!(%error, "cannot accept connections");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Tells a peer with too many connections so.
+async fn refuse(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let _ = tokio::time::timeout(Duration::from_secs(1), async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await?;
+        // Closing with bytes unread would cut the answer off.
+        while stream.read(&mut [0; 1024]).await? > 0 {}
+        io::Result::Ok(())
+    })
+    .await;
+}
+
+async fn connected<H: Handler>(
+    stream: TcpStream,
+    connection: Connection,
+    server: http1::Builder,
+    handler: Arc<H>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let state = Arc::clone(&connection.state);
+    let peer = connection.peer;
+    let service = service_fn(|request| {
+        let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
+        async move {
+            state.busy();
+            let response = handler.handle(peer, request).await;
+            state.idle();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let io = Watched { io: TokioIo::new(stream), state: Arc::clone(&state) };
+    let mut serving = pin!(server.serve_connection(io, service));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            // Errors are the peer's: bytes that are no HTTP, or a connection cut. hyper has
+            // answered what can be answered.
+            _ = serving.as_mut() => return,
+            () = state.closed() => return,
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The words of the capability: what came in, who may have sent it, what it means, what is answered.
+
+mod answer;
+mod event;
+mod inbound;
+mod keys;
+
+pub use answer::{Answer, Class, Refusal};
+pub use event::{Event, EventKind, Image, ImageName, Notice, Object, Repo};
+pub use inbound::{Header, Inbound};
+pub use keys::{Key, Keys};

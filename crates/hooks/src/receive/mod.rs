@@ -1,0 +1,240 @@
+//! What happens to one request (contract §3.1), in this order; a later step never runs before an
+//! earlier one passed:
+//!
+//! path and method, rates, encoding and length, body under its limits, authentication on raw bytes,
+//! parsing, telling the targets, the answer.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    limits::{Budget, Failures, Network, Rate, Share},
+    listener::{Body, Handler},
+    model::{Answer, Class, Inbound, Refusal},
+    sources::Outcome,
+};
+
+mod body;
+mod endpoint;
+mod inline;
+mod reply;
+
+pub use endpoint::{Endpoint, Route, Table};
+use reply::Reply;
+
+/// What is bounded for all requests; an endpoint may have its own limit for bodies and its own
+/// rate.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The bytes of a body.
+    pub body_bytes: usize,
+    /// How long a body may take.
+    pub body_time: Duration,
+    /// How long a body may come slower than `body_rate`.
+    pub body_patience: Duration,
+    /// The least bytes per second.
+    pub body_rate: usize,
+    /// The bytes of all bodies in memory.
+    pub inflight_bytes: usize,
+    /// Failures of one address.
+    pub failures: Rate,
+    /// Addresses that may fail and connect as often as they like.
+    pub exempt: Vec<Network>,
+    /// Proxies that are believed when they say who called.
+    pub trusted_proxies: Vec<Network>,
+    /// How long the answer may take.
+    pub handler_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 10 << 20,
+            body_time: Duration::from_secs(30),
+            body_patience: Duration::from_secs(5),
+            body_rate: 1024,
+            inflight_bytes: 256 << 20,
+            failures: Rate { per_second: 0.5, burst: 60.0 },
+            exempt: Network::loopback(),
+            trusted_proxies: Vec::new(),
+            handler_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Receives webhooks.
+#[derive(Debug)]
+pub struct Receiver {
+    table: ArcSwap<Table>,
+    limits: Limits,
+    failures: Failures,
+    budget: Arc<Budget>,
+    /// Work that goes on when its caller is gone.
+    work: TaskTracker,
+}
+
+impl Receiver {
+    /// A receiver for these endpoints.
+    pub fn new(table: Table, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            table: ArcSwap::from_pointee(table),
+            failures: Failures::new(limits.failures, limits.exempt.clone()),
+            budget: Budget::new(limits.inflight_bytes),
+            work: TaskTracker::new(),
+            limits,
+        })
+    }
+
+    /// Resolves when no accepted request is being worked on; to be called after the listener has
+    /// ended.
+    pub async fn finished(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+
+    async fn receive(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Reply {
+        let path = request.uri().path();
+        if path == "/health" {
+            return Answer::OK.into();
+        }
+        let address = self.address(peer, request.headers());
+        let endpoint = match self.admit(address, path, request.method()) {
+            Ok(endpoint) => endpoint,
+            Err(reply) => return reply,
+        };
+        let (head, incoming) = request.into_parts();
+        let mut share = self.budget.share();
+        let most = endpoint.body_bytes.unwrap_or(self.limits.body_bytes);
+        let body = match body::read(&head.headers, incoming, &self.limits, most, &mut share).await {
+            Ok(body) => body,
+            Err(reply) => return reply,
+        };
+        // A task of its own: a sender that hangs up after it has sent must not undo its request.
+        let this = Arc::clone(&self);
+        let work = self.work.spawn(async move {
+            let reply = this.process(address, &endpoint, &head.headers, &body).await;
+            drop::<Share>(share);
+            reply
+        });
+        match tokio::time::timeout(self.limits.handler_time, work).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a request failed by a defect of ours");
+                Answer::error(500, "internal error").into()
+            }
+            Err(_) => Reply::retry(503, "request timed out", Duration::from_secs(5)),
+        }
+    }
+
+    /// Who called: the peer, or whom a trusted proxy names.
+    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let trusted = |address: IpAddr| {
+            self.limits.trusted_proxies.iter().any(|network| network.contains(address))
+        };
+        if !trusted(peer) {
+            return peer;
+        }
+        let named =
+            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let mut hops: Vec<IpAddr> = named
+            .flat_map(|value| value.split(','))
+            .filter_map(|hop| hop.trim().parse().ok())
+            .collect();
+        while let Some(hop) = hops.pop() {
+            if !trusted(hop) {
+                return hop.to_canonical();
+            }
+        }
+        peer
+    }
+
+    fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Arc<Endpoint>, Reply> {
+        let too_many = |wait| Reply::retry(429, "too many requests", wait);
+        if let Some(wait) = self.failures.wait(address) {
+            return Err(too_many(wait));
+        }
+        let Some(endpoint) = self.table.load().find(path, now()) else {
+            self.failures.count(address);
+            return Err(Answer::error(404, "404 page not found").into());
+        };
+        if method != Method::POST {
+            return Err(Reply::post_only());
+        }
+        endpoint.rate.take().map_err(too_many)?;
+        Ok(endpoint)
+    }
+
+    async fn process(
+        &self,
+        address: IpAddr,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Reply {
+        let request = Inbound { headers, body, now: now() };
+        let source = &endpoint.source;
+        let events = match read(endpoint, &request).await {
+            Ok(Outcome::Events(events)) => events,
+            Ok(Outcome::Nothing(answer)) => return answer.into(),
+            Err(refusal) => {
+                if refusal.class == Class::Credentials {
+                    self.failures.count(address);
+                }
+                tracing::info!(
+                    endpoint = endpoint.name,
+                    %address,
+                    status = refusal.answer.status,
+                    "{} {}: {}",
+                    source.name(),
+                    refusal.answer.text,
+                    refusal.reason
+                );
+                return refusal.answer.into();
+            }
+        };
+        inline::tell(endpoint, &events).await.into()
+    }
+}
+
+impl Handler for Receiver {
+    async fn handle(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        self.receive(peer, request).await.into_response()
+    }
+
+    fn exempt(&self, peer: IpAddr) -> bool {
+        self.failures.exempt(peer)
+            || self.limits.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+}
+
+/// Authentication first, on raw bytes; only then is anything parsed.
+async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+    endpoint.source.verify(request, &endpoint.keys)?;
+    if let Some(check) = endpoint.source.verify_remotely(request) {
+        check.await?;
+    }
+    endpoint.source.parse(request)
+}
+
+/// The encodings that a body may have: none.
+fn plain(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Unix seconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

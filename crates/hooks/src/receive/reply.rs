@@ -1,0 +1,70 @@
+//! Answers as HTTP writes them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::{listener::Body, model::Answer};
+
+/// An answer and the headers that go with it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    answer: Answer,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, headers: Vec::new() }
+    }
+}
+
+impl Reply {
+    /// An error that ends the connection: what follows on it cannot be believed.
+    pub(super) fn closing(status: u16, text: &'static str) -> Self {
+        Self::from(Answer::error(status, text))
+            .with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// An error that time will mend.
+    pub(super) fn retry(status: u16, text: &'static str, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self::from(Answer::error(status, text)).with(header::RETRY_AFTER, seconds.max(1).into())
+    }
+
+    /// The answer to other methods than POST.
+    pub(super) fn post_only() -> Self {
+        Self::from(Answer::error(405, "method not allowed"))
+            .with(header::ALLOW, HeaderValue::from_static("POST"))
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+        const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+        let Answer { status, text, error } = self.answer;
+        let body = match text {
+            text if error => Bytes::from(format!("{text}\n")),
+            std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            std::borrow::Cow::Owned(text) => Bytes::from(text),
+        };
+        let empty = body.is_empty();
+        let mut response = Response::new(Body::new(body));
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        if !empty {
+            headers.insert(header::CONTENT_TYPE, TEXT);
+        }
+        if error {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+        }
+        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}

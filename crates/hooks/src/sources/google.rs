@@ -1,0 +1,279 @@
+//! Google Container Registry, by way of Google's push service. The service redelivers for days
+//! whatever is not answered with 2xx, so even refusals are 200 unless the owner wants otherwise.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::{FutureExt as _, future::BoxFuture};
+use serde::Deserialize;
+
+use super::{Answers, Google, Options, Outcome, Source, docker_hub::IMAGE};
+use crate::{
+    decide::{
+        image,
+        json::{self, fields},
+    },
+    model::{Answer, Event, Inbound, Keys, Refusal},
+};
+
+mod keys;
+
+use keys::KeySet;
+
+const UNAUTHORIZED: &str = "Cannot authorize request";
+const PAYLOAD: &str = "Cannot decode payload";
+const NO_INSERT: Answer = Answer::text(200, "action is not an insert, moving on");
+const KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
+const ISSUERS: [&str; 2] = ["accounts.google.com", "https://accounts.google.com"];
+/// How far clocks may differ.
+const SKEW: i64 = 60;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct GoogleContainerRegistry {
+    check: Option<Check>,
+    strict: bool,
+}
+
+#[derive(Debug)]
+struct Check {
+    rules: Google,
+    keys: KeySet,
+}
+
+impl GoogleContainerRegistry {
+    pub(super) fn new(options: &Options) -> Self {
+        let check = options.google.clone().map(|mut rules| {
+            if rules.issuers.is_empty() {
+                rules.issuers = ISSUERS.map(str::to_owned).to_vec();
+            }
+            let url = rules.jwks_url.clone().unwrap_or_else(|| KEYS_URL.to_owned());
+            Check { keys: KeySet::new(url), rules }
+        });
+        Self { check, strict: options.strict_status }
+    }
+
+    fn unauthorized(&self, reason: &'static str) -> Refusal {
+        Refusal::credentials(if self.strict { 401 } else { 200 }, UNAUTHORIZED, reason)
+    }
+
+    fn unreadable(&self, reason: &'static str) -> Refusal {
+        Refusal::payload(if self.strict { 400 } else { 200 }, PAYLOAD, reason)
+    }
+}
+
+fields! { struct Payload { message: Message = "message" } }
+fields! {
+    struct Message {
+        data: String = "data",
+        publish_time: Option<String> = "publishTime",
+        id: Option<String> = "messageId",
+        old_id: Option<String> = "message_id",
+    }
+}
+fields! { struct Inner { action: String = "action", digest: String = "digest", tag: String = "tag" } }
+
+/// The claims that count.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    #[serde(default)]
+    iss: String,
+    #[serde(default)]
+    aud: String,
+    exp: i64,
+    iat: i64,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    email_verified: bool,
+}
+
+impl Check {
+    fn token<'a>(request: &Inbound<'a>) -> Option<&'a str> {
+        let (scheme, token) = request.text("authorization")?.split_once(' ')?;
+        (scheme.eq_ignore_ascii_case("bearer") && token.len() <= 16 * 1024).then_some(token)
+    }
+
+    async fn passes(&self, token: &str, now: i64) -> Result<(), &'static str> {
+        if let Some(url) = &self.rules.token_info_url {
+            let audience = self.keys.token_info(url, token).await?;
+            return (audience == self.rules.audience).then_some(()).ok_or("other audience");
+        }
+        let claims: Claims = self.keys.verified(token).await?;
+        self.accepts(&claims, now)
+    }
+
+    fn accepts(&self, claims: &Claims, now: i64) -> Result<(), &'static str> {
+        let Google { audience, email, issuers, .. } = &self.rules;
+        if claims.aud != *audience {
+            return Err("other audience");
+        }
+        if !issuers.contains(&claims.iss) {
+            return Err("other issuer");
+        }
+        if now > claims.exp.saturating_add(SKEW) {
+            return Err("expired");
+        }
+        if claims.iat > now + SKEW {
+            return Err("from the future");
+        }
+        match email {
+            Some(email) if claims.email.as_ref() != Some(email) || !claims.email_verified => {
+                Err("other service account")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Source for GoogleContainerRegistry {
+    fn name(&self) -> &'static str {
+        "GoogleContainerRegistry"
+    }
+
+    fn verify(&self, request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
+        if self.check.is_some() && Check::token(request).is_none() {
+            return Err(self.unauthorized("no bearer token"));
+        }
+        Ok(())
+    }
+
+    fn verify_remotely<'a>(
+        &'a self,
+        request: &'a Inbound<'a>,
+    ) -> Option<BoxFuture<'a, Result<(), Refusal>>> {
+        let check = self.check.as_ref()?;
+        let token = Check::token(request)?;
+        Some(
+            async move {
+                check.passes(token, request.now).await.map_err(|reason| self.unauthorized(reason))
+            }
+            .boxed(),
+        )
+    }
+
+    fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+        let Payload { message } =
+            json::first(request.body).map_err(|error| self.unreadable(error.0))?;
+        if message.publish_time.is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
+            return Err(self.unreadable("message.publishTime is no time"));
+        }
+        let inner = STANDARD.decode(&message.data).unwrap_or_default();
+        let Inner { action, digest, tag } = json::first(&inner).unwrap_or_default();
+        if !action.eq_ignore_ascii_case("insert") {
+            return Ok(Outcome::Nothing(NO_INSERT));
+        }
+        let image = image::split(if tag.is_empty() { &digest } else { &tag })
+            .map_err(|_| Refusal::payload(400, IMAGE, "neither tag nor digest is an image"))?;
+        Ok(Outcome::Events(vec![Event::image(action, image)]))
+    }
+
+    fn answers(&self) -> Answers {
+        Answers::image()
+    }
+
+    fn delivery_id<'a>(&self, request: &Inbound<'a>) -> Option<Cow<'a, str>> {
+        let Payload { message } = json::first(request.body).ok()?;
+        message.id.or(message.old_id).map(Cow::Owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::*, *};
+
+    fn body(inner: &str) -> String {
+        format!(r#"{{"message":{{"data":"{}","messageId":"7"}}}}"#, STANDARD.encode(inner))
+    }
+
+    fn plain() -> GoogleContainerRegistry {
+        GoogleContainerRegistry::new(&Options::default())
+    }
+
+    #[test]
+    fn an_insert_is_told_by_tag_or_digest() {
+        let by = |inner: &str| told(&plain(), &[], &body(inner));
+        let expected = Ok(vec![image("gcr.io", "p/app")]);
+        assert_eq!(by(r#"{"action":"INSERT","tag":"gcr.io/p/app:1"}"#), expected);
+        assert_eq!(by(r#"{"action":"insert","digest":"gcr.io/p/app@sha256:00"}"#), expected);
+        assert_eq!(by(r#"{"action":"INSERT"}"#), Err((400, IMAGE.into())));
+        let nothing = Err((200, "action is not an insert, moving on".into()));
+        for inner in
+            ["", "{}", "no json", r#"{"action":"DELETE","tag":"gcr.io/p/a"}"#, r#"{"action":1}"#]
+        {
+            assert_eq!(by(inner), nothing, "{inner}");
+        }
+        assert_eq!(told(&plain(), &[], r#"{"message":{"data":"%"}}"#), nothing);
+        assert_eq!(told(&plain(), &[], "{}"), nothing);
+    }
+
+    #[test]
+    fn refusals_are_200_unless_wanted_otherwise() {
+        let bad = [
+            "",
+            "null",
+            "[]",
+            "0",
+            r#"{"message":1}"#,
+            r#"{"message":{"publishTime":"yesterday"}}"#,
+            r#"{"message":{"publishTime":1}}"#,
+        ];
+        let strict = Options { strict_status: true, ..Options::default() };
+        for body in bad {
+            assert_eq!(told(&plain(), &[], body), Err((200, PAYLOAD.into())), "{body}");
+            let source = GoogleContainerRegistry::new(&strict);
+            assert_eq!(told(&source, &[], body), Err((400, PAYLOAD.into())), "{body}");
+        }
+        let good = r#"{"message":{"publishTime":"2025-01-01T00:00:00.123Z"}}"#;
+        assert_eq!(told(&plain(), &[], good), Err((200, NO_INSERT.text.into_owned())));
+    }
+
+    fn checking(strict_status: bool) -> GoogleContainerRegistry {
+        let google = Some(Google {
+            audience: "me".into(),
+            email: Some("push@example.com".into()),
+            ..Google::default()
+        });
+        GoogleContainerRegistry::new(&Options { google, strict_status, ..Options::default() })
+    }
+
+    #[test]
+    fn a_bearer_token_is_needed_once_google_is_configured() {
+        for headers in [&[][..], &[("authorization", "Basic x")], &[("authorization", "tok")]] {
+            let refused = |status| Err((status, UNAUTHORIZED.into()));
+            assert_eq!(verified(&checking(false), headers, "{}"), refused(200));
+            assert_eq!(verified(&checking(true), headers, "{}"), refused(401));
+        }
+        assert_eq!(verified(&checking(false), &[("authorization", "bearer t")], "{}"), Ok(()));
+        assert_eq!(verified(&plain(), &[], "{}"), Ok(()));
+        let long = format!("Bearer {}", "a".repeat(1 << 20));
+        assert!(verified(&checking(false), &[("authorization", &long)], "{}").is_err());
+    }
+
+    #[test]
+    fn claims_must_all_fit() {
+        let source = checking(false);
+        let check = source.check.as_ref().unwrap();
+        let claims = || Claims {
+            iss: "https://accounts.google.com".into(),
+            aud: "me".into(),
+            exp: 100,
+            iat: 50,
+            email: Some("push@example.com".into()),
+            email_verified: true,
+        };
+        assert_eq!(check.accepts(&claims(), 60), Ok(()));
+        assert_eq!(check.accepts(&claims(), 160), Ok(()));
+        assert_eq!(check.accepts(&claims(), 161), Err("expired"));
+        assert_eq!(check.accepts(&claims(), -11), Err("from the future"));
+        let with = |change: fn(&mut Claims)| {
+            let mut claims = claims();
+            change(&mut claims);
+            check.accepts(&claims, 60)
+        };
+        assert_eq!(with(|claims| claims.aud = "you".into()), Err("other audience"));
+        assert_eq!(with(|claims| claims.iss = "evil".into()), Err("other issuer"));
+        assert_eq!(with(|claims| claims.email = None), Err("other service account"));
+        assert_eq!(with(|claims| claims.email_verified = false), Err("other service account"));
+    }
+}

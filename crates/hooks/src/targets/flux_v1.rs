@@ -1,0 +1,180 @@
+//! A Flux v1 daemon (contract §1.9), as flux-recv calls it.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::{FutureExt as _, future::BoxFuture};
+use percent_encoding::percent_decode_str;
+use reqwest::{
+    Client, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use serde::de::IgnoredAny;
+
+use super::{Failure, Target, http_client};
+use crate::model::{Event, Notice};
+
+/// Longer than any inline deadline; background attempts end with it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct FluxV1 {
+    name: String,
+    url: Url,
+    headers: HeaderMap,
+    client: Client,
+}
+
+impl FluxV1 {
+    /// The daemon whose API is at `api`, known to us by `token`.
+    pub fn new(name: &str, api: &str, token: Option<&str>) -> Result<Self, String> {
+        let mut url = notify_url(api)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let authorization = match token {
+            Some(token) => Some(format!("Scope-Probe token={token}")),
+            None => basic(&url),
+        };
+        if let Some(text) = authorization {
+            let mut value =
+                HeaderValue::try_from(text).map_err(|_| "the API token is no header value")?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let no_host = |()| format!("cannot use \"{api}\" as the API URL");
+        url.set_username("").and(url.set_password(None)).map_err(no_host)?;
+        Ok(Self {
+            name: name.to_owned(),
+            client: http_client::client(&url, TIMEOUT)?,
+            url,
+            headers,
+        })
+    }
+}
+
+/// `/v11/notify` below the API's path; doubled and trailing slashes collapse, query and fragment
+/// go.
+fn notify_url(api: &str) -> Result<Url, String> {
+    let wrong = |why: &str| format!("cannot use the API URL: {why}");
+    let mut url = Url::parse(api).map_err(|error| wrong(&error.to_string()))?;
+    if !["http", "https"].contains(&url.scheme()) {
+        return Err(wrong("its scheme is neither http nor https"));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    let segments: Vec<&str> = url.path().split('/').filter(|part| !part.is_empty()).collect();
+    let path: String =
+        segments.iter().chain(&["v11", "notify"]).map(|part| format!("/{part}")).collect();
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn basic(url: &Url) -> Option<String> {
+    let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let user = [decoded(url.username()), decoded(url.password().unwrap_or_default())].join(&b':');
+    Some(format!("Basic {}", STANDARD.encode(user)))
+}
+
+/// The notice as the daemon's own client writes it: characters that HTML knows are escaped.
+fn body(notice: &Notice) -> Result<String, Failure> {
+    let json = serde_json::to_string(notice)
+        .map_err(|error| Failure::Permanent(format!("cannot write the notice: {error}")))?;
+    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return Ok(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            }
+            other => escaped.push(other),
+        }
+    }
+    Ok(escaped)
+}
+
+impl Target for FluxV1 {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn subject(&self, event: &Event) -> Option<String> {
+        Some(match event.notice.as_ref()? {
+            Notice::Git { url, branch } => format!("{url} {branch}"),
+            Notice::Image { name } => format!("{}/{}", name.domain, name.image),
+        })
+    }
+
+    fn coalesces(&self) -> bool {
+        true
+    }
+
+    fn tell<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let Some(notice) = &event.notice else { return Ok(()) };
+            let request = self.client.post(self.url.clone()).headers(self.headers.clone());
+            let response = request
+                .body(body(notice)?)
+                .send()
+                .await
+                .map_err(|error| http_client::unanswered(&error))?;
+            if ![200, 201, 202, 204].contains(&response.status().as_u16()) {
+                return Err(http_client::unsuccessful(&response));
+            }
+            let answer = http_client::body(response).await?;
+            if answer.is_empty() || serde_json::from_slice::<IgnoredAny>(&answer).is_ok() {
+                Ok(())
+            } else {
+                Err(Failure::transient("answered something that is no JSON"))
+            }
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("http://localhost:3030/api/flux", "http://localhost:3030/api/flux/v11/notify")]
+    #[case("http://localhost:3030/api/flux/", "http://localhost:3030/api/flux/v11/notify")]
+    #[case("http://h:1", "http://h:1/v11/notify")]
+    #[case("http://h:1//a//b//", "http://h:1/a/b/v11/notify")]
+    #[case("https://h/a?x=1#y", "https://h/a/v11/notify")]
+    fn the_url_is_joined(#[case] api: &str, #[case] url: &str) {
+        assert_eq!(notify_url(api).unwrap().as_str(), url);
+    }
+
+    #[test]
+    fn odd_urls_are_refused() {
+        for api in ["", "localhost:3030", "ftp://h", "http://", "/api"] {
+            assert!(FluxV1::new("default", api, None).is_err(), "{api}");
+        }
+    }
+
+    #[test]
+    fn user_info_becomes_basic_authentication_and_leaves_the_url() {
+        let target = FluxV1::new("default", "http://us%40er:pass@h/api", None).unwrap();
+        assert_eq!(target.url.as_str(), "http://h/api/v11/notify");
+        assert_eq!(target.headers[AUTHORIZATION], "Basic dXNAZXI6cGFzcw==");
+        assert!(!format!("{target:?}").contains("dXNAZXI6cGFzcw"));
+        let target = FluxV1::new("default", "http://h/api", Some("t")).unwrap();
+        assert_eq!(target.headers[AUTHORIZATION], "Scope-Probe token=t");
+    }
+
+    #[test]
+    fn markup_is_escaped() {
+        let notice = Notice::Git { url: "a<b>&\u{2028}".into(), branch: "\"\n".into() };
+        assert_eq!(
+            body(&notice).unwrap(),
+            r#"{"Kind":"git","Source":{"URL":"a\u003cb\u003e\u0026\u2028","Branch":"\"\n"}}"#
+        );
+    }
+}

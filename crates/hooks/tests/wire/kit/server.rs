@@ -1,0 +1,142 @@
+//! The receiver in a process of its own: this test program, run again as the server.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::Read as _,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::wait_for;
+
+const ARGS: &str = "HOOKS_TEST_SERVER_ARGS";
+
+/// Not a test: what the child process runs.
+#[test]
+fn serve() {
+    let Some(args) = std::env::var_os(ARGS) else { return };
+    let args: Vec<OsString> = args.to_string_lossy().split('\u{1f}').map(OsString::from).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let code = runtime.block_on(hooks::dialect::flux_recv::run(args));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    // `ExitCode` cannot be looked into; its text can.
+    let text = format!("{code:?}");
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let number = digits.trim_start_matches('0');
+    std::process::exit(if text.contains("(unix_exit_status(") {
+        number.parse().unwrap_or(0)
+    } else {
+        i32::from(code != std::process::ExitCode::SUCCESS)
+    });
+}
+
+/// A running receiver and its directory.
+pub(crate) struct Server {
+    pub(crate) directory: TempDir,
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+fn command(args: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "kit::server::serve", "--nocapture", "--test-threads=1"])
+        .env(ARGS, args.join("\u{1f}"))
+        .env("HTTP_PROXY", "http://127.0.0.1:1")
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    command
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Server {
+    /// A receiver with this file and these keys, answering.
+    pub(crate) fn start(config: &str, keys: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
+        for (name, key) in keys {
+            fs::write(directory.path().join(name), key).unwrap();
+        }
+        let address = free_address();
+        let child = Self::spawn(&directory, address);
+        let mut server = Self { directory, address, child };
+        server.await_health();
+        server
+    }
+
+    fn spawn(directory: &TempDir, address: SocketAddr) -> Child {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(directory.path().join("stderr"))
+            .unwrap();
+        let listen = format!("--listen={address}");
+        command(&["--config=fluxrecv.yaml", &listen], directory.path())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn await_health(&mut self) {
+        let (address, child) = (self.address, &mut self.child);
+        let log = self.directory.path().join("stderr");
+        wait_for("the receiver to listen", Duration::from_secs(20), || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("ended with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            TcpStream::connect(address).is_ok()
+        });
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.directory.path().join("stderr")).unwrap()
+    }
+
+    /// The path of the endpoint whose key is in this file.
+    pub(crate) fn path(key: &str) -> String {
+        format!("/hook/{}", hooks::decide::digest::endpoint(key.as_bytes(), ""))
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Runs to the end with these arguments: exit code, stdout below the test frame, stderr.
+    pub(crate) fn once(args: &[&str], directory: &Path) -> (i32, String) {
+        let mut child =
+            command(args, directory).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut text = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (child.wait().unwrap().code().unwrap_or(-1), text)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!(
+                "{}",
+                fs::read_to_string(self.directory.path().join("stderr")).unwrap_or_default()
+            );
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The receiver as strangers meet it: a process of its own, a socket, a recording downstream.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
+mod contract;
+mod hostile;
+mod kit;
