@@ -1,24 +1,31 @@
 //! What `up` puts together, in the order in which the parts need each other.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
 use cluster::Access;
-use embedded::{Cluster, OpenError};
+use embedded::{
+    Cluster, OpenError,
+    node::{Node, NodeOptions},
+};
 use http::Method;
 use web::{
     Error, Head, Kind,
     listener::{self, Drain, Limits, Listener, Stack},
     local::{self, Guard, Local, Token},
 };
-use workspaces::{Caches, dialect::kubeflow};
+use workspaces::{
+    Caches,
+    connect::{self, Live, Secrets},
+    dialect::kubeflow,
+};
 
 use crate::{
-    cli::Auth, endpoints::Endpoints, failure::Failure, seed, settings::Settings, signals::Signals,
-    ui,
+    cli::Auth, endpoints::Endpoints, failure::Failure, images, seed, settings::Settings,
+    signals::Signals, ui,
 };
 
 /// How long open requests may go on after a stop.
@@ -33,6 +40,7 @@ pub(crate) struct Server {
     origin: String,
     cluster: Cluster,
     drain: Drain,
+    node: Node,
 }
 
 impl Server {
@@ -56,6 +64,7 @@ impl Server {
         seed::seed(&client).await.map_err(broken)?;
         let caches = Caches::start(&client);
         caches.ready().await;
+        let node = start_node(&client, &settings).await?;
 
         let local = match settings.auth {
             Auth::Local => Local::new(token.clone()),
@@ -74,7 +83,7 @@ impl Server {
         endpoints
             .write(&settings.data_dir)
             .map_err(|error| Failure::new(format!("cannot write run/endpoints.json: {error}")))?;
-        Ok(Self { settings, local, origin, cluster, drain })
+        Ok(Self { settings, local, origin, cluster, drain, node })
     }
 
     /// The address that signs a browser in.
@@ -86,17 +95,32 @@ impl Server {
     /// Ends everything, within a grace that another signal cuts short.
     pub(crate) async fn stop(self, mut signals: Signals) {
         Endpoints::remove(&self.settings.data_dir);
-        let ending = async {
-            self.drain.stop(DRAIN).await;
+        let pods = if ends_within(self.drain.stop(DRAIN), &mut signals).await {
+            PODS
+        } else {
+            self.drain.stop(Duration::ZERO).await;
+            Duration::ZERO
         };
-        tokio::select! {
-            () = ending => {}
-            () = signals.next() => {
-                self.drain.stop(Duration::ZERO).await;
-            }
-        }
+        self.node.shutdown(pods).await;
         self.cluster.shutdown().await;
     }
+}
+
+/// Waits for an end unless a signal comes first; says which.
+async fn ends_within<T>(end: impl Future<Output = T>, signals: &mut Signals) -> bool {
+    tokio::select! {
+        _ = end => true,
+        () = signals.next() => false,
+    }
+}
+
+/// The part that runs pods, with this very program as the parent of their processes.
+async fn start_node(client: &kube::Client, settings: &Settings) -> Result<Node, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::new(format!("cannot tell which program this is: {error}")))?;
+    let images = images::table(settings.images.clone(), &program).map_err(broken)?;
+    let options = NodeOptions::new(settings.data_dir.clone(), images, program);
+    Node::start(client.clone(), options).await.map_err(broken)
 }
 
 /// The addresses of all listeners, taken before anything runs that would have to be undone.
@@ -136,6 +160,19 @@ impl Listeners {
         let ports = (self.api.address().port(), self.ops.address().port());
         let origin = format!("http://{}", reachable(self.api.address()));
         let caches = state.caches.clone();
+        let connect = connect::Options {
+            local: local.clone(),
+            api_port: self.api.address().port(),
+            apps_port: self.apps.address().port(),
+            limits: connect::Limits::default(),
+            drain: drain.clone(),
+        };
+        let backend = Arc::new(Live::new(
+            state.client.clone(),
+            caches.clone(),
+            state.access.clone(),
+            Secrets::Own,
+        ));
 
         let api = kubeflow::router(state).merge(ui::router()).merge(local::routes(
             local.clone(),
@@ -148,6 +185,9 @@ impl Listeners {
             .protect(api);
         let api = Stack::new("api", render).wrap(api);
 
+        let apps = connect::apps_router(backend, connect);
+        let apps = Stack::streaming("apps", connect::render).wrap(apps);
+
         let missing = move || (!caches.is_ready()).then(|| "the caches".to_owned());
         let ops = Guard::new(local.clone(), ports.1, render)
             .public(|_, path| path == "/livez" || path == "/readyz")
@@ -155,6 +195,7 @@ impl Listeners {
         let ops = Stack::new("ops", render).wrap(ops);
 
         tokio::spawn(self.api.serve(api, Limits::default(), drain.clone()));
+        tokio::spawn(self.apps.serve(apps, Limits::default(), drain.clone()));
         tokio::spawn(self.ops.serve(ops, Limits::default(), drain.clone()));
     }
 }
