@@ -6,7 +6,7 @@
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::Limited;
 use serde::{Deserialize, de::DeserializeOwned};
 use web::{Cause, Error, Kind};
 
@@ -54,15 +54,10 @@ impl<S: Sync> FromRequest<S> for Manifest {
     }
 }
 
+/// The listener limits bodies as well, and to what it likes; this limit is the contract's.
 async fn read(request: Request) -> Result<Bytes, Problem> {
     let body = Limited::new(request.into_body(), LIMIT);
-    match body.collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Error::new(Kind::TooLarge, "http: request body too large").into())
-        }
-        Err(error) => Err(Problem::malformed(format!("error reading request body: {error}"))),
-    }
+    Ok(web::listener::read(axum::body::Body::new(body)).await?)
 }
 
 fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
@@ -76,11 +71,14 @@ fn check_media_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Proble
     };
     let text = value.to_str().map_err(|_| broken("not plain ASCII"))?;
     let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind.contains('/') {
-        let whole = text.trim_end_matches([';', ' ']);
-        whole.parse::<mime::Mime>().map_err(|error| broken(&error.to_string()))?;
-    } else if kind.is_empty() {
-        return Err(broken("no media type"));
+    match kind.split_once('/') {
+        Some((_, "")) => return Err(broken("expected token after slash")),
+        Some(_) => {
+            let whole = text.trim_end_matches([';', ' ']);
+            whole.parse::<mime::Mime>().map_err(|error| broken(&error.to_string()))?;
+        }
+        None if kind.is_empty() => return Err(broken("no media type")),
+        None => {}
     }
     if accepted.contains(&kind.as_str()) {
         return Ok(());

@@ -21,8 +21,8 @@ use super::{
     error::{Problem, created},
     extract::{Caller, Named, Query},
     strict::{Incomplete, NewKind, read_kind},
+    views::View,
     wire::kind::{KindCreated, KindListItem, KindUpdate},
-    workspaces::versioned,
 };
 use crate::{decide, model::WorkspaceKind};
 
@@ -84,7 +84,8 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     app.allow(&caller, "get", KINDS, None, Some(&name)).await?;
     let kind = app.caches.kinds.get(None, &name).ok_or_else(Problem::not_found)?;
-    Ok(versioned(&headers, |data| data.revision(), KindUpdate::from(&*kind)))
+    let update = KindUpdate::from(&*kind);
+    Ok(View::new(update.revision(), &update)?.respond(&headers))
 }
 
 /// `DELETE /workspacekinds/{name}`

@@ -1,6 +1,10 @@
 //! Keeps the rendered lists of workspaces in step with the caches.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cluster::{Cache, Change, Changes, Key};
@@ -20,6 +24,9 @@ use crate::{
 
 /// More changed items than this are rendered where they hold nobody up.
 const MANY: usize = 200;
+
+/// How long changes are gathered when nobody waits for them.
+const QUIET: Duration = Duration::from_millis(250);
 
 /// The lists of workspaces.
 pub(crate) struct WorkspaceLists {
@@ -46,7 +53,15 @@ struct Pending {
 }
 
 impl WorkspaceLists {
-    pub(crate) fn new(caches: &Caches, prefix: &str) -> Self {
+    /// The lists of these caches. They keep themselves current, so that a first reader after a
+    /// quiet time does not wait for all that happened.
+    pub(crate) fn start(caches: &Caches, prefix: &str) -> Arc<Self> {
+        let lists = Arc::new(Self::new(caches, prefix));
+        tokio::spawn(keep_current(Arc::downgrade(&lists), caches.workspaces.subscribe()));
+        lists
+    }
+
+    fn new(caches: &Caches, prefix: &str) -> Self {
         let workspaces = caches.workspaces.clone();
         let kinds = caches.kinds.clone();
         let pending = Pending {
@@ -81,6 +96,18 @@ impl WorkspaceLists {
             self.kept.apply(self.source.render(keys));
         }
         Ok(&self.kept)
+    }
+}
+
+/// Ends with the lists, or with the cache.
+async fn keep_current(lists: Weak<WorkspaceLists>, mut changes: Changes<Workspace>) {
+    while changes.next().await.is_some() {
+        tokio::time::sleep(QUIET).await;
+        while let Some(Some(_)) = changes.next().now_or_never() {}
+        let Some(lists) = lists.upgrade() else { return };
+        if let Err(problem) = lists.current().await {
+            tracing::warn!(?problem, "the lists could not be brought up to date");
+        }
     }
 }
 

@@ -18,22 +18,24 @@ mod namespaces;
 mod route;
 mod storage_classes;
 mod strict;
+mod views;
 mod wire;
 mod workspaces;
 
-use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    response::{IntoResponse, Response},
-};
+use axum::Router;
 use cluster::{Access, Cache, Key, access::Attributes};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use kube::ResourceExt;
-use tower::util::{MapRequestLayer, option_layer};
+use tower::{
+    ServiceBuilder,
+    util::{MapRequestLayer, option_layer},
+};
 use tower_http::{
-    CompressionLevel, catch_panic::CatchPanicLayer, compression::CompressionLayer,
-    compression::predicate::SizeAbove, set_header::SetResponseHeaderLayer,
+    CompressionLevel,
+    compression::{CompressionLayer, predicate::SizeAbove},
+    set_header::SetResponseHeaderLayer,
 };
 use web::{Error, Kind};
 
@@ -44,6 +46,7 @@ use self::{
     extract::Caller,
     lists::WorkspaceLists,
     route::{Route, mount},
+    views::Views,
 };
 use crate::{Caches, model};
 
@@ -85,14 +88,12 @@ pub fn router(state: State) -> Router {
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(compress::SMALLEST as u64));
-    // The last layer is the outermost: a panic anywhere still gets an answer and its headers, and
-    // compression sees one settled wish of the client.
-    mount(routes())
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(compression)
-        .layer(MapRequestLayer::new(settle_encoding))
+    // Outermost first. Compression sees one settled wish of the client.
+    let layers = ServiceBuilder::new()
         .layer(option_layer(any_origin))
-        .with_state(Arc::new(App::new(state)))
+        .layer(MapRequestLayer::new(settle_encoding))
+        .layer(compression);
+    mount(routes()).layer(layers).with_state(Arc::new(App::new(state)))
 }
 
 /// Every path with the methods that it takes: for documents, and for tests that leave none out.
@@ -126,7 +127,8 @@ pub(crate) struct App {
     caches: Caches,
     access: Access,
     options: Options,
-    lists: WorkspaceLists,
+    lists: Arc<WorkspaceLists>,
+    views: Views,
 }
 
 /// A kind of object that callers may or may not use.
@@ -145,8 +147,8 @@ pub(crate) const STORAGE_CLASSES: Target =
 
 impl App {
     fn new(State { client, caches, access, options }: State) -> Self {
-        let lists = WorkspaceLists::new(&caches, &options.proxy_url_prefix);
-        Self { client, caches, access, options, lists }
+        let lists = WorkspaceLists::start(&caches, &options.proxy_url_prefix);
+        Self { client, caches, access, options, lists, views: Views::default() }
     }
 
     /// Passes if the caller may do it, and if there is something to answer from.
@@ -215,13 +217,4 @@ fn settle_encoding<B>(mut request: Request<B>) -> Request<B> {
         request.headers_mut().insert(header::ACCEPT_ENCODING, granted);
     }
     request
-}
-
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    let error = Error::internal(format!("a handler panicked: {text}"));
-    let mut response = Problem::from(error).into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use cluster::Key;
 use futures::future::try_join_all;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::HeaderMap;
 use json_patch::jsonptr::PointerBuf;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
 use kube::{
@@ -24,10 +24,9 @@ use super::{
     envelope::{Created, Data, NoContent},
     error::{Problem, created, kubernetes},
     extract::{Caller, InNamespace, Object},
-    has_version,
     wire::{
         details::Details,
-        workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
+        workspace::{PauseAction, Paused, WorkspaceCreate},
     },
 };
 use crate::{
@@ -91,7 +90,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
     let workspace = cached(&app, &namespace, &name)?;
-    Ok(versioned(&headers, |data| data.revision(), WorkspaceUpdate::from(&*workspace)))
+    Ok(app.views.of(workspace)?.respond(&headers))
 }
 
 /// `DELETE /workspaces/{namespace}/{name}`
@@ -155,24 +154,6 @@ pub(crate) async fn details(
 /// The workspace as the cache has it.
 pub(crate) fn cached(app: &App, namespace: &str, name: &str) -> Result<Arc<Workspace>, Problem> {
     app.caches.workspaces.get(Some(namespace), name).ok_or_else(Problem::not_found)
-}
-
-/// An answer with its revision as entity tag; nothing if the client has that version.
-pub(crate) fn versioned<T: serde::Serialize>(
-    headers: &HeaderMap,
-    revision: impl Fn(&T) -> &str,
-    data: T,
-) -> Response {
-    let tag = format!("\"{}\"", revision(&data));
-    let mut response = match has_version(headers, &tag) {
-        true => StatusCode::NOT_MODIFIED.into_response(),
-        false => Data { data }.into_response(),
-    };
-    // Hexadecimal digits in quotes are always a valid value.
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
 }
 
 fn api(app: &App, namespace: &str) -> Api<Workspace> {

@@ -34,7 +34,8 @@ pub(crate) fn revision(metadata: &ObjectMeta) -> String {
     let name = metadata.name.as_deref().unwrap_or_default();
     let generation = metadata.generation.unwrap_or_default();
     let digest = Sha256::digest(format!("{uid}:{name}:{generation}"));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// Who made and changed an object, and when; every key is always there.
