@@ -10,6 +10,7 @@ use regex::Regex;
 
 use super::{
     functions::{self, Error},
+    operations,
     value::Val,
 };
 use crate::schema::pattern;
@@ -236,7 +237,9 @@ impl<'a> Evaluator<'a> {
             (operators::INDEX, [operand, index]) => self.index(operand, index, false),
             (operators::OPT_INDEX, [operand, index]) => self.index(operand, index, true),
             (operators::OPT_SELECT, [operand, field]) => self.index(operand, field, true),
-            (operator, [left, right]) if call.target.is_none() && is_binary(operator) => {
+            (operator, [left, right])
+                if call.target.is_none() && operations::is_binary(operator) =>
+            {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 self.binary(operator, &left, &right)
             }
@@ -341,68 +344,16 @@ impl<'a> Evaluator<'a> {
     }
 
     fn arithmetic(&mut self, operator: &str, left: &Val<'a>, right: &Val<'a>) -> Outcome<'a> {
-        let overflow = || Error::failed("integer overflow");
-        match (left, right) {
-            (Val::Int(left), Val::Int(right)) => match (operator, *right) {
-                (operators::DIVIDE, 0) => Err(Error::failed("division by zero")),
-                (operators::MODULO, 0) => Err(Error::failed("modulus by zero")),
-                (operators::ADD, right) => {
-                    left.checked_add(right).map(Val::Int).ok_or_else(overflow)
-                }
-                (operators::SUBSTRACT, right) => {
-                    left.checked_sub(right).map(Val::Int).ok_or_else(overflow)
-                }
-                (operators::MULTIPLY, right) => {
-                    left.checked_mul(right).map(Val::Int).ok_or_else(overflow)
-                }
-                (operators::DIVIDE, right) => {
-                    left.checked_div(right).map(Val::Int).ok_or_else(overflow)
-                }
-                (_, right) => left.checked_rem(right).map(Val::Int).ok_or_else(overflow),
-            },
-            (Val::UInt(left), Val::UInt(right)) => match (operator, *right) {
-                (operators::DIVIDE, 0) => Err(Error::failed("division by zero")),
-                (operators::MODULO, 0) => Err(Error::failed("modulus by zero")),
-                (operators::ADD, right) => {
-                    left.checked_add(right).map(Val::UInt).ok_or_else(overflow)
-                }
-                (operators::SUBSTRACT, right) => {
-                    left.checked_sub(right).map(Val::UInt).ok_or_else(overflow)
-                }
-                (operators::MULTIPLY, right) => {
-                    left.checked_mul(right).map(Val::UInt).ok_or_else(overflow)
-                }
-                (operators::DIVIDE, right) => {
-                    left.checked_div(right).map(Val::UInt).ok_or_else(overflow)
-                }
-                (_, right) => left.checked_rem(right).map(Val::UInt).ok_or_else(overflow),
-            },
-            (Val::Double(left), Val::Double(right)) => match operator {
-                operators::ADD => Ok(Val::Double(left + right)),
-                operators::SUBSTRACT => Ok(Val::Double(left - right)),
-                operators::MULTIPLY => Ok(Val::Double(left * right)),
-                operators::DIVIDE => Ok(Val::Double(left / right)),
-                _ => Err(Error::NoOverload("no such overload: _%_(double, double)".to_owned())),
-            },
-            (Val::Text(first), Val::Text(second)) if operator == operators::ADD => {
-                self.spend(left.weight(u64::MAX / 2) + right.weight(u64::MAX / 2))?;
-                Ok(Val::text(format!("{first}{second}")))
-            }
-            (Val::Bytes(first), Val::Bytes(second)) if operator == operators::ADD => {
-                self.spend(left.weight(u64::MAX / 2) + right.weight(u64::MAX / 2))?;
-                Ok(Val::Bytes([&first[..], &second[..]].concat().into()))
-            }
-            (Val::List(_) | Val::Items(..), Val::List(_) | Val::Items(..))
-                if operator == operators::ADD =>
-            {
-                let size = left.size().unwrap_or(0) + right.size().unwrap_or(0);
-                self.spend(size as u64)?;
-                let both = left.elements().into_iter().chain(right.elements()).flatten();
-                Ok(Val::List(Rc::new(both.collect())))
-            }
-            (Val::Other(_), _) | (_, Val::Other(_)) => functions::arithmetic(operator, left, right),
-            _ => Err(Error::overload(operator, &[left, right])),
+        if operator == operators::ADD && left.size().is_some() {
+            // What is joined is copied.
+            let limit = self.left;
+            let size = |value: &Val<'a>| match value {
+                Val::List(_) | Val::Items(..) => value.size().unwrap_or(0) as u64,
+                other => other.weight(limit),
+            };
+            self.spend(size(left) + size(right))?;
         }
+        operations::arithmetic(operator, left, right)
     }
 
     fn function(&mut self, call: &'a CallExpr) -> Outcome<'a> {
@@ -456,9 +407,7 @@ impl<'a> Evaluator<'a> {
         let cheap = ["size", "hasValue", "value", "orValue", "or", "dyn", "type"].contains(&name)
             || namespace == Some("optional");
         if !cheap {
-            let limit = self.left;
-            let weight: u64 = target.iter().chain(&args).map(|value| value.weight(limit)).sum();
-            self.spend(weight)?;
+            self.spend(functions::cost(name, target.as_ref(), &args, self.left))?;
         }
         functions::call(namespace, name, target, args)
     }
@@ -499,24 +448,6 @@ fn shown(key: &Val<'_>) -> String {
         Val::Bool(value) => value.to_string(),
         other => other.type_name().to_owned(),
     }
-}
-
-fn is_binary(operator: &str) -> bool {
-    [
-        operators::ADD,
-        operators::SUBSTRACT,
-        operators::MULTIPLY,
-        operators::DIVIDE,
-        operators::MODULO,
-        operators::EQUALS,
-        operators::NOT_EQUALS,
-        operators::LESS,
-        operators::LESS_EQUALS,
-        operators::GREATER,
-        operators::GREATER_EQUALS,
-        operators::IN,
-    ]
-    .contains(&operator)
 }
 
 /// Identifiers that name types.

@@ -210,6 +210,38 @@ pub(super) fn convert<'a>(function: &str, text: &str) -> Option<Val<'a>> {
     library(None, function, None, &[Val::text(text)]).ok()
 }
 
+/// What a function may cost, judged by its arguments; most look once at each of them.
+pub(super) fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>], limit: u64) -> u64 {
+    let values: Vec<&Val<'_>> = target.into_iter().chain(args).collect();
+    let plain = values.iter().map(|value| value.weight(limit)).fold(0, u64::saturating_add);
+    let size = |value: &Val<'_>| value.size().unwrap_or(0) as u64;
+    let extra = match (function, values.as_slice()) {
+        // The result may be far larger than what goes in.
+        ("replace", [text, from, to, ..]) => {
+            (size(text) / size(from).max(1)).saturating_mul(1 + size(to) / 10)
+        }
+        ("join", [list, separator]) => size(list).saturating_mul(1 + size(separator) / 10),
+        ("range", [Val::Int(count)]) => u64::try_from(*count).unwrap_or(0),
+        ("format", [Val::Text(text), ..]) if has_long_number(text) => u64::MAX,
+        // Every element meets every other.
+        ("distinct", [list]) => size(list).saturating_mul(list.weight(limit)),
+        ("contains" | "intersects" | "equivalent", [one, other]) if one.type_name() == "list" => {
+            one.weight(limit).saturating_mul(other.weight(limit))
+        }
+        // A pattern is compiled for every call.
+        ("find" | "findAll", [text, pattern, ..]) => {
+            1_000 + (1 + size(text) / 10).saturating_mul(1 + size(pattern) / 4)
+        }
+        _ => 0,
+    };
+    plain.saturating_add(extra)
+}
+
+/// Whether a text asks for more digits than anybody reads.
+fn has_long_number(text: &str) -> bool {
+    text.as_bytes().windows(4).any(|window| window.iter().all(u8::is_ascii_digit))
+}
+
 /// Functions that need nothing but their arguments.
 pub(super) fn call<'a>(
     namespace: Option<&str>,

@@ -219,6 +219,20 @@ fn costly_rules_are_stopped() {
 }
 
 #[rstest]
+#[case("self.s.replace('a', self.s).replace('a', self.s).replace('a', self.s) == ''")]
+#[case("lists.range(1000000000).size() == 1")]
+#[case("'%.100000000f'.format([1.0]) == ''")]
+#[case("self.s.split('').distinct().size() == 1")]
+#[case(
+    "cel.bind(a, self.s + self.s, cel.bind(b, a + a + a + a, cel.bind(c, b + b + b + b + b + b + b + b, c + c + c + c + c + c + c + c == '')))"
+)]
+fn giant_results_are_stopped(#[case] rule: &str) {
+    let causes = check(rule, &json!({"s": "a".repeat(200_000)}));
+    assert_eq!(causes.len(), 1);
+    assert!(causes[0].contains("actual cost limit exceeded"), "{}", causes[0]);
+}
+
+#[rstest]
 #[case("(".repeat(4000))]
 #[case("!".repeat(4000))]
 #[case("-".repeat(4000))]
