@@ -25,6 +25,8 @@ pub(crate) fn key_of(object: &impl ResourceExt) -> Key {
 pub(crate) struct Cache<K> {
     known: RwLock<Known<K>>,
     ready: watch::Sender<bool>,
+    /// Takes away what nobody asks the cache for.
+    strip: fn(&mut K),
 }
 
 #[derive(Debug)]
@@ -59,8 +61,13 @@ impl<'a, K> Change<'a, K> {
 
 impl<K: Cached> Cache<K> {
     pub(crate) fn new() -> Arc<Self> {
+        Self::stripped(|_| {})
+    }
+
+    /// A cache that keeps only a part of each object, for kinds that are large and many.
+    pub(crate) fn stripped(strip: fn(&mut K)) -> Arc<Self> {
         let known = RwLock::new(Known { objects: BTreeMap::new(), seen: 0 });
-        Arc::new(Self { known, ready: watch::Sender::new(false) })
+        Arc::new(Self { known, ready: watch::Sender::new(false), strip })
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -106,12 +113,18 @@ impl<K: Cached> Cache<K> {
         loop {
             match events.try_next().await {
                 Ok(Some(Event::Init)) => listed.clear(),
-                Ok(Some(Event::InitApply(object))) => listed.push(object),
+                Ok(Some(Event::InitApply(mut object))) => {
+                    (self.strip)(&mut object);
+                    listed.push(object);
+                }
                 Ok(Some(Event::InitDone)) => {
                     self.replace(std::mem::take(&mut listed), &tell);
                     self.ready.send_replace(true);
                 }
-                Ok(Some(Event::Apply(object))) => self.put(object, &tell),
+                Ok(Some(Event::Apply(mut object))) => {
+                    (self.strip)(&mut object);
+                    self.put(object, &tell);
+                }
                 Ok(Some(Event::Delete(object))) => self.remove(&object, &tell),
                 Ok(None) => return,
                 Err(error) => {

@@ -213,6 +213,10 @@ impl Claims {
             finalizers.push(CLAIM_PROTECTION.to_owned());
         }
         let named = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_ref()) == Some(&name);
+        // A claim that named no class has the default one by now.
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone());
+        let class =
+            class.or_else(|| volume.spec.as_ref().and_then(|spec| spec.storage_class_name.clone()));
         let mut current = claim.clone();
         if !named || finalizers != claim.finalizers() {
             let patch = serde_json::json!({
@@ -220,7 +224,7 @@ impl Claims {
                     "uid": claim.uid(), "resourceVersion": claim.resource_version(),
                     "finalizers": finalizers, "annotations": {BOUND: "yes"},
                 },
-                "spec": {"volumeName": name},
+                "spec": {"volumeName": name, "storageClassName": class},
             });
             current = api.patch(&key.1, &PatchParams::default(), &Patch::Merge(patch)).await?;
             self.claims.remember(current.clone());

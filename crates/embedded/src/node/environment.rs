@@ -102,12 +102,19 @@ pub(crate) async fn environment(
     Ok(environment)
 }
 
-/// What every program finds. Nothing of Quartermaster's own environment but the search path.
+/// What every program finds. Nothing of Quartermaster's own environment but the search path and
+/// where in the world it is.
 fn base(setting: &Setting<'_>) -> Environment {
     let mut environment = Environment::default();
+    for name in ["LC_ALL", "LC_CTYPE", "TZ"] {
+        if let Ok(value) = std::env::var(name) {
+            environment.set(name, value);
+        }
+    }
+    let language = std::env::var("LANG").unwrap_or_else(|_| "C.UTF-8".to_owned());
     for (name, value) in [
         ("PATH", setting.search_path.to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
+        ("LANG", language),
         ("HOME", setting.home.to_string_lossy().into_owned()),
         ("TMPDIR", setting.temporary.to_string_lossy().into_owned()),
         ("HOSTNAME", setting.pod.name_any()),

@@ -21,7 +21,6 @@ const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(360);
 /// Runs Jobs.
 pub(crate) struct Jobs {
     pub(crate) client: Client,
-    pub(crate) jobs: Arc<Cache<Job>>,
     pub(crate) pods: Arc<Cache<Pod>>,
     pub(crate) recorder: Recorder,
 }
@@ -103,7 +102,8 @@ enum Outcome {
 impl Jobs {
     /// One look at one Job.
     pub(crate) async fn look(&self, key: Key) -> Result<Option<Duration>, kube::Error> {
-        let Some(job) = self.jobs.get(&key) else { return Ok(None) };
+        let api = Api::<Job>::namespaced(self.client.clone(), &key.0);
+        let Some(job) = api.get_opt(&key.1).await? else { return Ok(None) };
         let Some(spec) = job.spec.as_ref() else { return Ok(None) };
         if job.metadata.deletion_timestamp.is_some() {
             return Ok(None);
@@ -114,7 +114,7 @@ impl Jobs {
         }
         let pods = self.pods.in_namespace(&key.0);
         let pods: Vec<_> =
-            pods.into_iter().filter(|pod| is_controlled_by(&pod.metadata, job.as_ref())).collect();
+            pods.into_iter().filter(|pod| is_controlled_by(&pod.metadata, &job)).collect();
         let count = |phase: &str| {
             i32::try_from(pods.iter().filter(|pod| has_phase(pod, phase)).count())
                 .unwrap_or(i32::MAX)
@@ -221,8 +221,7 @@ impl Jobs {
         }
         let api = Api::<Job>::namespaced(self.client.clone(), &scene.key.0);
         let wanted = Job { status: Some(status), ..scene.job.clone() };
-        let written = api.replace_status(&scene.key.1, &PostParams::default(), &wanted).await?;
-        self.jobs.remember(written);
+        api.replace_status(&scene.key.1, &PostParams::default(), &wanted).await?;
         match outcome {
             Some(Outcome::Complete) => {
                 self.recorder.normal(scene.job, "Completed", "Job completed");

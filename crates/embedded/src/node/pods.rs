@@ -122,20 +122,24 @@ impl Pods {
             let mut state = known.lock().await;
             if pod.as_ref().and_then(|pod| pod.uid()).as_deref() != Some(state.uid.as_str()) {
                 // It was deleted without grace, or another pod took its name.
-                if self.clear(&mut state).await.is_err() {
+                if !state.gone && self.clear(&mut state).await.is_err() {
                     return Ok(Some(Duration::from_secs(1)));
                 }
                 self.states.lock().remove(&key);
             }
         }
         let Some(pod) = pod else { return Ok(None) };
+        let ending = pod.metadata.deletion_timestamp.is_some();
+        if is_terminal(&pod) && !ending {
+            // Its last status tells how it ended, and nothing will change that.
+            return Ok(None);
+        }
         let Some(state) = self.state_of(&pod).await else { return Ok(None) };
         let mut state = state.lock().await;
-        if pod.metadata.deletion_timestamp.is_some() {
+        if ending {
             return self.end(&pod, &key, &mut state).await;
         }
-        let again =
-            if is_terminal(&pod) { None } else { self.advance(&pod, &key, &mut state).await };
+        let again = self.advance(&pod, &key, &mut state).await;
         self.write_status(&pod, &state).await?;
         Ok(again)
     }

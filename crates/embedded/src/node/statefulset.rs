@@ -23,7 +23,6 @@ const REVISION: &str = "controller-revision-hash";
 /// Keeps the pods of StatefulSets.
 pub(crate) struct StatefulSets {
     pub(crate) client: Client,
-    pub(crate) sets: Arc<Cache<StatefulSet>>,
     pub(crate) pods: Arc<Cache<Pod>>,
     pub(crate) claims: Arc<Cache<PersistentVolumeClaim>>,
     pub(crate) recorder: Recorder,
@@ -57,7 +56,9 @@ impl Scene<'_> {
 impl StatefulSets {
     /// One look at one set.
     pub(crate) async fn look(&self, key: Key) -> Result<Option<Duration>, kube::Error> {
-        let Some(set) = self.sets.get(&key) else { return Ok(None) };
+        // Sets are large and seldom looked at, so they are not kept in memory.
+        let api = Api::<StatefulSet>::namespaced(self.client.clone(), &key.0);
+        let Some(set) = api.get_opt(&key.1).await? else { return Ok(None) };
         let Some(spec) = set.spec.as_ref() else { return Ok(None) };
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(None);
@@ -250,9 +251,7 @@ impl StatefulSets {
         }
         let api = Api::<StatefulSet>::namespaced(self.client.clone(), &scene.key.0);
         let wanted = StatefulSet { status: Some(status), ..scene.set.clone() };
-        let written = api.replace_status(&scene.key.1, &PostParams::default(), &wanted).await?;
-        self.sets.remember(written);
-        Ok(())
+        api.replace_status(&scene.key.1, &PostParams::default(), &wanted).await.map(drop)
     }
 }
 

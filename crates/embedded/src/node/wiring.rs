@@ -15,7 +15,7 @@ use super::cache::{Cache, Change, Key, key_of};
 use super::claims::{Claims, claims_of};
 use super::container::Tools;
 use super::endpoints::Endpoints;
-use super::events::Recorder;
+use super::events::{Recorder, forget_old};
 use super::job::Jobs;
 use super::owners::controller_key;
 use super::pods::Pods;
@@ -66,8 +66,8 @@ impl Wiring {
     pub(crate) fn new(client: Client, options: &NodeOptions, tasks: &mut JoinSet<()>) -> Self {
         let caches = Caches {
             pods: Cache::new(),
-            sets: Cache::new(),
-            jobs: Cache::new(),
+            sets: Cache::stripped(|set| (set.spec, set.status) = (None, None)),
+            jobs: Cache::stripped(|job| (job.spec, job.status) = (None, None)),
             claims: Cache::new(),
             volumes: Cache::new(),
             classes: Cache::new(),
@@ -85,6 +85,7 @@ impl Wiring {
         };
         let (recorder, write) = Recorder::new(client.clone(), "kubelet", options.name.clone());
         tasks.spawn(write);
+        tasks.spawn(forget_old(client.clone()));
         let tools = Tools {
             runtime: Arc::new(LocalProcesses::new(options.shim.clone())),
             images: options.images.clone(),
@@ -113,14 +114,12 @@ impl Wiring {
             }),
             sets: Arc::new(StatefulSets {
                 client: client.clone(),
-                sets: Arc::clone(&caches.sets),
                 pods: Arc::clone(&caches.pods),
                 claims: Arc::clone(&caches.claims),
                 recorder: recorder.of("statefulset-controller"),
             }),
             jobs: Arc::new(Jobs {
                 client: client.clone(),
-                jobs: Arc::clone(&caches.jobs),
                 pods: Arc::clone(&caches.pods),
                 recorder: recorder.of("job-controller"),
             }),

@@ -299,3 +299,22 @@ async fn logs_are_read_over_the_api() {
     let other = LogParams { previous: true, ..LogParams::default() };
     assert!(place.api::<Pod>().logs("one", &other).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_shim_leaves_is_killed() {
+    let place = Place::new().await;
+    let pod = place.shell("one", "Always", "echo $$$$ > $HOME/pid; exec sleep 600").await;
+    place.until_running("one").await;
+    let files = directory(&place, &pod);
+    let pid = content(&files.join("home/pid")).await;
+    let started = std::fs::read(files.join("containers/main/0/started.json")).unwrap();
+    let started: serde_json::Value = serde_json::from_slice(&started).unwrap();
+    let shim = started["shim"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let shim = shim.and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+    eventually("what it left is killed", async || !is_running(&pid)).await;
+    let pod = place.until("one", "restarted", |pod: &Pod| restarts(pod) == 1).await;
+    let status = pod.status.unwrap().container_statuses.unwrap().remove(0);
+    let last = status.last_state.unwrap().terminated.unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+}
