@@ -148,7 +148,8 @@ async fn run(
     let (parts, body) = request.into_parts();
     let head = Head::of(&parts);
     let request = Request::from_parts(parts, body);
-    let span = tracing::debug_span!(
+    // Of the level of the lines that must carry it: a quieter span would not be there for them.
+    let span = tracing::error_span!(
         "request",
         listener = stack.name,
         id = id.to_str().unwrap_or_default(),

@@ -62,6 +62,8 @@ fn problem(status: StatusCode, message: &str, retry_after: Option<Duration>) -> 
     response
 }
 
+const OPENS: &str = "This page opens it as soon as it is ready.";
+
 /// Who reads, which workspace it is about, and where the way back leads.
 pub(super) struct Reader<'a> {
     pub(super) client: Client,
@@ -141,20 +143,22 @@ impl Reader<'_> {
             };
             return problem(StatusCode::BAD_GATEWAY, &text, hint);
         }
-        let page = match closed.outlook {
-            Outlook::Coming => self.waiting(format!("{name} is on its way")),
-            Outlook::Paused => self
-                .page(StatusCode::SERVICE_UNAVAILABLE, format!("{name} is paused"))
-                .text("Start it in the list of workspaces. Its files are kept.")
-                .refresh(5),
-            Outlook::Broken => self
-                .page(StatusCode::SERVICE_UNAVAILABLE, format!("{name} does not run"))
-                .text("This page looks again by itself every few seconds.")
-                .refresh(5),
+        let (title, hint, again) = match closed.outlook {
+            Outlook::Coming => (format!("{name} is on its way"), OPENS, 1),
+            Outlook::Paused => (
+                format!("{name} is paused"),
+                "Start it in the list of workspaces. Its files are kept.",
+                5,
+            ),
+            Outlook::Broken => {
+                (format!("{name} does not run"), "This page looks again every few seconds.", 5)
+            }
         };
+        let page = self.page(StatusCode::SERVICE_UNAVAILABLE, title).refresh(again);
+        let page = if closed.outlook == Outlook::Coming { page.busy() } else { page };
         let page = if closed.state.is_empty() { page } else { page.badge(&closed.state) };
         let page = if closed.message.is_empty() { page } else { page.text(&closed.message) };
-        page.into_response()
+        page.text(hint).into_response()
     }
 
     /// The pod is ready and its program does not answer.
@@ -170,8 +174,11 @@ impl Reader<'_> {
         }
         match failure {
             Failure::Unreachable(_) | Failure::Busy => self
-                .waiting(format!("{} is nearly there", self.name()))
+                .page(status, format!("{} is nearly there", self.name()))
+                .busy()
+                .refresh(1)
                 .text("It runs, and its program does not answer yet.")
+                .text(OPENS)
                 .into_response(),
             _ => self
                 .page(status, format!("{} did not answer", self.name()))
@@ -179,12 +186,5 @@ impl Reader<'_> {
                 .text("Load this page again, or restart the workspace in the list.")
                 .into_response(),
         }
-    }
-
-    fn waiting(&self, title: String) -> Page {
-        self.page(StatusCode::SERVICE_UNAVAILABLE, title)
-            .busy()
-            .text("This page opens it as soon as it is ready.")
-            .refresh(1)
     }
 }

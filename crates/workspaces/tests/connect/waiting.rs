@@ -60,7 +60,7 @@ async fn a_workspace_that_is_not_there_says_why(
 async fn a_program_that_does_not_listen_yet_is_waited_for() {
     let setup = Setup::new(nobody().await).await;
     let page = browse(&setup).await;
-    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(page.status, StatusCode::BAD_GATEWAY);
     assert_eq!(page.header("refresh"), "1");
     assert_eq!(setup.get(PATH).await.status, StatusCode::BAD_GATEWAY);
 
