@@ -7,6 +7,7 @@
 
 pub mod decide;
 pub mod dialect;
+pub mod journal;
 pub mod limits;
 pub mod listener;
 pub mod model;

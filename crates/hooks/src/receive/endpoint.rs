@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{limits::Bucket, model::Keys, sources::Source, targets::Target};
+use crate::{
+    decide::replay::Replay, limits::Bucket, model::Keys, sources::Source, targets::Target,
+};
 
 /// One configured endpoint.
 #[derive(Debug)]
@@ -19,8 +21,26 @@ pub struct Endpoint {
     pub body_bytes: Option<usize>,
     /// How often it may be called.
     pub rate: Bucket,
+    /// What is kept of its requests.
+    pub keep: Keep,
     /// How long all notifications of one request together may take while the sender waits.
     pub inline_time: Duration,
+}
+
+/// What the journal gets of an endpoint's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: an error is the sender's to repeat.
+    Nothing,
+    /// Notifications that failed, because the sender is told that all went well.
+    Failures,
+    /// Everything, before any target is told.
+    Everything {
+        /// Whether the sender is answered then; otherwise after the targets were told once.
+        first: bool,
+        /// What repeats mean.
+        replay: Replay,
+    },
 }
 
 /// One path of an endpoint.
@@ -49,6 +69,11 @@ impl Table {
         }
         self.routes.insert(path, Route { endpoint: Arc::clone(endpoint), not_after });
         Ok(())
+    }
+
+    /// Whether any endpoint needs the journal.
+    pub fn keeps(&self) -> bool {
+        self.routes.values().any(|route| route.endpoint.keep != Keep::Nothing)
     }
 
     /// The endpoint of a path.

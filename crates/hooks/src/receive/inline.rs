@@ -12,25 +12,65 @@ use crate::{
     targets::{Failure, Target},
 };
 
-/// Tells all targets, once, under one deadline, and says what the sender is told.
-pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
-    let answers = endpoint.source.answers();
-    let deadline = Instant::now() + endpoint.inline_time;
-    let mut outcome = Ok(());
+/// The calls that a request leads to: whom to tell of which event, and what it is about.
+pub(super) fn calls<'a>(
+    endpoint: &'a Endpoint,
+    events: &[Event],
+) -> Vec<(&'a Arc<dyn Target>, usize, String)> {
     let mut calls = Vec::new();
-    for event in events {
-        for target in endpoint.targets.iter().filter(|target| target.subject(event).is_some()) {
-            let call = call(endpoint, target, event, deadline);
-            match answers.order {
-                Order::Sequence if outcome.is_ok() => outcome = call.await,
-                Order::Sequence => {}
-                Order::Together => calls.push(call),
+    for (index, event) in events.iter().enumerate() {
+        for target in &endpoint.targets {
+            if let Some(subject) = target.subject(event) {
+                calls.push((target, index, subject));
             }
         }
     }
-    for result in join_all(calls).await {
-        outcome = outcome.and(result);
+    calls
+}
+
+/// Tells all targets, once, and says what the sender is told.
+pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
+    let told = each(endpoint, events, |_| true).await;
+    let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
+    answer(endpoint, &outcomes.fold(Ok(()), Result::and))
+}
+
+/// Makes the calls that are wanted, under one deadline. The outcome of a call that was not made is
+/// nothing; one failure may end the rest, as the source has it.
+pub(super) async fn each(
+    endpoint: &Endpoint,
+    events: &[Event],
+    wanted: impl Fn(usize) -> bool,
+) -> Vec<(String, Option<Result<(), Failure>>)> {
+    let answers = endpoint.source.answers();
+    // Who tells its sender nothing of failures has no reason to stop at one.
+    let stops = answers.failed.is_some();
+    let deadline = Instant::now() + endpoint.inline_time;
+    let mut told = Vec::new();
+    let mut together = Vec::new();
+    let mut failed = false;
+    for (number, (target, index, _)) in calls(endpoint, events).into_iter().enumerate() {
+        let mut outcome = None;
+        if wanted(number) {
+            let call = call(endpoint, target, &events[index], deadline);
+            match answers.order {
+                Order::Sequence if failed && stops => {}
+                Order::Sequence => outcome = Some(call.await),
+                Order::Together => together.push(async move { (number, call.await) }),
+            }
+        }
+        failed |= matches!(outcome, Some(Err(_)));
+        told.push((target.name().to_owned(), outcome));
     }
+    for (number, outcome) in join_all(together).await {
+        told[number].1 = Some(outcome);
+    }
+    told
+}
+
+/// What the sender is told of the outcome.
+pub(super) fn answer(endpoint: &Endpoint, outcome: &Result<(), Failure>) -> Answer {
+    let answers = endpoint.source.answers();
     match outcome {
         Ok(()) => answers.done,
         Err(Failure::TimedOut) => answers.timed_out.unwrap_or(answers.done),
@@ -45,14 +85,12 @@ async fn call(
     deadline: Instant,
 ) -> Result<(), Failure> {
     let told = timeout_at(deadline, target.tell(event)).await.unwrap_or(Err(Failure::TimedOut));
-    told.inspect_err(|failure| log(endpoint, &**target, failure))
-}
-
-fn log(endpoint: &Endpoint, target: &dyn Target, failure: &Failure) {
-    tracing::warn!(
-        endpoint = endpoint.name,
-        target = target.name(),
-        "{} notification failed: {failure}",
-        endpoint.source.name()
-    );
+    told.inspect_err(|failure| {
+        tracing::warn!(
+            endpoint = endpoint.name,
+            target = target.name(),
+            "{} notification failed: {failure}",
+            endpoint.source.name()
+        );
+    })
 }

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    journal::Journal,
     limits::{Budget, Failures, Network, Rate, Share},
     listener::{Body, Handler},
     model::{Answer, Class, Inbound, Refusal},
@@ -26,9 +27,10 @@ use crate::{
 mod body;
 mod endpoint;
 mod inline;
+mod kept;
 mod reply;
 
-pub use endpoint::{Endpoint, Route, Table};
+pub use endpoint::{Endpoint, Keep, Route, Table};
 use reply::Reply;
 
 /// What is bounded for all requests; an endpoint may have its own limit for bodies and its own
@@ -78,17 +80,19 @@ pub struct Receiver {
     limits: Limits,
     failures: Failures,
     budget: Arc<Budget>,
+    journal: Option<Journal>,
     /// Work that goes on when its caller is gone.
     work: TaskTracker,
 }
 
 impl Receiver {
-    /// A receiver for these endpoints.
-    pub fn new(table: Table, limits: Limits) -> Arc<Self> {
+    /// A receiver for these endpoints. Those that keep anything need the journal.
+    pub fn new(table: Table, limits: Limits, journal: Option<Journal>) -> Arc<Self> {
         Arc::new(Self {
             table: ArcSwap::from_pointee(table),
             failures: Failures::new(limits.failures, limits.exempt.clone()),
             budget: Budget::new(limits.inflight_bytes),
+            journal,
             work: TaskTracker::new(),
             limits,
         })
@@ -201,7 +205,16 @@ impl Receiver {
                 return refusal.answer.into();
             }
         };
-        inline::tell(endpoint, &events).await.into()
+        match (endpoint.keep, &self.journal) {
+            (Keep::Nothing, _) => inline::tell(endpoint, &events).await.into(),
+            (Keep::Failures, Some(journal)) => {
+                kept::failures(journal, endpoint, &request, events).await
+            }
+            (Keep::Everything { first, replay }, Some(journal)) => {
+                kept::everything(journal, endpoint, &request, events, first, replay).await
+            }
+            (Keep::Failures | Keep::Everything { .. }, None) => kept::unavailable(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::{listener::Body, model::Answer};
+use crate::{journal::Id, listener::Body, model::Answer};
 
 /// An answer and the headers that go with it.
 #[derive(Debug)]
@@ -39,6 +39,28 @@ impl Reply {
             .with(header::ALLOW, HeaderValue::from_static("POST"))
     }
 
+    /// The answer to a request that is safe and will be told on.
+    pub(super) fn accepted(id: Id) -> Self {
+        let text = format!("{{\"id\":\"{id}\",\"status\":\"accepted\"}}");
+        Self::from(Answer { status: 202, text: text.into(), error: false })
+            .with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .naming(id)
+    }
+
+    /// Names the delivery in a header.
+    pub(super) fn naming(self, id: Id) -> Self {
+        match HeaderValue::try_from(id.to_string()) {
+            Ok(value) => self.with(HeaderName::from_static("x-quartermaster-delivery"), value),
+            Err(_) => self,
+        }
+    }
+
+    /// Says that nothing was done because it had been done before.
+    pub(super) fn duplicate(self) -> Self {
+        let name = HeaderName::from_static("x-quartermaster-duplicate");
+        self.with(name, HeaderValue::from_static("true"))
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -64,7 +86,9 @@ impl Reply {
         if error {
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         }
-        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
         response
     }
 }

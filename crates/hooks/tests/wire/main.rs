@@ -8,5 +8,6 @@
 )]
 
 mod contract;
+mod durable;
 mod hostile;
 mod kit;

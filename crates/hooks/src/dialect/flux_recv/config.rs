@@ -1,30 +1,51 @@
 //! The configuration file: flux-recv's own fields, and ours beside them, which the original
 //! ignores.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::fold::{Below, Names, fold};
 use crate::{
-    decide::signature::Algorithm,
+    decide::{
+        replay::{Policy, Replay},
+        signature::Algorithm,
+    },
+    journal::{self, Pace},
     limits::{Network, Rate},
-    listener, receive,
+    listener,
+    receive::{self, Keep},
     sources::{self, SignatureMode},
 };
 
-use Below::{Leaf, List, One};
+use Below::{Leaf, List, Map, One};
 
 static FILE: Names = Names(&[
     ("fluxRecvVersion", Leaf),
     ("api", Leaf),
     ("apiTokenPath", Leaf),
     ("endpoints", List(&ENDPOINT)),
+    ("delivery", One(&DELIVERY)),
+    ("targets", Map(&TARGET)),
     ("limits", One(&LIMITS)),
     ("strict", Leaf),
     ("trustedProxies", Leaf),
 ]);
+static DELIVERY: Names = Names(&[
+    ("ack", Leaf),
+    ("store", Leaf),
+    ("inlineTimeout", Leaf),
+    ("replay", Leaf),
+    ("replayWindow", Leaf),
+    ("replayRetention", Leaf),
+    ("schedule", Leaf),
+    ("retention", Leaf),
+    ("deadRetention", Leaf),
+    ("maxStoreBytes", Leaf),
+]);
+static ENDPOINT_DELIVERY: Names = Names(&[("ack", Leaf), ("replay", Leaf)]);
+static TARGET: Names = Names(&[("maxConcurrency", Leaf), ("rate", Leaf), ("probe", Leaf)]);
 static ENDPOINT: Names = Names(&[
     ("name", Leaf),
     ("source", Leaf),
@@ -40,6 +61,7 @@ static ENDPOINT: Names = Names(&[
     ("events", Leaf),
     ("strictStatus", Leaf),
     ("ignoreUnwanted", Leaf),
+    ("delivery", One(&ENDPOINT_DELIVERY)),
     ("limits", One(&ENDPOINT_LIMITS)),
 ]);
 static KEY: Names = Names(&[("path", Leaf), ("notAfter", Leaf)]);
@@ -77,6 +99,8 @@ pub(super) struct Settings {
     pub(super) api: String,
     pub(super) api_token_path: Option<String>,
     pub(super) endpoints: Vec<Entry>,
+    pub(super) delivery: Option<Delivery>,
+    pub(super) targets: BTreeMap<String, TargetEntry>,
     pub(super) limits: Limits,
     strict: bool,
     trusted_proxies: Vec<Network>,
@@ -101,7 +125,49 @@ pub(super) struct Entry {
     events: Vec<String>,
     strict_status: bool,
     ignore_unwanted: bool,
+    pub(super) delivery: EndpointDelivery,
     pub(super) limits: EndpointLimits,
+}
+
+/// When the sender is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Ack {
+    Downstream,
+    Stored,
+}
+
+/// `delivery` of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Delivery {
+    pub(super) ack: Option<Ack>,
+    pub(super) store: Option<String>,
+    pub(super) inline_timeout: Option<Span>,
+    pub(super) replay: Option<Policy>,
+    pub(super) replay_window: Option<Span>,
+    pub(super) replay_retention: Option<Span>,
+    pub(super) schedule: Option<Vec<Span>>,
+    pub(super) retention: Option<Span>,
+    pub(super) dead_retention: Option<Span>,
+    pub(super) max_store_bytes: Option<u64>,
+}
+
+/// `delivery` of an endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct EndpointDelivery {
+    pub(super) ack: Option<Ack>,
+    pub(super) replay: Option<Policy>,
+}
+
+/// One target.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct TargetEntry {
+    pub(super) max_concurrency: Option<usize>,
+    pub(super) rate: Option<f64>,
+    pub(super) probe: Option<Span>,
 }
 
 /// One key among several.
@@ -223,6 +289,60 @@ pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
         settings.api = "http://localhost:3030/api/flux".to_owned();
     }
     Ok((settings, warnings))
+}
+
+impl Settings {
+    /// Where requests are kept and for how long.
+    pub(super) fn journal(&self) -> journal::Options {
+        let default = journal::Options::default();
+        let plain = Delivery::default();
+        let delivery = self.delivery.as_ref().unwrap_or(&plain);
+        let directory = match delivery.store.as_deref() {
+            None => Some(PathBuf::from("./data")),
+            Some("memory") => None,
+            Some(directory) => Some(PathBuf::from(directory)),
+        };
+        let span = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        let steps = delivery.schedule.as_ref();
+        journal::Options {
+            directory,
+            capacity: delivery.max_store_bytes.unwrap_or(default.capacity),
+            keep_done: span(delivery.retention, default.keep_done),
+            keep_dead: span(delivery.dead_retention, default.keep_dead),
+            steps: steps.map_or(default.steps, |steps| steps.iter().map(|step| step.0).collect()),
+        }
+    }
+
+    /// What is kept of an endpoint's requests, before or instead of telling the targets.
+    pub(super) fn keep(&self, entry: &Entry, image: bool) -> Keep {
+        let Some(delivery) = &self.delivery else {
+            // The original lies to registries: it answers 200 and forgets what failed.
+            return if image { Keep::Failures } else { Keep::Nothing };
+        };
+        let own = &entry.delivery;
+        let mut replay = Replay::new(own.replay.or(delivery.replay).unwrap_or_default());
+        replay.window = delivery.replay_window.map_or(replay.window, |span| span.0);
+        replay.retention = delivery.replay_retention.map_or(replay.retention, |span| span.0);
+        Keep::Everything { first: own.ack.or(delivery.ack) == Some(Ack::Stored), replay }
+    }
+
+    /// How long the sender waits for the targets.
+    pub(super) fn inline_time(&self) -> Duration {
+        let set = self.delivery.as_ref().and_then(|delivery| delivery.inline_timeout);
+        set.map_or(Duration::from_secs(10), |span| span.0)
+    }
+
+    /// How fast a target is told in the background.
+    pub(super) fn pace(&self, target: &str) -> Pace {
+        let mut pace = Pace::default();
+        let Some(entry) = self.targets.get(target) else { return pace };
+        pace.concurrency = entry.max_concurrency.unwrap_or(pace.concurrency).max(1);
+        if let Some(rate) = entry.rate {
+            pace.rate = Rate { per_second: rate.max(0.001), burst: rate.max(1.0) };
+        }
+        pace.probe = entry.probe.map_or(pace.probe, |span| span.0);
+        pace
+    }
 }
 
 impl Entry {

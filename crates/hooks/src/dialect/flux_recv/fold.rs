@@ -15,6 +15,8 @@ pub(super) enum Below {
     One(&'static Names),
     /// A list of objects.
     List(&'static Names),
+    /// Objects by names of the user's own.
+    Map(&'static Names),
 }
 
 /// Gives all fields their own spelling and takes unknown and null ones out. The warnings name what
@@ -36,6 +38,11 @@ pub(super) fn fold(value: &mut Value, names: &Names, at: &str, warnings: &mut Ve
         match below {
             Below::Leaf => {}
             Below::One(names) => fold(&mut value, names, &format!("{at}{name}."), warnings),
+            Below::Map(names) => {
+                for (key, item) in value.as_object_mut().into_iter().flatten() {
+                    fold(item, names, &format!("{at}{name}.{key}."), warnings);
+                }
+            }
             Below::List(names) => {
                 for (index, item) in value.as_array_mut().into_iter().flatten().enumerate() {
                     fold(item, names, &format!("{at}{name}[{index}]."), warnings);

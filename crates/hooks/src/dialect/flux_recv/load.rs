@@ -4,12 +4,12 @@ use std::{
     io::Write,
     path::{Component, Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use super::config::{Entry, KeyItem, Settings};
 use crate::{
     decide::digest,
+    journal::Pace,
     limits::Bucket,
     model::{Key, Keys},
     receive::{Endpoint, Table},
@@ -17,7 +17,6 @@ use crate::{
     targets::{FluxV1, Target},
 };
 
-const INLINE_TIME: Duration = Duration::from_secs(10);
 /// Shorter secrets can be guessed from a leaked path.
 const SHORT_KEY: usize = 16;
 
@@ -45,8 +44,16 @@ impl<'a> Builder<'a> {
                 Some(text.trim().to_owned())
             }
         };
+        if let Some(name) = settings.targets.keys().find(|name| *name != "default") {
+            return Err(format!("target \"{name}\" has no type"));
+        }
         let daemon = FluxV1::new("default", &settings.api, token.as_deref())?;
         Ok(Self { settings, directory, daemon: Arc::new(daemon) })
+    }
+
+    /// Everybody who is told anything.
+    pub(super) fn targets(&self) -> Vec<(Arc<dyn Target>, Pace)> {
+        vec![(Arc::clone(&self.daemon), self.settings.pace("default"))]
     }
 
     pub(super) fn endpoint(&self, index: usize, entry: &Entry) -> Result<Built, String> {
@@ -56,6 +63,8 @@ impl<'a> Builder<'a> {
             .then(|| sources::named(&entry.source, &entry.options()))
             .flatten()
             .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;
+        // Registries are told that all went well, whatever happens.
+        let keep = self.settings.keep(entry, source.answers().failed.is_none());
         let mut built =
             Built { keys: Vec::new(), pinned: None, warnings: Vec::new(), endpoint: None };
         let mut keys = Vec::new();
@@ -92,7 +101,8 @@ impl<'a> Builder<'a> {
             targets: vec![Arc::clone(&self.daemon)],
             body_bytes: entry.limits.max_body_bytes,
             rate: Bucket::new(self.settings.limits.rate(&entry.limits)),
-            inline_time: INLINE_TIME,
+            keep,
+            inline_time: self.settings.inline_time(),
         }));
         Ok(built)
     }

@@ -17,6 +17,7 @@ use tokio::{
 
 use self::args::{Args, Asked};
 use crate::{
+    journal::{self, Journal},
     listener,
     receive::{Receiver, Table},
 };
@@ -64,15 +65,41 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         let built = builder.endpoint(index, entry)?;
         built.register(&mut table, stderr)?;
     }
-    let receiver = Receiver::new(table, settings.limits.receive());
+    let journal = if table.keeps() { Some(journal(&settings, stderr)?) } else { None };
+    let receiver = Receiver::new(table, settings.limits.receive(), journal.clone());
     let address = args.address();
     let socket = TcpListener::bind(&address)
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let couriers = journal.as_ref().map(|journal| journal.couriers(builder.targets()));
     listener::serve(socket, settings.limits.listener(), Arc::clone(&receiver), stop).await;
     receiver.finished().await;
+    if let Some(couriers) = couriers {
+        couriers.stop().await;
+    }
+    if let Some(journal) = journal {
+        journal.flush().await;
+    }
     Ok(())
+}
+
+/// The journal. A plain file of the original's does not ask for one, so it must not fail for want
+/// of a directory.
+fn journal(settings: &config::Settings, stderr: &mut impl Write) -> Result<Journal, String> {
+    let options = settings.journal();
+    let in_memory = journal::Options { directory: None, ..options.clone() };
+    let text = |error: journal::OpenError| error.to_string();
+    if options.directory.is_none() {
+        let _ = writeln!(stderr, "warning: the store is in memory: it is not durable");
+    }
+    match Journal::open(options) {
+        Err(error) if settings.delivery.is_none() => {
+            let _ = writeln!(stderr, "warning: what fails is kept in memory only: {error}");
+            Journal::open(in_memory).map_err(text)
+        }
+        opened => opened.map_err(text),
+    }
 }
 
 /// Turns true at SIGTERM or SIGINT.

@@ -107,6 +107,18 @@ impl Server {
         format!("/hook/{}", hooks::decide::digest::endpoint(key.as_bytes(), ""))
     }
 
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after an end.
+    pub(crate) fn restart(&mut self) {
+        self.child = Self::spawn(&self.directory, self.address);
+        self.await_health();
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);

@@ -1,0 +1,209 @@
+//! Tells targets what is due: one courier per target, a bounded number of attempts at once, at a
+//! bounded rate, and patiently while the target is down.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Journal, Place, now_ms};
+use crate::{
+    limits::{Bucket, Rate},
+    targets::{Failure, Target},
+};
+
+/// How fast a target is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Attempts at once.
+    pub concurrency: usize,
+    /// Attempts per second.
+    pub rate: Rate,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long a target that fails again and again is left alone.
+    pub probe: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            rate: Rate { per_second: 10.0, burst: 10.0 },
+            timeout: Duration::from_secs(10),
+            probe: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Failures in a row after which a target counts as down.
+const DOWN: u32 = 5;
+/// The longest nap: clocks may jump.
+const NAP: Duration = Duration::from_secs(30);
+
+/// All couriers.
+#[derive(Debug)]
+pub struct Couriers {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Couriers {
+    pub(super) fn start(journal: &Journal, targets: Vec<(Arc<dyn Target>, Pace)>) -> Self {
+        let couriers = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        for (target, pace) in targets {
+            let courier = Courier {
+                journal: journal.clone(),
+                target,
+                pace,
+                rate: Bucket::new(pace.rate),
+                places: Arc::new(Semaphore::new(pace.concurrency.max(1))),
+                trouble: Arc::default(),
+                tasks: couriers.tasks.clone(),
+            };
+            couriers.tasks.spawn(courier.run(couriers.stop.clone()));
+        }
+        couriers
+    }
+
+    /// Ends once the attempts that are running have ended.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// How often a target failed in a row, and when it did last.
+#[derive(Debug, Default)]
+struct Trouble(parking_lot::Mutex<(u32, Option<Instant>)>);
+
+impl Trouble {
+    fn note(&self, failed: bool) {
+        let mut state = self.0.lock();
+        *state = if failed { (state.0.saturating_add(1), Some(Instant::now())) } else { (0, None) };
+    }
+
+    /// How long to leave a target alone that counts as down.
+    fn pause(&self, probe: Duration) -> Option<Duration> {
+        let (count, last) = *self.0.lock();
+        let left = probe.checked_sub(last?.elapsed())?;
+        (count >= DOWN && !left.is_zero()).then_some(left)
+    }
+
+    fn down(&self) -> bool {
+        self.0.lock().0 >= DOWN
+    }
+}
+
+struct Courier {
+    journal: Journal,
+    target: Arc<dyn Target>,
+    pace: Pace,
+    rate: Bucket,
+    places: Arc<Semaphore>,
+    trouble: Arc<Trouble>,
+    tasks: TaskTracker,
+}
+
+impl Courier {
+    async fn run(self, stop: CancellationToken) {
+        let wake = self.journal.shared.waker(self.target.name());
+        loop {
+            let pause = match self.trouble.pause(self.pace.probe) {
+                Some(pause) => pause,
+                None => self.round(&stop).await,
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = wake.notified(), if self.trouble.pause(self.pace.probe).is_none() => {}
+                () = tokio::time::sleep(pause.clamp(Duration::from_millis(1), NAP)) => {}
+            }
+        }
+    }
+
+    /// Attempts what is due and says how long until more is.
+    async fn round(&self, stop: &CancellationToken) -> Duration {
+        let now = now_ms();
+        // One more than can run, so that something is left to wait for.
+        let limit = if self.trouble.down() { 1 } else { self.pace.concurrency.max(1) * 4 };
+        let found = self.journal.store.due(self.target.name(), now, limit, |place| {
+            !self.journal.shared.running.lock().contains(&place)
+        });
+        let (places, next) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the journal");
+                return Duration::from_secs(1);
+            }
+        };
+        let full = places.len() == limit;
+        for place in places {
+            let permit = tokio::select! {
+                biased;
+                () = stop.cancelled() => return NAP,
+                permit = Arc::clone(&self.places).acquire_owned() => permit,
+            };
+            while let Err(wait) = self.rate.take() {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return NAP,
+                    () = tokio::time::sleep(wait.clamp(Duration::from_millis(1), NAP)) => {}
+                }
+            }
+            if self.trouble.pause(self.pace.probe).is_some() {
+                break;
+            }
+            if !self.journal.shared.running.lock().insert(place) {
+                continue;
+            }
+            let attempt = attempt(
+                self.journal.clone(),
+                Arc::clone(&self.target),
+                self.pace.timeout,
+                Arc::clone(&self.trouble),
+                place,
+            );
+            self.tasks.spawn(async move {
+                attempt.await;
+                drop(permit);
+            });
+        }
+        match next {
+            // The notes of these attempts wake us.
+            _ if full => Duration::from_millis(20),
+            Some(at) => Duration::from_millis(at.saturating_sub(now).max(1).unsigned_abs()),
+            None => NAP,
+        }
+    }
+}
+
+async fn attempt(
+    journal: Journal,
+    target: Arc<dyn Target>,
+    patience: Duration,
+    trouble: Arc<Trouble>,
+    (id, number): Place,
+) {
+    let delivery = journal.store.delivery(id).ok().flatten();
+    let event = delivery.as_ref().and_then(|delivery| {
+        delivery.events.get(delivery.notifications.get(usize::from(number))?.event)
+    });
+    let outcome = match event {
+        Some(event) => {
+            let told =
+                timeout(patience, target.tell(event)).await.unwrap_or(Err(Failure::TimedOut));
+            trouble.note(matches!(told, Err(Failure::TimedOut | Failure::Transient { .. })));
+            told
+        }
+        None => Err(Failure::Permanent("the event is gone".to_owned())),
+    };
+    if let Err(failure) = &outcome {
+        tracing::warn!(delivery = %id, target = target.name(), "notification failed: {failure}");
+    }
+    journal.note(id, number, outcome);
+}

@@ -1,0 +1,240 @@
+//! The journal: what was accepted is on disk before the sender is told so, and stays there until
+//! every target has been told or a human says stop (contract §3.2, §3.3).
+//!
+//! One thread writes; everything that is asked of it while it waits for the disk goes into its next
+//! transaction, so that many senders share one fsync. Everybody else reads snapshots. What is not
+//! finished is found again at the next start, because nothing about it lives in memory only.
+
+mod courier;
+mod id;
+mod keys;
+mod record;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+pub use self::{
+    courier::{Couriers, Pace},
+    id::Id,
+    record::{Delivery, Notification, State},
+    store::OpenError,
+};
+use self::{
+    store::Store,
+    writer::{Op, Writer},
+};
+use crate::{
+    decide::replay::Replay,
+    model::Event,
+    targets::{Failure, Target},
+};
+
+/// Where the journal is and how much it may hold.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory; none keeps everything in memory, which no restart survives.
+    pub directory: Option<PathBuf>,
+    /// The most bytes of records.
+    pub capacity: u64,
+    /// How long finished deliveries are kept.
+    pub keep_done: Duration,
+    /// How long dead ones are kept.
+    pub keep_dead: Duration,
+    /// The pauses between attempts.
+    pub steps: Vec<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            directory: None,
+            capacity: 1 << 30,
+            keep_done: 7 * DAY,
+            keep_dead: 30 * DAY,
+            steps: crate::decide::retry::default_steps(),
+        }
+    }
+}
+
+/// A request that shall be kept.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The source's name.
+    pub source: String,
+    /// The sender's id of the delivery; without one the body is its own id.
+    pub delivery_id: Option<String>,
+    /// SHA-256 of the body.
+    pub body_hash: [u8; 32],
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Who shall be told what.
+    pub wanted: Vec<Wanted>,
+    /// What repeats mean.
+    pub replay: Replay,
+    /// Whether the caller makes the first attempts itself.
+    pub inline: bool,
+}
+
+/// A notification that shall be made.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The target's name.
+    pub target: String,
+    /// The index of the event.
+    pub event: usize,
+    /// What it is about.
+    pub subject: String,
+    /// Whether a pending one of the same subject will do.
+    pub coalesces: bool,
+    /// The failure of an attempt that was made already.
+    pub failed: Option<Failure>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It is on disk under this id. The flags say which notifications the caller is to attempt
+    /// now; for the others there are older ones to wait for.
+    Stored(Id, Vec<bool>),
+    /// It repeats this one, which was delivered.
+    Duplicate(Id),
+    /// It repeats one that must not be repeated.
+    Refused,
+}
+
+/// The journal cannot keep anything now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal is full or its disk fails")]
+pub struct Unavailable;
+
+/// Why a delivery cannot be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedeliverError {
+    /// There is none of this id.
+    #[error("no such delivery")]
+    Unknown,
+    /// Some of its notifications are pending.
+    #[error("the delivery is still being worked on")]
+    Running,
+    /// See there.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The number of one notification.
+type Place = (Id, u16);
+
+/// What writer and couriers share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Notifications that somebody is attempting; others must not, and nothing may merge into
+    /// them: the target may have looked before the newer event.
+    running: Mutex<HashSet<Place>>,
+    /// Wakes the courier of a target.
+    wake: Mutex<HashMap<String, Arc<Notify>>>,
+}
+
+impl Shared {
+    fn waker(&self, target: &str) -> Arc<Notify> {
+        Arc::clone(self.wake.lock().entry(target.to_owned()).or_default())
+    }
+}
+
+/// A handle to the journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    store: Store,
+    writer: Writer,
+    shared: Arc<Shared>,
+}
+
+impl Journal {
+    /// Opens the journal; what was left unfinished is due at once.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let store = Store::open(options.directory.as_deref())?;
+        let shared = Arc::<Shared>::default();
+        let writer = Writer::start(store.clone(), options, Arc::clone(&shared));
+        Ok(Self { store, writer, shared })
+    }
+
+    /// Keeps a request. When this returns, it is on disk.
+    pub async fn keep(&self, incoming: Incoming) -> Result<Kept, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Op::Keep(Box::new(incoming), reply));
+        answer.await.unwrap_or(Err(Unavailable))
+    }
+
+    /// Notes the outcome of an attempt. Losing the note costs one more attempt, so nobody waits
+    /// for the disk.
+    pub fn note(&self, id: Id, number: u16, outcome: Result<(), Failure>) {
+        self.writer.send(Op::Note((id, number), outcome));
+    }
+
+    /// Gives a claimed notification back without an attempt.
+    pub fn release(&self, id: Id, number: u16, target: &str) {
+        self.shared.running.lock().remove(&(id, number));
+        self.shared.waker(target).notify_one();
+    }
+
+    /// Makes the finished notifications of a delivery again.
+    pub async fn redeliver(&self, id: Id) -> Result<(), RedeliverError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Op::Redeliver(id, reply));
+        answer.await.unwrap_or(Err(RedeliverError::Unavailable(Unavailable)))
+    }
+
+    /// Resolves when everything asked before is on disk.
+    pub async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Op::Flush(reply));
+        let _ = answer.await;
+    }
+
+    /// A delivery, with what has become of it.
+    pub fn delivery(&self, id: Id) -> Result<Option<Delivery>, Unavailable> {
+        self.store.delivery(id).map_err(|_| Unavailable)
+    }
+
+    /// The newest deliveries before `before`, at most `limit`.
+    pub fn deliveries(
+        &self,
+        before: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, Unavailable> {
+        self.store.deliveries(before, limit).map_err(|_| Unavailable)
+    }
+
+    /// How many notifications wait.
+    pub fn depth(&self) -> Result<u64, Unavailable> {
+        self.store.depth().map_err(|_| Unavailable)
+    }
+
+    /// Starts telling these targets what is due.
+    pub fn couriers(&self, targets: Vec<(Arc<dyn Target>, Pace)>) -> Couriers {
+        Couriers::start(self, targets)
+    }
+}
+
+/// Unix milliseconds.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

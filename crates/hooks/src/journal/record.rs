@@ -1,0 +1,126 @@
+//! What the journal remembers of one accepted request.
+
+use serde::{Deserialize, Serialize};
+
+use super::Id;
+use crate::model::Event;
+
+/// How many merged ids a notification names; the rest is only counted.
+const MAX_MERGED: usize = 100;
+
+/// One accepted request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// Its name; not stored, it is the key.
+    #[serde(skip, default = "no_id")]
+    pub id: Id,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The source's name.
+    pub source: String,
+    /// The sender's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_id: Option<String>,
+    /// Whether the sender used the id before, for another body.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub id_reused: bool,
+    /// How often the sender repeated it while it was unfinished.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u32,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Who is told.
+    pub notifications: Vec<Notification>,
+}
+
+/// One target being told of one event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// The target's name.
+    pub target: String,
+    /// The index of the event.
+    pub event: usize,
+    /// What it is about; one subject's notifications are made in order.
+    pub subject: String,
+    /// What has become of it.
+    pub state: State,
+    /// How often it was tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When it is due, in Unix milliseconds; nothing while an older one of its subject is in its
+    /// way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<i64>,
+    /// What went wrong the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How many later ones it stands for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merged: u32,
+    /// Whose; only the first hundred are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_ids: Vec<String>,
+}
+
+/// What has become of a notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It waits, or is being tried.
+    Pending,
+    /// It was made.
+    Delivered,
+    /// It was given up.
+    Dead,
+    /// An earlier one, still pending, says the same.
+    Merged(String, u16),
+}
+
+fn no_id() -> Id {
+    Id(0)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+impl Notification {
+    /// Notes that a later one needs none of its own.
+    pub(super) fn absorb(&mut self, id: Id) {
+        self.merged = self.merged.saturating_add(1);
+        if self.merged_ids.len() < MAX_MERGED {
+            self.merged_ids.push(id.to_string());
+        }
+    }
+}
+
+impl Delivery {
+    /// Whether nothing of its own is left to do. What it merged into may still be pending.
+    pub(super) fn finished(&self) -> bool {
+        self.notifications.iter().all(|notification| notification.state != State::Pending)
+    }
+
+    /// Whether any notification was given up.
+    pub fn dead(&self) -> bool {
+        self.notifications.iter().any(|notification| notification.state == State::Dead)
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // Strings, numbers and lists only: writing cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(super) fn from_bytes(id: Id, bytes: &[u8]) -> Option<Self> {
+        let mut read: Self = serde_json::from_slice(bytes).ok()?;
+        read.id = id;
+        Some(read)
+    }
+}

@@ -1,0 +1,313 @@
+//! The journal with targets that fail as they are told.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures::{FutureExt as _, future::BoxFuture};
+
+use super::*;
+use crate::{
+    decide::replay::Policy,
+    limits::Rate,
+    model::{EventKind, Repo},
+};
+
+/// Records what it is told; fails while it is down.
+#[derive(Debug, Default)]
+struct Fake {
+    down: AtomicBool,
+    coalesces: bool,
+    told: Mutex<Vec<String>>,
+}
+
+impl Target for Fake {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn subject(&self, event: &Event) -> Option<String> {
+        Some(event.repo.as_ref()?.full_name.clone())
+    }
+
+    fn coalesces(&self) -> bool {
+        self.coalesces
+    }
+
+    fn tell<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            if self.down.load(Ordering::SeqCst) {
+                return Err(Failure::transient("down"));
+            }
+            self.told.lock().push(event.event.clone());
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+fn event(name: &str, subject: &str) -> Event {
+    let repo = Repo { full_name: subject.to_owned(), urls: Vec::new() };
+    Event { repo: Some(repo), ..Event::new(EventKind::GitPush, name) }
+}
+
+fn incoming(name: &str, subject: &str, fake: &Fake) -> Incoming {
+    let event = event(name, subject);
+    let wanted = Wanted {
+        target: "fake".to_owned(),
+        event: 0,
+        subject: subject.to_owned(),
+        coalesces: fake.coalesces,
+        failed: None,
+    };
+    let mut body_hash = [0; 32];
+    body_hash[..name.len()].copy_from_slice(name.as_bytes());
+    Incoming {
+        endpoint: "code".to_owned(),
+        source: "GitHub".to_owned(),
+        delivery_id: None,
+        body_hash,
+        events: vec![event],
+        wanted: vec![wanted],
+        replay: Replay::new(Policy::Allow),
+        inline: false,
+    }
+}
+
+fn options(directory: &std::path::Path) -> Options {
+    Options {
+        directory: Some(directory.to_path_buf()),
+        steps: vec![Duration::from_millis(20); 50],
+        ..Options::default()
+    }
+}
+
+fn fast() -> Pace {
+    Pace {
+        concurrency: 4,
+        rate: Rate { per_second: 100_000.0, burst: 100_000.0 },
+        timeout: Duration::from_secs(5),
+        probe: Duration::from_millis(50),
+    }
+}
+
+async fn until(what: &str, mut met: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !met() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn stored(kept: Result<Kept, Unavailable>) -> Id {
+    match kept {
+        Ok(Kept::Stored(id, _)) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start(journal: &Journal, fake: &Arc<Fake>) -> Couriers {
+    journal.couriers(vec![(Arc::clone(fake) as Arc<dyn Target>, fast())])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_told_and_told_again_until_it_succeeds() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Arc::new(Fake::default());
+    fake.down.store(true, Ordering::SeqCst);
+    let _couriers = start(&journal, &fake);
+    let id = stored(journal.keep(incoming("one", "a", &fake)).await);
+    until("a failed attempt", || {
+        journal.delivery(id).unwrap().unwrap().notifications[0].attempts > 1
+    })
+    .await;
+    let waiting = journal.delivery(id).unwrap().unwrap();
+    assert_eq!(waiting.notifications[0].state, State::Pending);
+    assert_eq!(waiting.notifications[0].last_error.as_deref(), Some("down"));
+    fake.down.store(false, Ordering::SeqCst);
+    until("the delivery", || journal.depth().unwrap() == 0).await;
+    assert_eq!(*fake.told.lock(), ["one"]);
+    let done = journal.delivery(id).unwrap().unwrap();
+    assert_eq!(done.notifications[0].state, State::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_forgets_nothing_and_repeats_nothing_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Arc::new(Fake::default());
+    let journal = Journal::open(options(directory.path())).unwrap();
+    for number in 0..20 {
+        let name = format!("{number:02}");
+        stored(journal.keep(incoming(&name, &name, &fake)).await);
+    }
+    assert!(matches!(Journal::open(options(directory.path())), Err(OpenError::InUse)));
+    drop(journal);
+    let mut journal = Journal::open(options(directory.path()));
+    while matches!(journal, Err(OpenError::InUse)) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        journal = Journal::open(options(directory.path()));
+    }
+    let journal = journal.unwrap();
+    assert_eq!(journal.depth().unwrap(), 20);
+    let couriers = start(&journal, &fake);
+    until("all", || journal.depth().unwrap() == 0).await;
+    couriers.stop().await;
+    let mut told = fake.told.lock().clone();
+    told.sort();
+    assert_eq!(told, (0..20).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subjects_keep_their_order_and_do_not_wait_for_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Arc::new(Fake::default());
+    let couriers = start(&journal, &fake);
+    let mut keeping = Vec::new();
+    for number in 0..60 {
+        let subject = ["a", "b", "c"][number % 3];
+        keeping.push(journal.keep(incoming(&format!("{subject}{number:02}"), subject, &fake)));
+    }
+    futures::future::join_all(keeping).await.into_iter().for_each(|kept| drop(stored(kept)));
+    until("all", || journal.depth().unwrap() == 0).await;
+    couriers.stop().await;
+    let told = fake.told.lock().clone();
+    let mut by_subject = HashMap::<char, Vec<String>>::new();
+    for name in told {
+        by_subject.entry(name.chars().next().unwrap()).or_default().push(name);
+    }
+    for names in by_subject.values() {
+        assert_eq!(names.len(), 20);
+        assert!(names.is_sorted(), "{names:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_ones_of_the_same_content_become_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Arc::new(Fake { coalesces: true, ..Fake::default() });
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(stored(journal.keep(incoming(&number.to_string(), "a", &fake)).await));
+    }
+    assert_eq!(journal.depth().unwrap(), 1);
+    let parent = journal.delivery(ids[0]).unwrap().unwrap();
+    assert_eq!(parent.notifications[0].merged, 9);
+    assert_eq!(parent.notifications[0].merged_ids[0], ids[1].to_string());
+    let _couriers = start(&journal, &fake);
+    until("all", || journal.depth().unwrap() == 0).await;
+    assert_eq!(fake.told.lock().len(), 1);
+    let child = journal.delivery(ids[9]).unwrap().unwrap();
+    assert_eq!(child.notifications[0].state, State::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_tried_absorbs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Fake { coalesces: true, ..Fake::default() };
+    let inline = Incoming { inline: true, ..incoming("first", "a", &fake) };
+    let Ok(Kept::Stored(first, claims)) = journal.keep(inline).await else { panic!() };
+    assert_eq!(claims, [true]);
+    stored(journal.keep(incoming("second", "a", &fake)).await);
+    assert_eq!(journal.depth().unwrap(), 2);
+    journal.note(first, 0, Ok(()));
+    journal.flush().await;
+    assert_eq!(journal.depth().unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hopeless_ones_die_and_can_be_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    let steps = vec![Duration::from_millis(1); 2];
+    let journal = Journal::open(Options { steps, ..options(directory.path()) }).unwrap();
+    let fake = Arc::new(Fake::default());
+    fake.down.store(true, Ordering::SeqCst);
+    let _couriers = start(&journal, &fake);
+    let id = stored(journal.keep(incoming("one", "a", &fake)).await);
+    until("death", || journal.depth().unwrap() == 0).await;
+    let dead = journal.delivery(id).unwrap().unwrap();
+    assert!(dead.dead() && dead.notifications[0].attempts == 3, "{dead:?}");
+    assert_eq!(journal.redeliver(Id(7)).await, Err(RedeliverError::Unknown));
+    fake.down.store(false, Ordering::SeqCst);
+    assert_eq!(journal.redeliver(id).await, Ok(()));
+    until("the delivery", || journal.depth().unwrap() == 0).await;
+    assert_eq!(*fake.told.lock(), ["one"]);
+}
+
+#[tokio::test]
+async fn repeats_are_known_across_restarts_and_reused_ids_are_flagged() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let send = |name: &str, policy| Incoming {
+        replay: Replay::new(policy),
+        delivery_id: Some("id-1".to_owned()),
+        ..incoming(name, "a", &fake)
+    };
+    let first = stored(journal.keep(send("one", Policy::Suppress)).await);
+    // While it is unfinished, a repeat is worked on.
+    let second = stored(journal.keep(send("one", Policy::Suppress)).await);
+    assert_ne!(first, second);
+    assert_eq!(journal.delivery(first).unwrap().unwrap().repeats, 1);
+    for id in [first, second] {
+        journal.note(id, 0, Ok(()));
+    }
+    journal.flush().await;
+    assert_eq!(journal.keep(send("one", Policy::Suppress)).await, Ok(Kept::Duplicate(second)));
+    assert_eq!(journal.keep(send("one", Policy::Reject)).await, Ok(Kept::Refused));
+    let other = stored(journal.keep(send("two", Policy::Reject)).await);
+    assert!(journal.delivery(other).unwrap().unwrap().id_reused);
+}
+
+#[tokio::test]
+async fn a_full_journal_makes_room_or_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let capacity = 4000;
+    let journal = Journal::open(Options { capacity, ..options(directory.path()) }).unwrap();
+    let fake = Fake::default();
+    let mut ids = Vec::new();
+    let full = loop {
+        match journal.keep(incoming(&format!("n{}", ids.len()), "a", &fake)).await {
+            Ok(Kept::Stored(id, _)) => ids.push(id),
+            other => break other,
+        }
+    };
+    assert_eq!(full, Err(Unavailable));
+    assert!(ids.len() > 3, "{}", ids.len());
+    for id in &ids {
+        journal.note(*id, 0, Ok(()));
+    }
+    journal.flush().await;
+    stored(journal.keep(incoming("more", "a", &fake)).await);
+    assert_eq!(journal.delivery(ids[0]).unwrap(), None);
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_newest_first() {
+    let journal = Journal::open(Options::default()).unwrap();
+    let fake = Fake::default();
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(stored(journal.keep(incoming(&number.to_string(), "a", &fake)).await));
+    }
+    let list = |before, limit| {
+        let found = journal.deliveries(before, limit).unwrap();
+        found.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, 2), [ids[4], ids[3]]);
+    assert_eq!(list(Some(ids[3]), 9), [ids[2], ids[1], ids[0]]);
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("journal.redb"), "not a journal at all").unwrap();
+    assert!(Journal::open(options(directory.path())).is_err());
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Journal::open(options(&file)), Err(OpenError::Directory(..))));
+}

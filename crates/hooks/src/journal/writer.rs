@@ -1,0 +1,204 @@
+//! The one thread that writes, and what it writes.
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use self::transaction::Transaction;
+use super::{
+    Id, Incoming, Kept, Options, Place, RedeliverError, Shared, Unavailable, now_ms,
+    store::{Broken, Store},
+};
+use crate::targets::Failure;
+
+mod transaction;
+
+/// How much goes into one transaction.
+const MAX_BATCH: usize = 2048;
+/// How long notes wait for company when nobody waits for them.
+const LINGER: Duration = Duration::from_millis(10);
+/// How often old records are swept out.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Something to write.
+#[derive(Debug)]
+pub(super) enum Op {
+    Keep(Box<Incoming>, oneshot::Sender<Result<Kept, Unavailable>>),
+    Note(Place, Result<(), Failure>),
+    Redeliver(Id, oneshot::Sender<Result<(), RedeliverError>>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Op {
+    fn awaited(&self) -> bool {
+        !matches!(self, Self::Note(..))
+    }
+}
+
+/// The way to the thread. It ends when the last handle is gone and everything is written.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    sender: mpsc::Sender<Op>,
+}
+
+impl Writer {
+    pub(super) fn start(store: Store, options: Options, shared: Arc<Shared>) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let state = Thread { store, options, shared, last: Id(0), swept: Instant::now() };
+        let name = "journal".to_owned();
+        if let Err(error) = thread::Builder::new().name(name).spawn(move || state.run(&receiver)) {
+            tracing::error!(%error, "cannot start the journal's thread");
+        }
+        Self { sender }
+    }
+
+    /// Hands something over. If the thread is gone, so is the sender of the answer, which tells.
+    pub(super) fn send(&self, op: Op) {
+        let _ = self.sender.send(op);
+    }
+}
+
+struct Thread {
+    store: Store,
+    options: Options,
+    shared: Arc<Shared>,
+    last: Id,
+    swept: Instant,
+}
+
+impl Thread {
+    fn run(mut self, receiver: &mpsc::Receiver<Op>) {
+        loop {
+            let mut batch = match receiver.recv_timeout(SWEEP) {
+                Ok(op) => vec![op],
+                Err(mpsc::RecvTimeoutError::Timeout) => Vec::new(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            let deadline = Instant::now() + LINGER;
+            while batch.len() < MAX_BATCH {
+                let more = if batch.iter().any(Op::awaited) || batch.is_empty() {
+                    receiver.try_recv().ok()
+                } else {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    receiver.recv_timeout(left).ok()
+                };
+                match more {
+                    Some(op) => batch.push(op),
+                    None => break,
+                }
+            }
+            self.write(batch);
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Op>) {
+        let outcome = self.commit(&batch);
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "cannot write the journal");
+            self.store.close();
+        }
+        let mut done = outcome.ok();
+        let mut answers = done
+            .as_mut()
+            .map(|done| std::mem::take(&mut done.answers))
+            .unwrap_or_default()
+            .into_iter();
+        for op in batch {
+            match (op, done.is_some().then(|| answers.next()).flatten()) {
+                (Op::Keep(_, reply), Some(Answer::Kept(kept))) => {
+                    let _ = reply.send(Ok(kept));
+                }
+                (Op::Keep(_, reply), _) => {
+                    let _ = reply.send(Err(Unavailable));
+                }
+                (Op::Redeliver(_, reply), Some(Answer::Redelivered(done))) => {
+                    let _ = reply.send(done);
+                }
+                (Op::Redeliver(_, reply), _) => {
+                    let _ = reply.send(Err(Unavailable.into()));
+                }
+                (Op::Flush(reply), _) => {
+                    let _ = reply.send(());
+                }
+                (Op::Note(place, _), _) => {
+                    self.shared.running.lock().remove(&place);
+                }
+            }
+        }
+        for target in done.into_iter().flat_map(|done| done.woken) {
+            self.shared.waker(&target).notify_one();
+        }
+    }
+
+    fn commit(&mut self, batch: &[Op]) -> Result<Done, Broken> {
+        if self.store.database().is_err() {
+            self.store.reopen().map_err(|error| {
+                let error = std::io::Error::other(error.to_string());
+                Box::new(redb::Error::Io(error))
+            })?;
+        }
+        let database = self.store.database()?;
+        let sweep = self.swept.elapsed() >= SWEEP;
+        if batch.is_empty() && !sweep {
+            return Ok(Done::default());
+        }
+        let mut claimed = Vec::new();
+        let outcome = (|| {
+            let write = Transaction::begin(&database)?;
+            let mut done = Done::default();
+            let mut work = write.work(&self.options, &self.shared, now_ms())?;
+            work.last = work.last.max(self.last);
+            for op in batch {
+                done.answers.push(match op {
+                    Op::Keep(incoming, _) => match work.keep(incoming)? {
+                        Some(kept) => Answer::Kept(kept),
+                        None => Answer::Nothing,
+                    },
+                    Op::Note(place, outcome) => {
+                        work.note(*place, outcome)?;
+                        Answer::Nothing
+                    }
+                    Op::Redeliver(id, _) => Answer::Redelivered(work.redeliver(*id)?),
+                    Op::Flush(_) => Answer::Nothing,
+                });
+                claimed.append(&mut work.claimed);
+            }
+            if sweep {
+                work.sweep()?;
+            }
+            self.last = work.last;
+            done.woken = work.finish()?;
+            write.commit()?;
+            Ok(done)
+        })();
+        if sweep {
+            self.swept = Instant::now();
+        }
+        if outcome.is_err() {
+            let mut running = self.shared.running.lock();
+            for place in &claimed {
+                running.remove(place);
+            }
+        }
+        outcome
+    }
+}
+
+/// What a transaction brought.
+#[derive(Debug, Default)]
+struct Done {
+    answers: Vec<Answer>,
+    woken: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Kept(Kept),
+    Redelivered(Result<(), RedeliverError>),
+    /// Nothing was asked, or there was no room.
+    Nothing,
+}

@@ -1,0 +1,423 @@
+//! One transaction: the rules of the journal, applied to its tables.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use redb::{Database, ReadableTable as _, Table, WriteTransaction};
+
+use super::super::{
+    Delivery, Id, Incoming, Kept, Notification, Options, Place, RedeliverError, Shared, State,
+    keys, ms,
+    store::{Broken, DELIVERIES, DONE, DUE, LANES, META, SEEN, SEEN_AT, broken},
+};
+use crate::{
+    decide::{
+        replay::{self, Earlier, Verdict},
+        retry::{self, Next},
+    },
+    targets::Failure,
+};
+
+/// How many records one sweep removes; the next one goes on.
+const MAX_SWEPT: usize = 5000;
+
+/// An open write transaction.
+pub(super) struct Transaction(WriteTransaction);
+
+impl Transaction {
+    pub(super) fn begin(database: &Database) -> Result<Self, Broken> {
+        database.begin_write().map(Self).map_err(broken)
+    }
+
+    pub(super) fn work<'a>(
+        &'a self,
+        options: &'a Options,
+        shared: &'a Shared,
+        now: i64,
+    ) -> Result<Work<'a>, Broken> {
+        let open = |error: redb::TableError| broken(error);
+        let deliveries = self.0.open_table(DELIVERIES).map_err(open)?;
+        let last = deliveries.last().map_err(broken)?.map_or(0, |(id, _)| id.value());
+        let meta = self.0.open_table(META).map_err(open)?;
+        let bytes = meta.get("bytes").map_err(broken)?.map_or(0, |value| value.value());
+        Ok(Work {
+            last: Id(last),
+            claimed: Vec::new(),
+            woken: BTreeSet::new(),
+            options,
+            shared,
+            now,
+            bytes,
+            deliveries,
+            meta,
+            due: self.0.open_table(DUE).map_err(open)?,
+            lanes: self.0.open_table(LANES).map_err(open)?,
+            done: self.0.open_table(DONE).map_err(open)?,
+            seen: self.0.open_table(SEEN).map_err(open)?,
+            seen_at: self.0.open_table(SEEN_AT).map_err(open)?,
+        })
+    }
+
+    /// Returns when everything is on disk.
+    pub(super) fn commit(self) -> Result<(), Broken> {
+        self.0.commit().map_err(broken)
+    }
+}
+
+/// The tables of an open transaction.
+pub(super) struct Work<'a> {
+    pub(super) last: Id,
+    /// Notifications that were promised to callers.
+    pub(super) claimed: Vec<Place>,
+    woken: BTreeSet<String>,
+    options: &'a Options,
+    shared: &'a Shared,
+    now: i64,
+    bytes: u64,
+    deliveries: Table<'a, u128, &'static [u8]>,
+    due: Table<'a, &'static [u8], ()>,
+    lanes: Table<'a, &'static [u8], ()>,
+    done: Table<'a, (i64, u128), ()>,
+    seen: Table<'a, [u8; 16], ([u8; 32], u128)>,
+    seen_at: Table<'a, (i64, [u8; 16]), ()>,
+    meta: Table<'a, &'static str, u64>,
+}
+
+impl Work<'_> {
+    /// Keeps a request, unless it repeats another; nothing when there is no room.
+    pub(super) fn keep(&mut self, incoming: &Incoming) -> Result<Option<Kept>, Broken> {
+        let named =
+            incoming.delivery_id.as_ref().map_or(&incoming.body_hash[..], |id| id.as_bytes());
+        let key = keys::seen(&incoming.endpoint, named);
+        let before = self.seen.get(key).map_err(broken)?.map(|value| value.value());
+        let same = before.filter(|(hash, _)| *hash == incoming.body_hash).map(|(_, id)| Id(id));
+        let earlier = same.map(|id| self.load(id)).transpose()?.flatten();
+        let verdict =
+            replay::verdict(&incoming.replay, earlier.as_ref().map(|earlier| self.judge(earlier)));
+        match (verdict, earlier) {
+            (Verdict::Process, Some(mut earlier)) if !earlier.finished() => {
+                earlier.repeats = earlier.repeats.saturating_add(1);
+                self.save(&earlier)?;
+            }
+            (Verdict::Process, _) => {}
+            (Verdict::Duplicate, earlier) => {
+                return Ok(earlier.map(|earlier| Kept::Duplicate(earlier.id)));
+            }
+            (Verdict::Refuse, _) => return Ok(Some(Kept::Refused)),
+        }
+        if self.bytes >= self.options.capacity && !self.make_room()? {
+            return Ok(None);
+        }
+        let chance = getrandom::u64().unwrap_or_default();
+        let id = Id::after(self.last, self.now, u128::from(chance) << 64);
+        self.last = id;
+        let mut delivery = Delivery {
+            id,
+            endpoint: incoming.endpoint.clone(),
+            source: incoming.source.clone(),
+            delivery_id: incoming.delivery_id.clone(),
+            id_reused: before.is_some() && same.is_none(),
+            repeats: 0,
+            events: incoming.events.clone(),
+            notifications: Vec::new(),
+        };
+        let mut claims = Vec::new();
+        for (number, wanted) in incoming.wanted.iter().enumerate() {
+            let place = (id, u16::try_from(number).unwrap_or(u16::MAX));
+            let (notification, claimed) = self.place(place, wanted, incoming.inline)?;
+            delivery.notifications.push(notification);
+            claims.push(claimed);
+        }
+        if delivery.finished() {
+            self.done.insert((self.now, id.0), ()).map_err(broken)?;
+        }
+        self.save(&delivery)?;
+        self.seen.insert(key, (incoming.body_hash, id.0)).map_err(broken)?;
+        self.seen_at.insert((self.now, key), ()).map_err(broken)?;
+        Ok(Some(Kept::Stored(id, claims)))
+    }
+
+    /// Finds a new notification its place: merged, behind others, or due. Says whether the caller
+    /// attempts it.
+    fn place(
+        &mut self,
+        place: Place,
+        wanted: &super::super::Wanted,
+        inline: bool,
+    ) -> Result<(Notification, bool), Broken> {
+        let mut notification = Notification {
+            target: wanted.target.clone(),
+            event: wanted.event,
+            subject: wanted.subject.clone(),
+            state: State::Pending,
+            attempts: 0,
+            due: None,
+            last_error: None,
+            merged: 0,
+            merged_ids: Vec::new(),
+        };
+        let lane = keys::lane(&wanted.target, &wanted.subject);
+        let older = self.lane(&lane)?;
+        if wanted.coalesces && !inline {
+            let waiting = {
+                let running = self.shared.running.lock();
+                older.iter().find(|older| !running.contains(older)).copied()
+            };
+            if let Some(parent) = waiting
+                && let Some(mut into) = self.load(parent.0)?
+                && let Some(known) = into.notifications.get_mut(usize::from(parent.1))
+            {
+                known.absorb(place.0);
+                self.save(&into)?;
+                notification.state = State::Merged(parent.0.to_string(), parent.1);
+                return Ok((notification, false));
+            }
+        }
+        self.lanes.insert(&*keys::in_lane(&lane, place), ()).map_err(broken)?;
+        let claimed = inline && (older.is_empty() || wanted.coalesces);
+        if claimed {
+            self.shared.running.lock().insert(place);
+            self.claimed.push(place);
+        }
+        if let Some(failure) = &wanted.failed {
+            self.fail(place, &mut notification, failure)?;
+        } else if claimed || older.is_empty() {
+            self.schedule(place, &mut notification, self.now)?;
+        }
+        Ok((notification, claimed))
+    }
+
+    /// The outcome of an attempt.
+    pub(super) fn note(
+        &mut self,
+        place: Place,
+        outcome: &Result<(), Failure>,
+    ) -> Result<(), Broken> {
+        let Some(mut delivery) = self.load(place.0)? else { return Ok(()) };
+        let index = usize::from(place.1);
+        let Some(mut notification) = delivery.notifications.get(index).cloned() else {
+            return Ok(());
+        };
+        if notification.state != State::Pending {
+            return Ok(());
+        }
+        self.unschedule(place, &mut notification)?;
+        match outcome {
+            Ok(()) => {
+                notification.attempts = notification.attempts.saturating_add(1);
+                notification.state = State::Delivered;
+                notification.last_error = None;
+                self.leave_lane(place, &notification)?;
+            }
+            Err(failure) => self.fail(place, &mut notification, failure)?,
+        }
+        delivery.notifications[index] = notification;
+        if delivery.finished() {
+            self.done.insert((self.now, place.0.0), ()).map_err(broken)?;
+        }
+        self.save(&delivery)
+    }
+
+    fn fail(
+        &mut self,
+        place: Place,
+        notification: &mut Notification,
+        failure: &Failure,
+    ) -> Result<(), Broken> {
+        notification.attempts = notification.attempts.saturating_add(1);
+        notification.last_error = Some(failure.to_string());
+        let luck = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+        match retry::after(failure, notification.attempts, &self.options.steps, luck) {
+            Next::Retry(pause) => {
+                self.schedule(place, notification, self.now.saturating_add(ms(pause)))
+            }
+            Next::Dead => {
+                tracing::error!(
+                    delivery = %place.0,
+                    target = notification.target,
+                    attempts = notification.attempts,
+                    "a notification is given up: {failure}"
+                );
+                notification.state = State::Dead;
+                self.leave_lane(place, notification)
+            }
+        }
+    }
+
+    /// Makes finished notifications of a delivery again.
+    pub(super) fn redeliver(&mut self, id: Id) -> Result<Result<(), RedeliverError>, Broken> {
+        let Some(mut delivery) = self.load(id)? else { return Ok(Err(RedeliverError::Unknown)) };
+        if !delivery.finished() {
+            return Ok(Err(RedeliverError::Running));
+        }
+        for index in 0..delivery.notifications.len() {
+            let place = (id, u16::try_from(index).unwrap_or(u16::MAX));
+            let mut notification = delivery.notifications[index].clone();
+            let lane = keys::lane(&notification.target, &notification.subject);
+            let free = self.lane(&lane)?.is_empty();
+            self.lanes.insert(&*keys::in_lane(&lane, place), ()).map_err(broken)?;
+            notification.state = State::Pending;
+            notification.attempts = 0;
+            if free {
+                self.schedule(place, &mut notification, self.now)?;
+            }
+            delivery.notifications[index] = notification;
+        }
+        self.save(&delivery)?;
+        Ok(Ok(()))
+    }
+
+    /// Removes what is old: finished deliveries, and the memory of repeats.
+    pub(super) fn sweep(&mut self) -> Result<(), Broken> {
+        let done_before = self.now.saturating_sub(ms(self.options.keep_done));
+        self.remove_done(done_before)?;
+        let seen_before = self.now.saturating_sub(ms(self.options.keep_dead));
+        let old: Vec<_> = self
+            .seen_at
+            .range(..(seen_before, [0; 16]))
+            .map_err(broken)?
+            .take(MAX_SWEPT)
+            .filter_map(|entry| entry.ok().map(|(key, _)| key.value()))
+            .collect();
+        for key in old {
+            self.seen_at.remove(key).map_err(broken)?;
+            // A newer delivery may have the same name.
+            let newest = self.seen.get(key.1).map_err(broken)?.map(|value| Id(value.value().1));
+            if newest.is_some_and(|id| id.received_ms() < seen_before) {
+                self.seen.remove(key.1).map_err(broken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest finished deliveries until a tenth is free.
+    fn make_room(&mut self) -> Result<bool, Broken> {
+        while self.bytes > self.options.capacity / 10 * 9 {
+            if self.remove_done(i64::MAX)? == 0 {
+                break;
+            }
+        }
+        Ok(self.bytes < self.options.capacity)
+    }
+
+    /// Removes deliveries that finished before a time. Dead ones stay longer, unless there is no
+    /// room.
+    fn remove_done(&mut self, before: i64) -> Result<usize, Broken> {
+        let dead_before = self.now.saturating_sub(ms(self.options.keep_dead));
+        let old: Vec<(i64, u128)> = self
+            .done
+            .range(..(before, 0))
+            .map_err(broken)?
+            .take(MAX_SWEPT)
+            .filter_map(|entry| entry.ok().map(|(key, _)| key.value()))
+            .collect();
+        let mut removed = 0;
+        for key in old {
+            let delivery = self.load(Id(key.1))?;
+            if let Some(delivery) = &delivery {
+                // A redelivery that has not finished again is not old.
+                let stays = delivery.dead() && key.0 >= dead_before && before != i64::MAX;
+                if stays {
+                    continue;
+                }
+                if delivery.finished() {
+                    let gone = self.deliveries.remove(key.1).map_err(broken)?;
+                    let size = gone.map_or(0, |bytes| bytes.value().len());
+                    self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
+                }
+            }
+            self.done.remove(key).map_err(broken)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Writes the numbers down, and says whose couriers have work.
+    pub(super) fn finish(mut self) -> Result<Vec<String>, Broken> {
+        self.meta.insert("bytes", self.bytes).map_err(broken)?;
+        Ok(self.woken.into_iter().collect())
+    }
+
+    /// What is known of an earlier delivery. What it merged into counts as its own.
+    fn judge(&self, earlier: &Delivery) -> Earlier {
+        let made = |state: &State| match state {
+            State::Delivered => true,
+            State::Pending | State::Dead => false,
+            State::Merged(into, number) => {
+                let parent = into.parse().ok().and_then(|id| self.load(id).ok().flatten());
+                parent
+                    .and_then(|parent| parent.notifications.into_iter().nth(usize::from(*number)))
+                    .is_none_or(|parent| parent.state == State::Delivered)
+            }
+        };
+        let age = self.now.saturating_sub(earlier.id.received_ms()).max(0);
+        Earlier {
+            delivered: earlier.notifications.iter().all(|one| made(&one.state)),
+            age: Duration::from_millis(age.unsigned_abs()),
+        }
+    }
+
+    fn lane(&self, lane: &[u8]) -> Result<Vec<Place>, Broken> {
+        let mut places = Vec::new();
+        // Two are enough to know: the one that may be running and the one behind it.
+        for entry in self.lanes.range::<&[u8]>(lane..).map_err(broken)?.take(2) {
+            let (key, _) = entry.map_err(broken)?;
+            let Some(place) =
+                key.value().strip_prefix(lane).and_then(|_| keys::read_place(key.value()))
+            else {
+                break;
+            };
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    fn leave_lane(&mut self, place: Place, notification: &Notification) -> Result<(), Broken> {
+        let lane = keys::lane(&notification.target, &notification.subject);
+        self.lanes.remove(&*keys::in_lane(&lane, place)).map_err(broken)?;
+        // The next of the subject may go now, unless it may already.
+        let Some(&next) = self.lane(&lane)?.first() else { return Ok(()) };
+        let Some(mut delivery) = self.load(next.0)? else { return Ok(()) };
+        let Some(mut waiting) = delivery.notifications.get(usize::from(next.1)).cloned() else {
+            return Ok(());
+        };
+        if waiting.due.is_none() {
+            self.schedule(next, &mut waiting, self.now)?;
+            delivery.notifications[usize::from(next.1)] = waiting;
+            self.save(&delivery)?;
+        }
+        Ok(())
+    }
+
+    fn schedule(
+        &mut self,
+        place: Place,
+        notification: &mut Notification,
+        at: i64,
+    ) -> Result<(), Broken> {
+        self.due.insert(&*keys::due(&notification.target, at, place), ()).map_err(broken)?;
+        notification.due = Some(at);
+        self.woken.insert(notification.target.clone());
+        Ok(())
+    }
+
+    fn unschedule(&mut self, place: Place, notification: &mut Notification) -> Result<(), Broken> {
+        if let Some(at) = notification.due.take() {
+            self.due.remove(&*keys::due(&notification.target, at, place)).map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, id: Id) -> Result<Option<Delivery>, Broken> {
+        let bytes = self.deliveries.get(id.0).map_err(broken)?;
+        Ok(bytes.and_then(|bytes| Delivery::from_bytes(id, bytes.value())))
+    }
+
+    fn save(&mut self, delivery: &Delivery) -> Result<(), Broken> {
+        let bytes = delivery.to_bytes();
+        let before = self.deliveries.insert(delivery.id.0, &*bytes).map_err(broken)?;
+        let freed = before.map_or(0, |bytes| bytes.value().len());
+        let grown = self.bytes + u64::try_from(bytes.len()).unwrap_or(0);
+        self.bytes = grown.saturating_sub(u64::try_from(freed).unwrap_or(0));
+        Ok(())
+    }
+}
