@@ -9,9 +9,11 @@ use axum::{
 use cluster::Access;
 use embedded::{
     Cluster, OpenError,
-    node::{Node, NodeOptions},
+    node::{Logs, Node, NodeOptions},
 };
 use http::Method;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use web::{
     Error, Head, Kind,
     listener::{self, Drain, Limits, Listener, Stack},
@@ -20,6 +22,7 @@ use web::{
 use workspaces::{
     Caches,
     connect::{self, Live, Secrets},
+    controller,
     dialect::kubeflow,
 };
 
@@ -41,6 +44,7 @@ pub(crate) struct Server {
     cluster: Cluster,
     drain: Drain,
     node: Node,
+    controller: Controller,
 }
 
 impl Server {
@@ -64,7 +68,9 @@ impl Server {
         seed::seed(&client).await.map_err(broken)?;
         let caches = Caches::start(&client);
         caches.ready().await;
+        cluster.set_log_source(Arc::new(Logs::new(&settings.data_dir)));
         let node = start_node(&client, &settings).await?;
+        let controller = Controller::start(&client, &caches);
 
         let local = match settings.auth {
             Auth::Local => Local::new(token.clone()),
@@ -83,7 +89,7 @@ impl Server {
         endpoints
             .write(&settings.data_dir)
             .map_err(|error| Failure::new(format!("cannot write run/endpoints.json: {error}")))?;
-        Ok(Self { settings, local, origin, cluster, drain, node })
+        Ok(Self { settings, local, origin, cluster, drain, node, controller })
     }
 
     /// The address that signs a browser in.
@@ -101,8 +107,31 @@ impl Server {
             self.drain.stop(Duration::ZERO).await;
             Duration::ZERO
         };
+        self.controller.stop().await;
         self.node.shutdown(pods).await;
         self.cluster.shutdown().await;
+    }
+}
+
+/// The task that makes workspaces run.
+struct Controller {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Controller {
+    fn start(client: &kube::Client, caches: &Caches) -> Self {
+        let stop = CancellationToken::new();
+        let options = controller::Options { connect_secret: true, ..Default::default() };
+        let task = controller::run(client.clone(), caches.clone(), options, stop.clone());
+        Self { task: tokio::spawn(task), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the controller of workspaces broke");
+        }
     }
 }
 
@@ -174,11 +203,11 @@ impl Listeners {
             Secrets::Own,
         ));
 
-        let api = kubeflow::router(state).merge(ui::router()).merge(local::routes(
-            local.clone(),
-            origin,
-            render,
-        ));
+        let api = kubeflow::router(state)
+            .merge(ui::router())
+            .merge(local::routes(local.clone(), origin, render))
+            .merge(connect::api_router(backend.clone(), connect.clone()))
+            .fallback(nothing);
         let api = Guard::new(local.clone(), ports.0, render)
             .pages(|_, path| path == "/" || path.starts_with("/workspace/connect/"))
             .public(is_public)
