@@ -26,11 +26,11 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
     /// An object may have lost its owners, or wait for its dependents.
-    Object { table: Arc<str>, key: Box<str> },
+    Object { table: Arc<str>, key: Arc<str> },
     /// A namespace may be ending.
-    Namespace(Box<str>),
+    Namespace(Arc<str>),
     /// A definition may be ending, or get names that were taken.
-    Definition(Box<str>),
+    Definition(Arc<str>),
 }
 
 pub(crate) struct Collector {
@@ -171,12 +171,12 @@ impl Collector {
             && let Some(resource) = self.api.kinds().find_kind(group, kind)
             && resource.custom.as_ref().is_some_and(|custom| custom.terminating)
         {
-            self.tasks.insert(Task::Definition((&*resource.table).into()));
+            self.tasks.insert(Task::Definition(resource.table.clone()));
         }
     }
 
     /// Where an owner would be. `None` if nobody knows its kind.
-    fn place(&self, owner: &Value, dependent: &Object) -> Option<(Arc<str>, Box<str>)> {
+    fn place(&self, owner: &Value, dependent: &Object) -> Option<(Arc<str>, Arc<str>)> {
         let resource = self.owner_kind(owner)?;
         let key = resource.key(metadata::get(dependent, "namespace"), text(owner, "/name"));
         Some((resource.table.clone(), key))

@@ -83,7 +83,7 @@ impl Resource {
     }
 
     /// The key of an object in the store.
-    pub(crate) fn key(&self, namespace: &str, name: &str) -> Box<str> {
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> Arc<str> {
         if self.namespaced { format!("{namespace}/{name}").into() } else { name.into() }
     }
 }
@@ -163,7 +163,8 @@ fn built_in(&(api_version, kind, plural, short, names, flags): &Line) -> Resourc
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     resources: Vec<Arc<Resource>>,
-    by_path: HashMap<(String, String, String), Arc<Resource>>,
+    /// By `group/version/plural`.
+    by_path: HashMap<String, Arc<Resource>>,
 }
 
 impl Registry {
@@ -175,7 +176,7 @@ impl Registry {
 
     pub(crate) fn extend(&mut self, resources: impl IntoIterator<Item = Resource>) {
         for resource in resources {
-            let path = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+            let path = format!("{}/{}/{}", resource.group, resource.version, resource.plural);
             let resource = Arc::new(resource);
             self.by_path.insert(path, resource.clone());
             self.resources.push(resource);
@@ -190,7 +191,7 @@ impl Registry {
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.by_path.get(&format!("{group}/{version}/{plural}"))
     }
 
     /// Any served version of a kind.

@@ -295,7 +295,7 @@ pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
         let (now, before) = (get(new, field), get(old, field));
         if now != before {
             causes.push(Cause::invalid(
-                &format!("metadata.{field}"),
+                format!("metadata.{field}"),
                 &now.into(),
                 "field is immutable",
             ));

@@ -9,6 +9,7 @@ mod core;
 mod crds;
 mod delete;
 mod discovery;
+mod expire;
 mod kinds;
 pub mod logs;
 mod metadata;
@@ -21,6 +22,7 @@ mod rules;
 mod selector;
 mod serve;
 mod status;
+mod view;
 mod watch;
 mod write;
 
@@ -77,7 +79,10 @@ impl Api {
     /// Makes what every cluster has, and starts the background parts.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<tokio::task::JoinHandle<()>, Status> {
         core::make_namespaces(self).await?;
-        Ok(tokio::spawn(collect::Collector::new(self.clone()).run()))
+        let (collect, expire) = (collect::Collector::new(self.clone()), expire::run(self.clone()));
+        Ok(tokio::spawn(async move {
+            futures::join!(collect.run(), expire);
+        }))
     }
 
     /// Ends watches and background parts.

@@ -13,7 +13,8 @@ use super::{
     query::{ListOptions, Revision},
     selector::{self, FieldSelector, LabelSelector},
     serve,
-    write::{Target, served},
+    view::View,
+    write::Target,
 };
 use crate::store::{Entry, Listing};
 
@@ -168,6 +169,7 @@ pub(crate) async fn list(
     resource: &Arc<Resource>,
     namespace: &str,
     options: ListOptions,
+    view: &View,
 ) -> Result<Response<Body>, Status> {
     let filter = Filter::new(resource, namespace, None, &options)?;
     let mut listing = select(api, resource, &filter, &options).await?;
@@ -178,7 +180,7 @@ pub(crate) async fn list(
     if left > 0 {
         listing.entries.truncate(options.limit);
     }
-    let mut meta = format!("{{\"resourceVersion\":\"{}\"", listing.revision);
+    let mut meta = format!("\"resourceVersion\":\"{}\"", listing.revision);
     if left > 0 {
         let last = listing.entries.last().map(|(key, _)| &**key).unwrap_or_default();
         // Writing to a string cannot fail.
@@ -187,13 +189,8 @@ pub(crate) async fn list(
             let _ = write!(meta, ",\"remainingItemCount\":{left}");
         }
     }
-    let head = format!(
-        "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{meta}}},\"items\":[",
-        resource.list_kind,
-        resource.api_version()
-    );
-    let items = listing.entries.iter().map(|(_, entry)| served(resource, entry)).collect();
-    Ok(serve::json(Body::list(head.into(), items)))
+    let items = listing.entries.iter().map(|(_, entry)| view.entry(entry)).collect();
+    Ok(serve::json(Body::list(view.list_head(&meta), items)))
 }
 
 /// Deletes all objects that are selected, and answers with the list of them.
@@ -203,10 +200,11 @@ pub(crate) async fn delete_all(
     namespace: &str,
     list: ListOptions,
     options: &DeleteOptions,
+    view: &View,
 ) -> Result<Response<Body>, Status> {
     let filter = Filter::new(resource, namespace, None, &list)?;
     let listing = select(api, resource, &filter, &list).await?;
-    let items = listing.entries.iter().map(|(_, entry)| served(resource, entry)).collect();
+    let items = listing.entries.iter().map(|(_, entry)| view.entry(entry)).collect();
     let targets = listing.entries.iter().map(|(key, _)| target(resource, key));
     let deletions = targets.map(|target| async move {
         match api.delete(&target, options).await {
@@ -216,13 +214,8 @@ pub(crate) async fn delete_all(
         }
     });
     futures::future::try_join_all(deletions).await?;
-    let head = format!(
-        "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[",
-        resource.list_kind,
-        resource.api_version(),
-        listing.revision
-    );
-    Ok(serve::json(Body::list(head.into(), items)))
+    let meta = format!("\"resourceVersion\":\"{}\"", listing.revision);
+    Ok(serve::json(Body::list(view.list_head(&meta), items)))
 }
 
 /// The object of a key.

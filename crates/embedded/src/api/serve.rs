@@ -18,8 +18,9 @@ use super::{
     query::{ListOptions, Query, WriteOptions},
     read,
     route::{self, Route},
+    view::View,
     watch,
-    write::{Part, Target, Written, served},
+    write::{Part, Target, Written},
 };
 
 /// The largest body that is read, as in the API server.
@@ -58,7 +59,6 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, Status> {
     let registry = api.kinds();
     let query = Query::parse(parts.uri.query());
-    check_accept(parts)?;
     match route::route(&registry, parts.uri.path()) {
         Route::Discovery(path) => {
             if parts.method != Method::GET {
@@ -97,13 +97,14 @@ async fn collection(
     resource: &Arc<Resource>,
     namespace: &str,
 ) -> Result<Response<Body>, Status> {
+    let view = View::new(resource, &parts.headers)?;
     match parts.method {
         Method::GET => {
             let options = ListOptions::new(query)?;
             if options.watch {
-                watch::open(api, resource, namespace, None, options).await
+                watch::open(api, resource, namespace, None, options, view).await
             } else {
-                read::list(api, resource, namespace, options).await
+                read::list(api, resource, namespace, options, &view).await
             }
         }
         Method::POST if resource.namespaced && namespace.is_empty() => {
@@ -113,7 +114,9 @@ async fn collection(
             let options = WriteOptions::new(query, "CreateOptions")?;
             let object = read_object(parts, body, resource)?;
             let _guard = api.guard(resource).await;
-            api.create(resource, namespace, object, options).await.map(answer_written)
+            api.create(resource, namespace, object, options)
+                .await
+                .map(|written| answer_written(written, &view))
         }
         Method::DELETE if resource.namespaced && namespace.is_empty() => {
             Err(Status::method_not_allowed())
@@ -121,7 +124,7 @@ async fn collection(
         Method::DELETE => {
             let list = ListOptions::new(query)?;
             let options = DeleteOptions::new(query, body)?;
-            read::delete_all(api, resource, namespace, list, &options).await
+            read::delete_all(api, resource, namespace, list, &options, &view).await
         }
         _ => Err(Status::method_not_allowed()),
     }
@@ -136,30 +139,35 @@ async fn object(
     part: Part,
 ) -> Result<Response<Body>, Status> {
     let resource = &target.resource;
+    let view = View::new(resource, &parts.headers)?;
     match parts.method {
         Method::GET => {
             if query.flag("watch")? {
                 let options = ListOptions::new(query)?;
                 let name = Some(target.name.clone());
-                return watch::open(api, resource, &target.namespace, name, options).await;
+                return watch::open(api, resource, &target.namespace, name, options, view).await;
             }
             let wanted = query.text("resourceVersion");
             read::await_revision(api, wanted).await?;
             let entry = api.store.get(&resource.table, &target.key());
             let entry = entry.ok_or_else(|| target.not_found())?;
-            Ok(json(served(resource, &entry)))
+            Ok(json(view.entry(&entry)))
         }
         Method::PUT => {
             let options = WriteOptions::new(query, "UpdateOptions")?;
             let object = read_object(parts, body, resource)?;
             let _guard = api.guard(resource).await;
-            api.replace(target, part, object, options).await.map(answer_written)
+            api.replace(target, part, object, options)
+                .await
+                .map(|written| answer_written(written, &view))
         }
         Method::PATCH => {
             let options = WriteOptions::new(query, "PatchOptions")?;
             let patch = Patch::parse(media_type(parts), body, resource.custom.is_some())?;
             let _guard = api.guard(resource).await;
-            api.patch(target, part, &patch, options).await.map(answer_written)
+            api.patch(target, part, &patch, options)
+                .await
+                .map(|written| answer_written(written, &view))
         }
         Method::DELETE if part == Part::Main => {
             let options = DeleteOptions::new(query, body)?;
@@ -186,19 +194,6 @@ async fn pod_log(api: &Arc<Api>, query: &Query, target: &Target) -> Result<Respo
 fn media_type(parts: &Parts) -> &str {
     let value = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
-}
-
-/// Protobuf and the like cannot be written here; everything else gets JSON.
-fn check_accept(parts: &Parts) -> Result<(), Status> {
-    let Some(accept) = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
-    else {
-        return Ok(());
-    };
-    let fits = accept.split(',').any(|range| {
-        let kind = range.split(';').next().unwrap_or_default().trim();
-        matches!(kind, "" | "*/*" | "application/*" | "application/json" | "text/plain" | "text/*")
-    });
-    if fits { Ok(()) } else { Err(Status::not_acceptable("application/json")) }
 }
 
 fn read_object(parts: &Parts, body: &Bytes, resource: &Resource) -> Result<Object, Status> {
@@ -231,8 +226,8 @@ fn read_object(parts: &Parts, body: &Bytes, resource: &Resource) -> Result<Objec
     }
 }
 
-fn answer_written(written: Written) -> Response<Body> {
-    let mut response = json(written.body);
+fn answer_written(written: Written, view: &View) -> Response<Body> {
+    let mut response = json(view.object(written.body));
     if written.created {
         *response.status_mut() = StatusCode::CREATED;
     }

@@ -134,6 +134,10 @@ impl Status {
         Self::failure(409, "AlreadyExists", message).about(resource, name)
     }
 
+    pub(crate) fn revision_on_create() -> Self {
+        Self::failure(500, "", "resourceVersion should not be set on objects to be created")
+    }
+
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());

@@ -14,7 +14,7 @@ use super::{
     query::{ListOptions, Revision},
     read::{self, Filter},
     serve,
-    write::served,
+    view::View,
 };
 use crate::store::{Entry, Event, EventKind, Watch};
 
@@ -27,11 +27,11 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
 struct Stream {
     api: Arc<Api>,
-    resource: Arc<Resource>,
+    view: View,
     filter: Filter,
     watch: Watch,
     /// Objects that existed at the start and are still to be told.
-    initial: VecDeque<(Box<str>, Arc<Entry>)>,
+    initial: VecDeque<(Arc<str>, Arc<Entry>)>,
     /// Whether the end of those is to be told.
     initial_end: bool,
     bookmarks: bool,
@@ -47,6 +47,7 @@ pub(crate) async fn open(
     namespace: &str,
     name: Option<String>,
     options: ListOptions,
+    view: View,
 ) -> Result<Response<Body>, Status> {
     let filter = Filter::new(resource, namespace, name, &options)?;
     let after = match options.revision {
@@ -74,7 +75,7 @@ pub(crate) async fn open(
     let now = Instant::now();
     let state = Stream {
         api: api.clone(),
-        resource: resource.clone(),
+        view,
         filter,
         watch,
         initial,
@@ -121,7 +122,7 @@ impl Stream {
     /// Adds what there is to tell now.
     fn fill(&mut self, chunk: &mut BytesMut) {
         while let Some((_, entry)) = self.initial.pop_front() {
-            push(chunk, "ADDED", &served(&self.resource, &entry));
+            push(chunk, "ADDED", &self.view.entry(&entry));
             if chunk.len() >= CHUNK {
                 return;
             }
@@ -148,7 +149,7 @@ impl Stream {
         let accepts = |entry: &Arc<Entry>| self.filter.accepts(&event.key, entry);
         let now = event.kind != EventKind::Deleted && accepts(&event.object);
         let before = event.previous.as_ref().is_some_and(accepts);
-        let object = served(&self.resource, &event.object);
+        let object = self.view.entry(&event.object);
         match (before, now) {
             (false, true) => push(chunk, "ADDED", &object),
             (true, true) => push(chunk, "MODIFIED", &object),
@@ -158,13 +159,8 @@ impl Stream {
     }
 
     fn bookmark(&self, chunk: &mut BytesMut, annotations: &str) {
-        let object = format!(
-            "{{\"kind\":{:?},\"apiVersion\":{:?},\"metadata\":{{{annotations}\"resourceVersion\":\"{}\"}}}}",
-            self.resource.kind,
-            self.resource.api_version(),
-            self.watch.seen()
-        );
-        push(chunk, "BOOKMARK", object.as_bytes());
+        let object = self.view.bookmark(annotations, self.watch.seen());
+        push(chunk, "BOOKMARK", &object);
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn key(&self) -> Box<str> {
+    pub(crate) fn key(&self) -> Arc<str> {
         self.resource.key(&self.namespace, &self.name)
     }
 
@@ -66,9 +66,7 @@ impl Api {
         }
         let unknown = self.decode(resource, namespace, &mut object)?;
         if !metadata::get(&object, "resourceVersion").is_empty() {
-            return Err(Status::internal(
-                "resourceVersion should not be set on objects to be created",
-            ));
+            return Err(Status::revision_on_create());
         }
         let prefix = match metadata::get(&object, "name") {
             "" => metadata::get(&object, "generateName").to_owned(),

@@ -27,7 +27,7 @@ pub struct Event {
     /// What happened.
     pub kind: EventKind,
     /// The key of the object.
-    pub key: Box<str>,
+    pub key: Arc<str>,
     /// The object after it (its last state for a deletion); its revision is that of the event.
     pub object: Arc<Entry>,
     /// The object before it.
@@ -48,7 +48,7 @@ pub struct Listing {
     /// The revision.
     pub revision: u64,
     /// The objects with their keys.
-    pub entries: Vec<(Box<str>, Arc<Entry>)>,
+    pub entries: Vec<(Arc<str>, Arc<Entry>)>,
 }
 
 /// What a full ring gave up: the disk need not keep it any longer.
@@ -67,7 +67,7 @@ impl Garbage {
 /// One resource.
 #[derive(Debug)]
 pub(super) struct Table {
-    objects: BTreeMap<Box<str>, Arc<Entry>>,
+    objects: BTreeMap<Arc<str>, Arc<Entry>>,
     events: VecDeque<Arc<Event>>,
     event_bytes: usize,
     /// All events after this revision are in `events`.
@@ -104,7 +104,7 @@ impl Table {
     fn prefixed<'a>(
         &'a self,
         prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a Box<str>, &'a Arc<Entry>)> {
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Entry>)> {
         let range: btree_map::Range<'_, _, _> =
             self.objects.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         range.take_while(move |(key, _)| key.starts_with(prefix))
@@ -112,7 +112,7 @@ impl Table {
 }
 
 /// A resource and a key in it.
-pub(super) type Place = (Arc<str>, Box<str>);
+pub(super) type Place = (Arc<str>, Arc<str>);
 
 /// All resources.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ impl Memory {
         &mut self,
         action: Action,
         resource: &Arc<str>,
-        key: Box<str>,
+        key: Arc<str>,
         entry: Arc<Entry>,
         garbage: &mut Garbage,
     ) {
@@ -271,7 +271,7 @@ impl Memory {
     fn index_owners(
         &mut self,
         resource: &Arc<str>,
-        key: &str,
+        key: &Arc<str>,
         before: Option<&Arc<Entry>>,
         after: Option<&Arc<Entry>>,
     ) {
@@ -282,7 +282,7 @@ impl Memory {
         if before == after {
             return;
         }
-        let place = (resource.clone(), Box::from(key));
+        let place = (resource.clone(), key.clone());
         for owner in &before {
             if let Some(owned) = self.owned.get_mut(owner) {
                 owned.remove(&place);

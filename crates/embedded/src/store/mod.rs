@@ -148,7 +148,7 @@ pub struct Requirement {
     /// Its resource.
     pub resource: Arc<str>,
     /// Its key.
-    pub key: Box<str>,
+    pub key: Arc<str>,
 }
 
 /// One write. Keys are `namespace/name` or `name`.
@@ -157,7 +157,7 @@ pub struct Write {
     /// Which table, such as `statefulsets.apps`.
     pub resource: Arc<str>,
     /// Which object in it.
-    pub key: Box<str>,
+    pub key: Arc<str>,
     /// What must be there.
     pub expect: Expect,
     /// What must be there elsewhere.
@@ -264,7 +264,7 @@ impl Store {
     }
 
     /// Which objects name the object of a uid as their owner.
-    pub fn owned_by(&self, uid: &str) -> Vec<(Arc<str>, Box<str>)> {
+    pub fn owned_by(&self, uid: &str) -> Vec<(Arc<str>, Arc<str>)> {
         self.inner.memory.read().owned_by(uid)
     }
 

@@ -1,5 +1,7 @@
 //! The bytes of one entry of the revision log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Action, Entry};
@@ -9,7 +11,7 @@ use super::{Action, Entry};
 pub(super) struct Record {
     pub(super) action: Action,
     pub(super) resource: String,
-    pub(super) key: Box<str>,
+    pub(super) key: Arc<str>,
     pub(super) entry: Entry,
 }
 

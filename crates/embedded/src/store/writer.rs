@@ -30,7 +30,7 @@ pub(super) struct Request {
 struct Accepted {
     action: Action,
     resource: Arc<str>,
-    key: Box<str>,
+    key: Arc<str>,
     entry: Arc<Entry>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Writer {
 }
 
 /// What the accepted writes of this batch made of the objects they touched.
-type Overlay = HashMap<(Arc<str>, Box<str>), Option<Arc<Entry>>>;
+type Overlay = HashMap<(Arc<str>, Arc<str>), Option<Arc<Entry>>>;
 
 impl Writer {
     pub(super) fn new(
@@ -123,7 +123,7 @@ impl Writer {
 fn judge(memory: &Memory, overlay: &Overlay, write: &Write) -> Result<(), WriteError> {
     let find = |resource: &Arc<str>, key: &str| {
         if !overlay.is_empty()
-            && let Some(entry) = overlay.get(&(resource.clone(), Box::from(key)))
+            && let Some(entry) = overlay.get(&(resource.clone(), Arc::from(key)))
         {
             return entry.clone();
         }

@@ -99,7 +99,15 @@ impl Kit {
         if !media_type.is_empty() {
             request = request.header("content-type", media_type);
         }
-        let request = request.body(Body::from(body.into())).unwrap();
+        self.answer(request.body(Body::from(body.into())).unwrap()).await
+    }
+
+    pub(crate) async fn send_accepting(&self, method: &str, path: &str, accept: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("accept", accept);
+        self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.client.send(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect_bytes().await.unwrap();

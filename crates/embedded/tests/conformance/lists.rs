@@ -210,3 +210,30 @@ async fn delete_collection_takes_what_is_selected() {
     let left = names(&kit.get(&kit.path("configmaps?labelSelector=app")).await.ok());
     assert_eq!(left, ["c"]);
 }
+
+#[tokio::test]
+async fn only_the_metadata_of_objects() {
+    let kit = Kit::new().await;
+    let made =
+        kit.config_map("a", json!({"metadata": {"labels": {"w": "1"}}, "data": {"k": "v"}})).await;
+    let api: Api<ConfigMap> = Api::namespaced(kit.client.clone(), &kit.namespace);
+    let got = api.get_metadata("a").await.unwrap();
+    assert_eq!(got.types.unwrap().kind, "PartialObjectMetadata");
+    assert_eq!(json!(got.metadata.uid), made["metadata"]["uid"]);
+    let list = api.list_metadata(&ListParams::default().labels("w")).await.unwrap();
+    assert_eq!(list.types.kind, "PartialObjectMetadataList");
+    assert_eq!(list.items[0].metadata.name.as_deref(), Some("a"));
+    let answer = kit
+        .send_accepting(
+            "GET",
+            &kit.path("configmaps/a"),
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        )
+        .await
+        .ok();
+    assert!(answer.get("data").is_none());
+    let answer = kit
+        .send_accepting("GET", &kit.path("configmaps/a"), "application/vnd.kubernetes.protobuf")
+        .await;
+    assert_eq!((answer.failure().0, answer.failure().1.as_str()), (406, "NotAcceptable"));
+}
