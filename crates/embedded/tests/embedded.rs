@@ -1,5 +1,5 @@
 //! What is special about the embedded API: what it does not serve, its limits, restarts, logs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 

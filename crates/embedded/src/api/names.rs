@@ -37,7 +37,8 @@ pub(crate) fn label(text: &str) -> Vec<String> {
         problems.push(too_long(63));
     }
     if !is_label(text) {
-        problems.push(LABEL.to_owned());
+        let dotted = subdomain(text).is_empty();
+        problems.push(if dotted { "must not contain dots" } else { LABEL }.to_owned());
     }
     problems
 }

@@ -1,9 +1,16 @@
 //! The rules of objects beside `metadata`: schemas of custom resources, rules of built-in kinds.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-use super::{kinds::Resource, metadata::Object, query::FieldValidation, status::Status};
-use crate::schema::Cause;
+use super::{
+    crds,
+    kinds::{Custom, Resource},
+    metadata::Object,
+    query::FieldValidation,
+    status::Status,
+};
+use crate::schema::{Cause, builtin};
 
 /// Drops unknown fields and fills in defaults. Returns warnings, or refuses under `Strict`.
 pub(crate) fn complete(
@@ -12,11 +19,23 @@ pub(crate) fn complete(
     mut unknown: Vec<String>,
     fields: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let schema = resource.custom.as_ref().and_then(|custom| custom.schema.as_ref());
     let mut value = Value::Object(std::mem::take(object));
-    if let Some(schema) = schema {
-        unknown.extend(schema.prune(&mut value));
-        schema.default(&mut value);
+    match &resource.custom {
+        None if resource.is(crds::TABLE) => {
+            serde_json::from_value::<CustomResourceDefinition>(value.clone())
+                .map_err(|error| undecodable(resource, &error.to_string()))?;
+        }
+        None => {
+            let more = builtin::unknown_fields(&resource.kind, &mut value);
+            unknown.extend(more.map_err(|problem| undecodable(resource, &problem))?);
+            builtin::default(&resource.kind, &mut value);
+        }
+        Some(custom) => {
+            if let Some(schema) = &custom.schema {
+                unknown.extend(schema.prune(&mut value));
+                schema.default(&mut value);
+            }
+        }
     }
     if let Value::Object(completed) = value {
         *object = completed;
@@ -43,10 +62,11 @@ pub(crate) fn undecodable(resource: &Resource, problem: &str) -> Status {
 
 /// What an object breaks, `metadata` aside.
 pub(crate) fn validate(resource: &Resource, new: &Object, old: Option<&Object>) -> Vec<Cause> {
-    let schema = resource.custom.as_ref().and_then(|custom| custom.schema.as_ref());
     let value = |object: &Object| Value::Object(object.clone());
-    match schema {
-        Some(schema) => schema.validate(&value(new), old.map(value).as_ref()),
-        None => Vec::new(),
+    let (new, old) = (value(new), old.map(value));
+    match &resource.custom {
+        None => builtin::validate(&resource.kind, &new, old.as_ref()),
+        Some(Custom { schema: Some(schema), .. }) => schema.validate(&new, old.as_ref()),
+        Some(_) => Vec::new(),
     }
 }

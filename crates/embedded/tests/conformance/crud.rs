@@ -235,3 +235,34 @@ async fn many_writers_of_one_object_lose_nothing() {
     let api: Api<ConfigMap> = Api::namespaced(kit.client.clone(), &kit.namespace);
     assert_eq!(api.get("a").await.unwrap().data.unwrap().len(), 65);
 }
+
+#[tokio::test]
+async fn what_cannot_change_does_not() {
+    let kit = Kit::new().await;
+    let claim = json!({
+        "metadata": {"name": "c"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    });
+    kit.post(&kit.path("persistentvolumeclaims"), claim).await.ok();
+    let patch = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
+    let answer = kit.merge(&kit.path("persistentvolumeclaims/c"), patch).await;
+    assert_eq!(answer.failure().1, "Invalid");
+    assert_eq!(answer.details()["causes"][0]["reason"], "FieldValueForbidden");
+    kit.config_map("fixed", json!({"immutable": true, "data": {"k": "v"}})).await;
+    let answer = kit.merge(&kit.path("configmaps/fixed"), json!({"data": {"k": "w"}})).await;
+    assert_eq!(answer.failure().0, 422);
+    kit.merge(&kit.path("configmaps/fixed"), json!({"metadata": {"labels": {"a": "b"}}}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn text_of_a_secret_becomes_data() {
+    let kit = Kit::new().await;
+    let secret =
+        json!({"metadata": {"name": "s"}, "stringData": {"k": "v"}, "data": {"l": "dw=="}});
+    let made = kit.post(&kit.path("secrets"), secret).await.ok();
+    assert_eq!(made["data"], json!({"k": "dg==", "l": "dw=="}));
+    assert_eq!(made["type"], "Opaque");
+    assert!(made.get("stringData").is_none());
+}

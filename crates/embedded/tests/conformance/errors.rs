@@ -309,3 +309,41 @@ async fn queries_that_cannot_be_read(#[case] query: &str) {
     let (code, reason, message) = answer.failure();
     assert_eq!((code, reason.as_str()), (400, "BadRequest"), "{message}");
 }
+
+#[tokio::test]
+async fn unknown_fields_of_a_built_in_kind() {
+    let kit = Kit::new().await;
+    let object = json!({"metadata": {"name": "a"}, "date": {"k": "v"}});
+    let strict = kit.path("configmaps?fieldValidation=Strict");
+    let (code, reason, message) = kit.post(&strict, object.clone()).await.failure();
+    assert_eq!((code, reason.as_str()), (400, "BadRequest"));
+    assert_eq!(
+        message,
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"date\""
+    );
+    let answer = kit.post(&kit.path("configmaps"), object).await;
+    assert_eq!(answer.headers["warning"], "299 - \"unknown field \\\"date\\\"\"");
+    assert!(answer.ok().get("date").is_none());
+}
+
+#[rstest]
+#[case::secret_data("secrets", json!({"data": {"k": "not base64!"}}), 400)]
+#[case::data_type("configmaps", json!({"data": {"k": 1}}), 400)]
+#[case::pod_without_containers("pods", json!({"spec": {"containers": []}}), 422)]
+#[case::pod_without_spec("pods", json!({}), 422)]
+#[case::service_port("services", json!({"spec": {"ports": [{"port": 70_000}]}}), 422)]
+#[case::service_name("services", json!({"metadata": {"name": "1a"}, "spec": {"ports": [{"port": 80}]}}), 422)]
+#[case::claim_without_size("persistentvolumeclaims", json!({"spec": {"accessModes": ["ReadWriteOnce"]}}), 422)]
+#[tokio::test]
+async fn built_in_kinds_have_rules(
+    #[case] plural: &str,
+    #[case] extra: Value,
+    #[case] expected: u16,
+) {
+    let kit = Kit::new().await;
+    let mut object = json!({"metadata": {"name": "a"}});
+    json_patch::merge(&mut object, &extra);
+    let answer = kit.post(&kit.path(plural), object).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, expected, "{message}");
+}

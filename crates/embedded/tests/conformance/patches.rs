@@ -31,13 +31,14 @@ async fn a_patch_can_demand_a_revision() {
 #[tokio::test]
 async fn a_json_patch_does_its_operations_in_order() {
     let kit = Kit::new().await;
-    kit.config_map("a", json!({"data": {"k": "v", "m/n": "o"}})).await;
+    kit.config_map("a", json!({"data": {"k": "v"}, "metadata": {"annotations": {"m.io/n": "o"}}}))
+        .await;
     let patch = json!([
         {"op": "test", "path": "/data/k", "value": "v"},
         {"op": "replace", "path": "/data/k", "value": "w"},
         {"op": "add", "path": "/data/l", "value": "x"},
         {"op": "copy", "from": "/data/l", "path": "/data/c"},
-        {"op": "move", "from": "/data/m~1n", "path": "/data/moved"},
+        {"op": "move", "from": "/metadata/annotations/m.io~1n", "path": "/data/moved"},
         {"op": "remove", "path": "/data/l"},
     ]);
     let patched = kit.json_patch(&kit.path("configmaps/a"), patch).await.ok();
