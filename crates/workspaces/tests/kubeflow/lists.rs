@@ -5,6 +5,7 @@ use std::io::Read;
 use axum::body::Body;
 use http::{Method, StatusCode, header};
 use serde_json::json;
+use workspaces::model::{Workspace, WorkspaceKind};
 
 use crate::harness::{Answer, Server, request};
 
@@ -37,7 +38,7 @@ async fn a_changed_kind_changes_its_workspaces() {
     server.make_workspace("lab").await;
     let first = server.get("/api/v1/workspaces").await.json();
     assert_eq!(first["data"][0]["services"][0]["httpService"]["displayName"], json!("JupyterLab"));
-    let api: kube::Api<workspaces::model::WorkspaceKind> = kube::Api::all(server.client.clone());
+    let api: kube::Api<WorkspaceKind> = kube::Api::all(server.client.clone());
     api.delete("lab", &kube::api::DeleteParams::default()).await.unwrap();
     let key = cluster::Key::new(None, "lab");
     assert!(server.caches.kinds.wait_for(&key, crate::harness::SOON, |kind| kind.is_none()).await);
@@ -90,6 +91,41 @@ async fn a_known_version_is_not_sent_again() {
         let changed = get_with(&server, path, header::IF_NONE_MATCH, &tag).await;
         assert_eq!(changed.status, StatusCode::OK, "{path}");
     }
+}
+
+/// More changes at once than a task may take in one go.
+#[tokio::test]
+async fn a_burst_of_changes_is_taken_in_whole() {
+    let server = Server::start().await;
+    for number in 0..300 {
+        let mut object = json!({"metadata": {"name": format!("w{number}")}});
+        object["spec"] = json!({
+            "kind": "lab",
+            "podTemplate": {
+                "volumes": {},
+                "options": {"imageConfig": "lab_1", "podConfig": "small"},
+            },
+        });
+        server.make::<Workspace>(Some("team-a"), object).await;
+    }
+    let count = || server.caches.workspaces.len();
+    until(|| count() == 300).await;
+    let list = server.get("/api/v1/workspaces").await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 300);
+    let api: kube::Api<Workspace> = kube::Api::namespaced(server.client.clone(), "team-a");
+    api.delete_collection(&Default::default(), &Default::default()).await.unwrap();
+    until(|| count() == 0).await;
+    let list = server.get("/api/v1/workspaces").await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 0);
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::harness::SOON, wait).await.unwrap();
 }
 
 /// Writers and readers at the same time: every list is whole and no older than what its reader

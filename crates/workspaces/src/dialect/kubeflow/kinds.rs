@@ -97,9 +97,8 @@ pub(crate) async fn delete(
     app.allow(&caller, "delete", KINDS, None, Some(&name)).await?;
     let kind = app.caches.kinds.get(None, &name);
     if let Some(kind) = &kind {
-        let all = app.caches.workspaces.list(None);
-        let users: Vec<_> = all.iter().filter(|workspace| workspace.spec.kind == name).collect();
-        let users: Vec<_> = users.into_iter().map(|user| Key::of(&user.metadata)).collect();
+        let users = app.caches.workspaces.indexed(&name);
+        let users: Vec<_> = users.iter().map(|user| Key::of(&user.metadata)).collect();
         let causes = decide::kind::delete(kind, &users);
         if !causes.is_empty() {
             return Err(Problem::conflict("workspacekind is in use", causes));

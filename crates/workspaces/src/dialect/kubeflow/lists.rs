@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use cluster::{Cache, Change, Changes, Key};
 use futures::FutureExt;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::unconstrained};
 use web::Error;
 
 use super::{
@@ -103,7 +103,7 @@ impl WorkspaceLists {
 async fn keep_current(lists: Weak<WorkspaceLists>, mut changes: Changes<Workspace>) {
     while changes.next().await.is_some() {
         tokio::time::sleep(QUIET).await;
-        while let Some(Some(_)) = changes.next().now_or_never() {}
+        while now(&mut changes).is_some() {}
         let Some(lists) = lists.upgrade() else { return };
         if let Err(problem) = lists.current().await {
             tracing::warn!(?problem, "the lists could not be brought up to date");
@@ -111,16 +111,22 @@ async fn keep_current(lists: Weak<WorkspaceLists>, mut changes: Changes<Workspac
     }
 }
 
+/// The next change if it has happened already. Without a budget: tokio would pretend that there is
+/// none once this task has taken many, and the list would lack the rest.
+fn now<T>(changes: &mut Changes<T>) -> Option<Change<T>> {
+    unconstrained(changes.next()).now_or_never().flatten()
+}
+
 impl Pending {
     /// Takes in what the caches have announced so far.
     fn drain(&mut self, source: &Source) {
-        while let Some(Some(change)) = self.workspaces.next().now_or_never() {
+        while let Some(change) = now(&mut self.workspaces) {
             match change {
                 Change::Object { key, .. } => drop(self.keys.insert(key)),
                 Change::Resync => self.everything = true,
             }
         }
-        while let Some(Some(change)) = self.kinds.next().now_or_never() {
+        while let Some(change) = now(&mut self.kinds) {
             match change {
                 Change::Object { key, old, new } => {
                     if looks_different(old.as_deref(), new.as_deref()) {
@@ -134,9 +140,8 @@ impl Pending {
 }
 
 impl Source {
-    fn users_of(&self, kind: &str) -> impl Iterator<Item = Key> {
-        let all = self.workspaces.list(None).into_iter();
-        let users = all.filter(move |workspace| workspace.spec.kind == kind);
+    fn users_of(&self, kind: &str) -> impl Iterator<Item = Key> + use<> {
+        let users = self.workspaces.indexed(kind).into_iter();
         users.map(|workspace| Key::of(&workspace.metadata))
     }
 
