@@ -137,3 +137,6 @@ async fn has_role_bindings(client: &Client) -> bool {
 
 /// A pass that lost against a newer version comes again after this time, when the caches have it.
 const OUTDATED_AGAIN: Outcome = Outcome::After(Duration::from_millis(100));
+
+#[cfg(test)]
+mod tests;

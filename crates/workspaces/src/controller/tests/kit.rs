@@ -1,0 +1,306 @@
+//! An embedded cluster, a controller's context on it, and a layer between the two that counts
+//! writes and makes them fail.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cluster::{Key, Object, controller::Outcome};
+use http::{Method, Request, Response};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    client::Body,
+    core::ApiResource,
+};
+use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::{
+    Caches,
+    controller::{Context, Options, children::Children, has_role_bindings, kind, workspace},
+    model::{Workspace, WorkspaceKind, fixtures},
+};
+
+pub(super) const NAMESPACE: &str = "team-a";
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What an injected failure does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The write does not happen.
+    Before,
+    /// The write happens and the answer is lost.
+    After,
+}
+
+/// Counts the writes of the controller and lets one of them fail.
+#[derive(Clone, Default)]
+pub(super) struct Wire {
+    writes: Arc<Mutex<Vec<String>>>,
+    plan: Arc<Mutex<Option<(usize, Fault)>>>,
+    seen: Arc<AtomicUsize>,
+    hit: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn client(&self, cluster: &embedded::Cluster) -> Client {
+        let (wire, api) = (self.clone(), cluster.service());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (wire, api) = (wire.clone(), api.clone());
+            async move {
+                let fault = wire.note(&request);
+                if fault == Some(Fault::Before) {
+                    return Ok(broken());
+                }
+                let answer = api.oneshot(request).await?;
+                if fault == Some(Fault::After) {
+                    return Ok(broken());
+                }
+                Ok::<_, tower::BoxError>(answer.map(axum::body::Body::new))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn note(&self, request: &Request<Body>) -> Option<Fault> {
+        if request.method() == Method::GET {
+            return None;
+        }
+        let path = request.uri().path().trim_start_matches("/api");
+        self.writes.lock().push(format!("{} {path}", request.method()));
+        let number = self.seen.fetch_add(1, Ordering::SeqCst);
+        let fault = self.plan.lock().take_if(|(nth, _)| *nth == number).map(|(_, fault)| fault);
+        if fault.is_some() {
+            self.hit.store(true, Ordering::SeqCst);
+        }
+        fault
+    }
+
+    /// Lets the n-th write from now fail.
+    pub(super) fn fail(&self, nth: usize, fault: Fault) {
+        self.seen.store(0, Ordering::SeqCst);
+        self.hit.store(false, Ordering::SeqCst);
+        *self.plan.lock() = Some((nth, fault));
+    }
+
+    /// Whether a write was made to fail since.
+    pub(super) fn has_failed(&self) -> bool {
+        self.hit.load(Ordering::SeqCst)
+    }
+
+    /// The writes since the last call, in the form `POST /v1/…`.
+    pub(super) fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.writes.lock())
+    }
+}
+
+fn broken() -> Response<axum::body::Body> {
+    let status = json!({"kind": "Status", "code": 500, "reason": "InternalError", "message": "x"});
+    let body = axum::body::Body::from(status.to_string());
+    Response::builder().status(500).body(body).unwrap()
+}
+
+pub(super) struct World {
+    pub(super) cluster: embedded::Cluster,
+    /// The tests' own way to the API, which nobody counts.
+    pub(super) client: Client,
+    pub(super) wire: Wire,
+    pub(super) context: Context,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(Options { now: || 1_000, ..Options::default() }).await
+    }
+
+    /// A cluster with the namespace and the kind of the fixtures.
+    pub(super) async fn with(options: Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = embedded::Options::new(dir.path().join("cluster"));
+        let cluster = embedded::Cluster::open(opened).await.unwrap();
+        let client = cluster.client();
+        cluster::crds::install(&client, &crate::crds()).await.unwrap();
+        let namespace = json!({"metadata": {"name": NAMESPACE}});
+        let namespace: Namespace = serde_json::from_value(namespace).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &fixtures::kind()).await.unwrap();
+        let wire = Wire::default();
+        let recorded = wire.client(&cluster);
+        let caches = Caches::start(&recorded);
+        let children = Children::start(&recorded, has_role_bindings(&recorded).await);
+        tokio::join!(caches.ready(), children.ready());
+        let context = Context {
+            client: recorded,
+            caches,
+            children,
+            options,
+            kinds: Mutex::default(),
+            workspace_queue: cluster::Queue::new(),
+            kind_queue: cluster::Queue::new(),
+        };
+        Self { cluster, client, wire, context, _dir: dir }
+    }
+
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Creates an object and waits until the controller's caches are as new.
+    pub(super) async fn create(&self, mut workspace: Workspace) {
+        workspace.metadata.namespace = Some(NAMESPACE.to_owned());
+        let made = self.api().create(&PostParams::default(), &workspace).await.unwrap();
+        self.seen(&made).await;
+    }
+
+    pub(super) async fn patch(&self, name: &str, patch: Value) {
+        let api = self.api::<Workspace>();
+        let made = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.seen(&made).await;
+    }
+
+    async fn seen(&self, made: &Workspace) {
+        let version = made.resource_version().unwrap();
+        let cache = &self.context.caches.workspaces;
+        assert!(cache.wait_for_version(&Key::of(&made.metadata), &version, DEADLINE).await);
+    }
+
+    pub(super) async fn workspace(&self, name: &str) -> Workspace {
+        self.api().get(name).await.unwrap()
+    }
+
+    pub(super) async fn reconcile(&self, name: &str) -> Outcome {
+        workspace::reconcile(&self.context, &Key::new(Some(NAMESPACE), name)).await
+    }
+
+    /// State and message.
+    pub(super) async fn told(&self, name: &str) -> (String, String) {
+        let status = self.workspace(name).await.status.unwrap_or_default();
+        (status.state.to_string(), status.state_message)
+    }
+
+    pub(super) async fn reconcile_kind(&self) -> Outcome {
+        kind::reconcile(&self.context, &Key::new(None, "notebook")).await
+    }
+
+    pub(super) async fn kind(&self) -> WorkspaceKind {
+        Api::all(self.client.clone()).get("notebook").await.unwrap()
+    }
+
+    /// All objects of a kind in the namespace, as JSON.
+    pub(super) async fn all<K>(&self) -> Vec<Object>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api = cluster::apply::api(&self.client, &resource, NAMESPACE);
+        api.list(&ListParams::default()).await.unwrap().items
+    }
+
+    /// The one object of a kind.
+    pub(super) async fn only<K>(&self) -> Object
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let mut all = self.all::<K>().await;
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.pop().unwrap()
+    }
+
+    pub(super) async fn post<K>(&self, value: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(value).unwrap();
+        self.api().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    pub(super) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Does what the controller of StatefulSets would: says that it has seen the newest version.
+    pub(super) async fn observe_stateful_set(&self) -> String {
+        let set = self.only::<StatefulSet>().await;
+        let name = set.text("/metadata/name").to_owned();
+        let generation = set.value().pointer("/metadata/generation").unwrap().as_i64().unwrap();
+        let patch = json!({"status": {"observedGeneration": generation, "replicas": 1}});
+        let api = self.api::<StatefulSet>();
+        let set =
+            api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let version = set.resource_version().unwrap();
+        let key = Key::of(&set.metadata);
+        let sets = &self.context.children.stateful_sets;
+        assert!(sets.wait_for_version(&key, &version, DEADLINE).await);
+        name
+    }
+
+    /// Makes the pod of a StatefulSet with that status, or changes it.
+    pub(super) async fn pod(&self, stateful_set: &str, status: Value) -> Pod {
+        let set: StatefulSet = self.api().get(stateful_set).await.unwrap();
+        let name = format!("{stateful_set}-0");
+        let api = self.api::<Pod>();
+        if api.get_opt(&name).await.unwrap().is_none() {
+            let labels = &set.spec.as_ref().unwrap().template.metadata;
+            self.post::<Pod>(json!({
+                "metadata": {
+                    "name": name,
+                    "labels": labels.as_ref().unwrap().labels,
+                    "ownerReferences": [{
+                        "apiVersion": "apps/v1", "kind": "StatefulSet", "name": stateful_set,
+                        "uid": set.uid(), "controller": true,
+                    }],
+                },
+                "spec": {"nodeName": "n", "containers": [{"name": "main", "image": "i"}]},
+            }))
+            .await;
+        }
+        let patch = Patch::Merge(json!({"status": status}));
+        let pod = api.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+        let version = pod.resource_version().unwrap();
+        let key = Key::of(&pod.metadata);
+        assert!(self.context.caches.pods.wait_for_version(&key, &version, DEADLINE).await);
+        pod
+    }
+}
+
+/// A workspace of the fixtures, paused.
+pub(super) fn paused(name: &str) -> Workspace {
+    let mut workspace = fixtures::workspace(name);
+    workspace.spec.paused = true;
+    workspace
+}
+
+/// Polls until the condition holds.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "not in time: {what}");
+}
