@@ -15,6 +15,7 @@ use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Namespace, Pod},
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -127,15 +128,24 @@ impl World {
 
     /// A cluster with the namespace and the kind of the fixtures.
     pub(super) async fn with(options: Options) -> Self {
+        Self::prepared(options, fixtures::kind(), crate::crds()).await
+    }
+
+    /// A cluster with that kind and those definitions.
+    pub(super) async fn prepared(
+        options: Options,
+        kind: WorkspaceKind,
+        definitions: Vec<CustomResourceDefinition>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let opened = embedded::Options::new(dir.path().join("cluster"));
         let cluster = embedded::Cluster::open(opened).await.unwrap();
         let client = cluster.client();
-        cluster::crds::install(&client, &crate::crds()).await.unwrap();
+        cluster::crds::install(&client, &definitions).await.unwrap();
         let namespace = json!({"metadata": {"name": NAMESPACE}});
         let namespace: Namespace = serde_json::from_value(namespace).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &fixtures::kind()).await.unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &kind).await.unwrap();
         let wire = Wire::default();
         let recorded = wire.client(&cluster);
         let caches = Caches::start(&recorded);

@@ -1,6 +1,7 @@
 mod faults;
 mod kinds;
 mod kit;
+mod roles;
 mod running;
 mod states;
 
