@@ -64,3 +64,45 @@ async fn reads_from_memory_go_on_while_the_cluster_is_away() {
         assert!(answer.status.is_success(), "{path}: {}", answer.show());
     }
 }
+
+#[tokio::test]
+async fn before_the_first_list_nothing_is_made_up() {
+    let server = Server::without_cluster().await;
+    assert_snapshot!("unhealthy", server.get("/api/v1/healthcheck").await.show());
+    for path in ["/workspaces", "/workspaces/team-a/lab", "/workspacekinds", "/namespaces"] {
+        let answer = server.get(&format!("/api/v1{path}")).await;
+        assert_eq!(answer.error(), "503 the server is starting; try again", "{path}");
+        assert_eq!(answer.header(header::RETRY_AFTER), "1");
+    }
+}
+
+/// Bodies with random damage: refused or accepted, but never a reason to break.
+#[tokio::test]
+async fn damaged_bodies_are_the_callers_fault() {
+    let server = Server::start().await;
+    let json = workspace("w").to_string().into_bytes();
+    let yaml = kind("k").to_string().into_bytes();
+    let mut state = 11_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for round in 0..300 {
+        let (path, media_type, mut body) = match round % 2 {
+            0 => ("/api/v1/workspaces/team-a", "application/json", json.clone()),
+            _ => ("/api/v1/workspacekinds", "application/yaml", yaml.clone()),
+        };
+        for _ in 0..=random(4) {
+            let at = random(body.len());
+            match random(4) {
+                0 => body[at] = u8::try_from(random(256)).unwrap(),
+                1 => drop(body.remove(at)),
+                2 => body.insert(at, b"{}[]\":,0-&*\n"[random(12)]),
+                _ => body.truncate(at + 1),
+            }
+        }
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let answer = server.post_text(path, media_type, body).await;
+        assert!(!answer.status.is_server_error(), "{shown}\n{}", answer.show());
+    }
+}

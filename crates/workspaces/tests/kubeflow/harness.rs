@@ -52,24 +52,31 @@ impl Server {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        let server = Self::open(options, Faults::default()).await;
+        server.furnish().await;
+        server
+    }
+
+    /// A server whose cluster does not answer.
+    pub(crate) async fn without_cluster() -> Self {
+        let faults = Faults::default();
+        faults.set(Method::GET, Fault::Timeout);
+        Self::open(Options::default(), faults).await
+    }
+
+    async fn open(options: Options, faults: Faults) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("data");
         let cluster = embedded::Cluster::open(embedded::Options::new(data_dir)).await.unwrap();
         let client = cluster.client();
         cluster::crds::install(&client, &workspaces::crds()).await.unwrap();
-        let faults = Faults::default();
-        let caches = Caches::start(&client);
         let faulty = Faulty { inner: cluster.service(), faults: faults.clone() };
-        let state = State {
-            client: Client::new(faulty, "default"),
-            caches: caches.clone(),
-            access: Access::Local,
-            options,
-        };
+        let faulty = Client::new(faulty, "default");
+        let caches = Caches::start(&faulty);
+        let state =
+            State { client: faulty, caches: caches.clone(), access: Access::Local, options };
         let router = router(state);
-        let server = Self { router, client, cluster, caches, faults, _directory: directory };
-        server.furnish().await;
-        server
+        Self { router, client, cluster, caches, faults, _directory: directory }
     }
 
     async fn furnish(&self) {

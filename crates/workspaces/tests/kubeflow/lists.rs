@@ -83,10 +83,10 @@ async fn a_known_version_is_not_sent_again() {
         let again = get_with(&server, path, header::IF_NONE_MATCH, &tag).await;
         assert_eq!((again.status, again.text()), (StatusCode::NOT_MODIFIED, ""), "{path}");
         assert_eq!(again.header(header::ETAG), tag);
-        let pause = format!("/api/v1/workspaces/team-a/lab/actions/pause");
+        let pause = "/api/v1/workspaces/team-a/lab/actions/pause";
         let paused = !first.text().contains(r#""paused":true"#);
         server.set_status("lab", json!({"state": "Paused"})).await;
-        let answer = server.post(&pause, &json!({"data": {"paused": paused}})).await;
+        let answer = server.post(pause, &json!({"data": {"paused": paused}})).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.show());
         let changed = get_with(&server, path, header::IF_NONE_MATCH, &tag).await;
         assert_eq!(changed.status, StatusCode::OK, "{path}");

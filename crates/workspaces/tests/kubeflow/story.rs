@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use serde_json::json;
+use workspaces::{dialect::kubeflow::Options, model::WorkspaceKind};
 
 use crate::harness::{Server, kind, workspace};
 
@@ -199,4 +201,47 @@ async fn filter_rules_hide_and_deny() {
     new["data"]["kind"] = json!("strict");
     let answer = server.post("/api/v1/workspaces/team-a", &new).await;
     assert_snapshot!("denied_by_a_rule", answer.error());
+}
+
+#[tokio::test]
+async fn what_others_made_a_moment_ago_counts() {
+    let server = Server::start().await;
+    let yes = json!({"notebooks.kubeflow.org/can-mount": "true"});
+    let claim = json!({
+        "metadata": {"name": "theirs", "labels": yes},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    });
+    server.make::<Namespace>(None, json!({"metadata": {"name": "young"}})).await;
+    server.make::<PersistentVolumeClaim>(Some("young"), claim).await;
+    server.make::<WorkspaceKind>(None, kind("fresh")).await;
+    let mut new = workspace("w");
+    new["data"]["kind"] = json!("fresh");
+    new["data"]["podTemplate"]["volumes"] = json!({"home": "theirs"});
+    let answer = server.post("/api/v1/workspaces/young", &new).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.show());
+}
+
+#[tokio::test]
+async fn choices_of_the_contract() {
+    let options = Options {
+        proxy_url_prefix: "/workspaces/".to_owned(),
+        strict_pause_body: true,
+        ..Options::default()
+    };
+    let server = Server::with(options).await;
+    server.make_workspace("lab").await;
+    let logo = "/workspaces/api/v1/workspacekinds/lab/assets/logo";
+    let list = server.get("/api/v1/workspaces").await.json();
+    assert_eq!(list["data"][0]["workspaceKind"]["logo"]["url"], json!(logo));
+    let kinds = server.get("/api/v1/workspacekinds").await.json();
+    assert_eq!(kinds["data"][0]["logo"]["url"], json!(logo));
+    let pause = "/api/v1/workspaces/team-a/lab/actions/pause";
+    let answer = server.post(pause, &json!({"data": {}})).await;
+    assert_eq!(
+        answer.error(),
+        "422 request body was invalid\nINTERNAL FieldValueRequired data.paused: Required value"
+    );
 }

@@ -3,6 +3,12 @@
 //! One file per noun holds its handlers, `wire` the bodies, [`extract`] and [`body`] read requests,
 //! [`error`] words refusals. Handlers list their extractors in the contract's order of checks and
 //! then authorise, read the caches, ask `decide`, write one object and render it.
+//!
+//! Quirks that clients rely on, each with a test: status codes are strings in error bodies;
+//! `conflict_cause` is singular and a list; a pause request without `paused` starts the workspace;
+//! a new claim is announced with an empty `Location`; `deferUpdates` is taken and forgotten; the
+//! last of equal JSON keys wins; reference errors name fields without `data.`; `HEAD` is not
+//! supported.
 
 mod body;
 mod claims;
