@@ -175,10 +175,15 @@ impl Collector {
         }
     }
 
-    /// Where an owner would be. `None` if nobody knows its kind.
+    /// Where an owner would be. `None` if nobody knows its kind, or it would be in a namespace and
+    /// the dependent is in none.
     fn place(&self, owner: &Value, dependent: &Object) -> Option<(Arc<str>, Arc<str>)> {
         let resource = self.owner_kind(owner)?;
-        let key = resource.key(metadata::get(dependent, "namespace"), text(owner, "/name"));
+        let namespace = metadata::get(dependent, "namespace");
+        if resource.namespaced && namespace.is_empty() {
+            return None;
+        }
+        let key = resource.key(namespace, text(owner, "/name"));
         Some((resource.table.clone(), key))
     }
 

@@ -158,6 +158,10 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
         let problem = "must have exactly one version marked as storage version";
         causes.push(Cause::invalid("spec.versions", &shown, problem));
     }
+    // The API server checks a schema that all versions share only once, under a name of its own.
+    let schema_of = |version: &Value| version.pointer("/schema/openAPIV3Schema").cloned();
+    let first = versions.first().and_then(|version| schema_of(version));
+    let shared = versions.iter().all(|version| schema_of(version) == first);
     for (index, version) in versions.iter().enumerate() {
         let name = text(version, "/name");
         let field = format!("spec.versions[{index}].name");
@@ -169,9 +173,14 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
             None | Some(Value::Null) => {
                 causes.push(Cause::required(&field, "schemas are required"));
             }
+            Some(_) if shared && index > 0 => {}
             Some(schema) => {
                 if let Err(problems) = Schema::compile(schema) {
-                    let prefix = format!("spec.versions[{index}].schema.");
+                    let prefix = if shared {
+                        "spec.validation.".to_owned()
+                    } else {
+                        format!("spec.versions[{index}].schema.")
+                    };
                     causes.extend(problems.into_iter().map(|cause| cause.under(&prefix)));
                 }
             }

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::{
     Api, core, crds,
+    forms::{served, served_object, stored_form},
     kinds::{Resource, text},
     metadata::{self, Object},
     query::Query,
     status::Status,
-    write::{Target, served, served_object, stored_form},
+    write::Target,
 };
 use crate::schema::Cause;
 use crate::store::{Action, Draft, Entry, Expect, Write, WriteError};

@@ -10,6 +10,7 @@ mod crds;
 mod delete;
 mod discovery;
 mod expire;
+mod forms;
 mod kinds;
 pub mod logs;
 mod metadata;

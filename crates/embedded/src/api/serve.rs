@@ -11,6 +11,7 @@ use super::{
     Api, Body, Status,
     delete::DeleteOptions,
     discovery,
+    forms::Part,
     kinds::Resource,
     logs,
     metadata::Object,
@@ -20,7 +21,7 @@ use super::{
     route::{self, Route},
     view::View,
     watch,
-    write::{Part, Target, Written},
+    write::{Target, Written},
 };
 
 /// The largest body that is read, as in the API server.

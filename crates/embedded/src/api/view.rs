@@ -41,7 +41,7 @@ impl View {
         if !self.metadata_only && entry.json().starts_with(self.start.as_bytes()) {
             return entry.json().clone();
         }
-        self.object(super::write::served(&self.resource, entry))
+        self.object(super::forms::served(&self.resource, entry))
     }
 
     /// An object that is in the version of the resource.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Api, core, crds,
+    forms::{self, Part, served, served_bytes, served_object, stored_form},
     kinds::Resource,
     metadata::{self, Object},
     query::WriteOptions,
@@ -14,7 +15,7 @@ use super::{
     status::Status,
 };
 use crate::schema::Cause;
-use crate::store::{Action, Draft, Entry, Expect, Requirement, Write, WriteError};
+use crate::store::{Action, Draft, Expect, Requirement, Write, WriteError};
 
 /// How often a change is tried again when others change the same object.
 const ATTEMPTS: usize = 256;
@@ -35,13 +36,6 @@ impl Target {
     pub(crate) fn not_found(&self) -> Status {
         Status::not_found(&self.resource, &self.name)
     }
-}
-
-/// Which part of an object a request may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    Main,
-    Status,
 }
 
 /// What a write answers.
@@ -238,7 +232,7 @@ impl Api {
                 return Ok(Written { created: false, body, warnings });
             }
             let action =
-                if is_finished(resource, &new, &old) { Action::Delete } else { Action::Put };
+                if forms::is_finished(resource, &new, &old) { Action::Delete } else { Action::Put };
             let draft = Draft::new(&stored_form(resource, &new));
             if dry_run {
                 let body = served_bytes(resource, draft.unrevised());
@@ -299,9 +293,9 @@ impl Api {
             );
             return Err(Status::conflict(resource, &target.name, &why));
         }
-        keep_server_fields(new, old);
-        keep_other_part(resource, part, new, old);
-        if part == Part::Main && counts_as_change(resource, new, old) {
+        forms::keep_server_fields(new, old);
+        forms::keep_other_part(resource, part, new, old);
+        if part == Part::Main && forms::counts_as_change(resource, new, old) {
             metadata::set(new, "generation", metadata::generation(old) + 1);
         }
         let mut causes = metadata::validate_update(new, old);
@@ -397,119 +391,4 @@ fn refuse(resource: &Resource, name: &str, causes: Vec<Cause>) -> Result<(), Sta
         return Ok(());
     }
     Err(Status::invalid(&resource.group, &resource.kind, name, causes))
-}
-
-/// Whether a change lets go of an object whose deletion waited for that.
-fn is_finished(resource: &Resource, new: &Object, old: &Object) -> bool {
-    let grace = old
-        .get("metadata")
-        .and_then(|metadata| metadata.get("deletionGracePeriodSeconds")?.as_i64())
-        .unwrap_or(0);
-    // A namespace has finalizers of its own beside those of every object.
-    let emptied = !resource.is("namespaces")
-        || new
-            .get("spec")
-            .and_then(|spec| spec.get("finalizers")?.as_array())
-            .is_none_or(|left| left.is_empty());
-    metadata::is_deleting(old) && metadata::finalizers(new).is_empty() && grace == 0 && emptied
-}
-
-/// What a client may not change, and may leave out.
-fn keep_server_fields(new: &mut Object, old: &Object) {
-    let fields = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "generateName",
-        "resourceVersion",
-    ];
-    for field in fields {
-        match old.get("metadata").and_then(|metadata| metadata.get(field)) {
-            Some(value) => metadata::set(new, field, value.clone()),
-            None => metadata::remove(new, field),
-        }
-    }
-}
-
-/// A status request changes only the status, any other request everything but the status.
-fn keep_other_part(resource: &Resource, part: Part, new: &mut Object, old: &Object) {
-    let put = |object: &mut Object, field: &str, value: Option<&Value>| match value {
-        Some(value) => {
-            object.insert(field.into(), value.clone());
-        }
-        None => {
-            object.remove(field);
-        }
-    };
-    match part {
-        Part::Main if resource.has_status => put(new, "status", old.get("status")),
-        Part::Main => {}
-        Part::Status if resource.custom.is_some() => {
-            let status = new.remove("status");
-            *new = old.clone();
-            put(new, "status", status.as_ref());
-        }
-        Part::Status => {
-            let (status, metadata) = (new.remove("status"), new.remove("metadata"));
-            *new = old.clone();
-            put(new, "status", status.as_ref());
-            put(new, "metadata", metadata.as_ref());
-            let owners = old.get("metadata").and_then(|metadata| metadata.get("ownerReferences"));
-            match owners {
-                Some(owners) => metadata::set(new, "ownerReferences", owners.clone()),
-                None => metadata::remove(new, "ownerReferences"),
-            }
-        }
-    }
-}
-
-/// Whether a change makes a new generation.
-fn counts_as_change(resource: &Resource, new: &Object, old: &Object) -> bool {
-    if !resource.counts {
-        return false;
-    }
-    let ignored = |field: &str| {
-        matches!(field, "metadata" | "apiVersion" | "kind")
-            || (field == "status" && resource.has_status)
-    };
-    let differs = |one: &Object, other: &Object| {
-        one.iter().any(|(field, value)| !ignored(field) && other.get(field) != Some(value))
-    };
-    differs(new, old) || differs(old, new)
-}
-
-/// An object in the version that the store keeps.
-pub(crate) fn stored_form(resource: &Resource, object: &Object) -> Object {
-    let mut stored = object.clone();
-    stored.insert("apiVersion".into(), resource.stored_api_version().into());
-    stored.insert("kind".into(), resource.kind.as_str().into());
-    stored
-}
-
-/// The object of an entry in the version of a resource.
-pub(crate) fn served_object(resource: &Resource, entry: &Entry) -> Object {
-    let mut object = entry.object();
-    object.insert("apiVersion".into(), resource.api_version().into());
-    object
-}
-
-/// The bytes of an entry in the version of a resource: nearly always the stored ones.
-pub(crate) fn served(resource: &Resource, entry: &Entry) -> Bytes {
-    served_bytes(resource, entry.json().clone())
-}
-
-fn served_bytes(resource: &Resource, json: Bytes) -> Bytes {
-    let start = format!("{{\"apiVersion\":\"{}\"", resource.api_version());
-    if json.starts_with(start.as_bytes()) {
-        return json;
-    }
-    match serde_json::from_slice::<Object>(&json) {
-        Ok(mut object) => {
-            object.insert("apiVersion".into(), resource.api_version().into());
-            Value::Object(object).to_string().into()
-        }
-        Err(_) => json,
-    }
 }

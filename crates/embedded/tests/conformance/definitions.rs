@@ -112,7 +112,7 @@ async fn definitions_that_break_a_rule() {
         (
             json!({"spec": {"versions": [{"name": "v1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {}}}}}]}}),
-            "spec.versions[0].schema.openAPIV3Schema.properties[spec].type",
+            "spec.validation.openAPIV3Schema.properties[spec].type",
         ),
     ] {
         let answer = kit.post(DEFINITIONS, with(change.clone())).await;

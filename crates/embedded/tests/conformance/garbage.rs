@@ -120,3 +120,18 @@ async fn custom_resources_own_and_are_owned() {
     kit.until_gone(&kit.path("configmaps/a")).await;
     kit.until_gone(&widgets.path(&kit, "x")).await;
 }
+
+#[tokio::test]
+async fn an_owner_of_an_unknown_kind_is_left_to_its_definition() {
+    let kit = Kit::new().await;
+    let (_, solid) = owner(&kit, "a").await;
+    let unknown = json!({
+        "apiVersion": "none.example.com/v1", "kind": "Nothing", "name": "n", "uid": "n",
+    });
+    kit.config_map("b", owned(&[unknown])).await;
+    // What is surely collected comes after: by then the other one was looked at.
+    kit.config_map("c", owned(&[solid])).await;
+    kit.delete(&kit.path("configmaps/a"), json!(null)).await.ok();
+    kit.until_gone(&kit.path("configmaps/c")).await;
+    kit.get(&kit.path("configmaps/b")).await.ok();
+}
