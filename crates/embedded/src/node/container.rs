@@ -22,10 +22,13 @@ use super::probes::{Health, Listener, Prober, Target};
 use super::queue::Queue;
 use super::runtime::{Cause, Ending, PodRuntime, Run, Stop};
 use super::sources::Sources;
+use super::unenforced::unenforced;
 use super::volumes::{Volumes, link_nested, make_directory};
 
-/// How often something that only a person can repair is tried again.
-const REPAIR_PAUSE: Duration = Duration::from_secs(30);
+/// How often something that others must repair is tried again: soon at first, because a Secret may
+/// come a moment after the pod that needs it.
+const FIRST_REPAIR_PAUSE: Duration = Duration::from_millis(250);
+const LAST_REPAIR_PAUSE: Duration = Duration::from_secs(30);
 
 /// What containers are run with.
 pub(crate) struct Tools {
@@ -85,6 +88,7 @@ pub(crate) struct Container {
     last: Option<ContainerStateTerminated>,
     waiting: Option<Waiting>,
     not_before: Option<Instant>,
+    repair_pause: Duration,
     /// The run whose end the back-off has counted.
     counted: Option<u32>,
     backoff: Backoff,
@@ -123,6 +127,7 @@ impl Container {
             last,
             waiting,
             not_before: None,
+            repair_pause: FIRST_REPAIR_PAUSE,
             counted: None,
             backoff: Backoff::default(),
             prober: None,
@@ -266,17 +271,29 @@ impl Container {
                     self.last = Some(self.terminated(&run, &ending, around.pod));
                 }
                 self.waiting = None;
+                self.repair_pause = FIRST_REPAIR_PAUSE;
                 self.known_health = None;
                 self.watch(&run, around).await;
                 self.run = Some(run);
-                let message = format!("Started container {} of image {image}", self.spec.name);
-                around.tools.recorder.normal(around.pod.as_ref(), "Started", &message);
+                self.tell_start(number, &image, around);
                 None
             }
             Err(error) => {
                 let problem = Waiting::new("RunContainerError", Some(error.to_string()));
                 Some(self.wait_for_repair(problem, around))
             }
+        }
+    }
+
+    fn tell_start(&self, number: u32, image: &str, around: &Around<'_>) {
+        let (name, recorder) = (&self.spec.name, &around.tools.recorder);
+        let message = format!("Started container {name} of image {image}");
+        recorder.normal(around.pod.as_ref(), "Started", &message);
+        let ignored = unenforced(around.pod, &self.spec);
+        if number == 0 && !ignored.is_empty() {
+            let message =
+                format!("Container {name}: {} has no effect on this node", ignored.join(", "));
+            recorder.normal(around.pod.as_ref(), "NotEnforced", &message);
         }
     }
 
@@ -292,7 +309,8 @@ impl Container {
             around.tools.recorder.warning(around.pod.as_ref(), reason, message);
             self.waiting = Some(problem);
         }
-        let pause = REPAIR_PAUSE.min(around.tools.backoff.longest);
+        let pause = self.repair_pause.min(around.tools.backoff.longest);
+        self.repair_pause = pause.saturating_mul(2).min(LAST_REPAIR_PAUSE);
         self.not_before = Some(Instant::now() + pause);
         pause
     }
@@ -310,6 +328,10 @@ impl Container {
             .ok_or_else(|| Waiting::new("ErrImageNeverPull", Some(unknown_image(image))))?;
         let misconfigured =
             |message: String| Waiting::new("CreateContainerConfigError", Some(message));
+        if self.spec.restart_policy.is_some() {
+            let reason = "restartPolicy of a container is not supported on this node";
+            return Err(misconfigured(reason.to_owned()));
+        }
         let mounts = |expand: &dyn Fn(&str) -> String| around.volumes.mounts(&self.spec, expand);
         // Paths below a volume may name variables, and variables may hold mounted paths: the
         // variables are found first, without mounts, for the paths alone.

@@ -3,7 +3,8 @@
 //!
 //! It sees the cluster through a `kube::Client` and nothing else. Every part looks at one object at
 //! a time, starting from what is there, and writes only what differs; a settled cluster is not
-//! written to. Start reading at [`Node::start`]; a pod's way is `pods` → `container` → `runtime` →
+//! written to. What processes of one user do not get (limits of resources, other users, mount
+//! options, life cycle hooks) is told by an event and not pretended. Start reading at [`Node::start`]; a pod's way is `pods` → `container` → `runtime` →
 //! [`shim`].
 
 use std::net::Ipv4Addr;
@@ -43,6 +44,7 @@ mod scheduler;
 pub mod shim;
 mod sources;
 mod statefulset;
+mod unenforced;
 mod volumes;
 mod wiring;
 

@@ -50,7 +50,7 @@ struct PodState {
     start_time: Timestamp,
     volumes: Option<Volumes>,
     mount_problem: Option<String>,
-    mount_retry: (Option<Instant>, Duration),
+    mount_retry: Duration,
     init: Vec<Container>,
     main: Vec<Container>,
     /// Set when the pod's end began: when its processes were asked.
@@ -168,7 +168,7 @@ impl Pods {
                 .map_or_else(Timestamp::now, |time| time.0),
             volumes: None,
             mount_problem: None,
-            mount_retry: (None, FIRST_MOUNT_RETRY),
+            mount_retry: FIRST_MOUNT_RETRY,
             asked: None,
             gone: false,
         };
@@ -242,7 +242,6 @@ impl Pods {
         sources: &Sources,
         state: &mut PodState,
     ) -> Result<Volumes, Duration> {
-        let now = Instant::now();
         let maker = Maker {
             client: &self.client,
             pod,
@@ -264,9 +263,8 @@ impl Pods {
                     self.tools.recorder.warning(pod, "FailedMount", &message);
                     state.mount_problem = Some(message);
                 }
-                let wait = state.mount_retry.1;
-                state.mount_retry =
-                    (Some(now + wait), wait.saturating_mul(2).min(LAST_MOUNT_RETRY));
+                let wait = state.mount_retry;
+                state.mount_retry = wait.saturating_mul(2).min(LAST_MOUNT_RETRY);
                 Err(wait)
             }
         }
