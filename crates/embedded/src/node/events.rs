@@ -1,20 +1,15 @@
 //! Events: what a user should know about an object. The same event again counts up.
 
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 /// The longest message an API server takes.
 const LONGEST_MESSAGE: usize = 1024;
-/// How long an event is kept after it last happened.
-const KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
-const FORGET_PAUSE: Duration = Duration::from_secs(600);
 /// How many events may wait to be written.
 const WAITING_ENTRIES: usize = 1024;
 
@@ -131,29 +126,6 @@ async fn record(client: &Client, host: &str, entry: &Entry) -> Result<(), kube::
     api.create(&PostParams::default(), &event).await.map(drop)
 }
 
-/// Removes events that are older than an hour, as an API server does: from time to time, for ever.
-pub(crate) async fn forget_old(client: Client) {
-    let api = Api::<Event>::all(client.clone());
-    loop {
-        tokio::time::sleep(FORGET_PAUSE).await;
-        let Ok(events) = api.list(&ListParams::default()).await else { continue };
-        let limit = Timestamp::now().checked_sub(KEPT_FOR).unwrap_or(Timestamp::UNIX_EPOCH);
-        for event in events.items.iter().filter(|event| is_older(event, limit)) {
-            let namespace = event.namespace().unwrap_or_default();
-            let api = Api::<Event>::namespaced(client.clone(), &namespace);
-            // One that stays is met again next time.
-            let _ = api.delete(&event.name_any(), &DeleteParams::default()).await;
-        }
-    }
-}
-
-fn is_older(event: &Event, limit: Timestamp) -> bool {
-    let last = event.last_timestamp.as_ref().map(|time| time.0);
-    let series = event.event_time.as_ref().map(|time| time.0);
-    let made = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    [last, series, made].into_iter().flatten().max().is_some_and(|time| time < limit)
-}
-
 fn reference<K: Resource<DynamicType = ()>>(about: &K) -> ObjectReference {
     ObjectReference {
         api_version: Some(K::api_version(&()).into_owned()),
@@ -208,19 +180,6 @@ mod tests {
         let short = shorten(&long);
         assert!(short.len() <= LONGEST_MESSAGE && short.ends_with("..."));
         assert_eq!(shorten("short"), "short");
-    }
-
-    #[test]
-    fn an_event_is_as_old_as_its_last_time() {
-        let limit: Timestamp = "2024-01-01T01:00:00Z".parse().unwrap();
-        let event = |last: &str| Event {
-            first_timestamp: Some(Time("2024-01-01T00:00:00Z".parse().unwrap())),
-            last_timestamp: Some(Time(last.parse().unwrap())),
-            ..Event::default()
-        };
-        assert!(is_older(&event("2024-01-01T00:59:59Z"), limit));
-        assert!(!is_older(&event("2024-01-01T01:00:00Z"), limit));
-        assert!(!is_older(&Event::default(), limit));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::cache::{Cache, Change, Key, key_of};
 use super::claims::{Claims, claims_of};
 use super::container::Tools;
 use super::endpoints::Endpoints;
-use super::events::{Recorder, forget_old};
+use super::events::Recorder;
 use super::job::Jobs;
 use super::owners::controller_key;
 use super::pods::Pods;
@@ -85,7 +85,6 @@ impl Wiring {
         };
         let (recorder, write) = Recorder::new(client.clone(), "kubelet", options.name.clone());
         tasks.spawn(write);
-        tasks.spawn(forget_old(client.clone()));
         let tools = Tools {
             runtime: Arc::new(LocalProcesses::new(options.shim.clone())),
             images: options.images.clone(),
