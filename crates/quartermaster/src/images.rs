@@ -32,7 +32,7 @@ fn files(program: &Path) -> ImageEntry {
         image: "quartermaster/files*".to_owned(),
         command: vec![program.to_string_lossy().into_owned(), "files".to_owned()],
         args: Vec::new(),
-        env: env([("QUARTERMASTER_FILES_LISTEN", "$(POD_IP):8080")]),
+        env: env([("QUARTERMASTER_FILES_LISTEN", "$(POD_IP):8080"), ("HOME", "/home/user")]),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One container of a pod: started, watched, restarted with back-off, ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) struct Around<'a> {
     pub(crate) pod: &'a Arc<Pod>,
     pub(crate) key: &'a Key,
     pub(crate) address: std::net::Ipv4Addr,
-    pub(crate) directory: &'a std::path::Path,
+    pub(crate) directory: &'a Path,
     pub(crate) volumes: &'a Volumes,
     pub(crate) sources: &'a Sources,
 }
@@ -350,7 +350,14 @@ impl Container {
             super::expand::expand(text, |name| plain.get(name), &super::mounts::PathMap::default())
         })
         .map_err(|error| misconfigured(error.to_string()))?;
-        let home = home.unwrap_or_else(|| around.directory.join("home"));
+        // The home of the image itself, when no claim is mounted there.
+        let own_home = around.directory.join("home");
+        let paths = match plain.get("HOME").filter(|named| Path::new(named) != own_home) {
+            Some(named) => paths.standing_in(named, &own_home),
+            None => paths,
+        };
+        make_directory(&own_home).map_err(|error| misconfigured(error.to_string()))?;
+        let home = home.unwrap_or(own_home);
         for directory in [&home, &around.directory.join("tmp")] {
             make_directory(directory).map_err(|error| misconfigured(error.to_string()))?;
         }

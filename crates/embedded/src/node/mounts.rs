@@ -22,6 +22,18 @@ impl PathMap {
         Self { entries }
     }
 
+    /// The same map, with `real` in place of a path that an image would hold: one that is absolute,
+    /// under no mount, and not on this machine.
+    pub(crate) fn standing_in(mut self, path: &str, real: &Path) -> Self {
+        let path = tidy(path);
+        let needed = path.starts_with('/') && self.map(&path) == path && !Path::new(&path).exists();
+        if needed {
+            self.entries.push((path, real.to_owned()));
+            self.entries.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        }
+        self
+    }
+
     /// Replaces every mount path in a text by its directory.
     pub(crate) fn map(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
@@ -130,6 +142,15 @@ mod tests {
     #[case("", "")]
     fn replaces_whole_paths_only(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(map().map(text), expected);
+    }
+
+    #[test]
+    fn a_missing_home_is_stood_in_for() {
+        let home = Path::new("/pod/home");
+        let missing = PathMap::default().standing_in("/home/of-an-image", home);
+        assert_eq!(missing.map("/home/of-an-image/x"), "/pod/home/x");
+        assert_eq!(map().standing_in("/home/jovyan", home).map("/home/jovyan"), "/v/home");
+        assert_eq!(PathMap::default().standing_in("/usr", home).map("/usr"), "/usr");
     }
 
     #[test]

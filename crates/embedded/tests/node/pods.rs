@@ -318,3 +318,18 @@ async fn what_a_lost_shim_leaves_is_killed() {
     let last = status.last_state.unwrap().terminated.unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_home_of_an_image_is_there_without_a_mount() {
+    let place = Place::new().await;
+    let pod = place
+        .create::<Pod>(json!({
+            "metadata": {"name": "one"},
+            "spec": {"restartPolicy": "Never", "containers": [{
+                "name": "main", "image": "test/shell", "args": ["echo ok > /home/of-an-image/out"],
+                "env": [{"name": "HOME", "value": "/home/of-an-image"}],
+            }]},
+        }))
+        .await;
+    assert_eq!(content(&directory(&place, &pod).join("home/out")).await, "ok");
+}
