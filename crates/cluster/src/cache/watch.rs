@@ -13,7 +13,10 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{Change, Shared, Source, state::Before};
+use super::{
+    Change, Shared, Source,
+    state::{Before, State},
+};
 use crate::{Key, Object};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -90,10 +93,7 @@ impl<T: Send + Sync + 'static> Feed<'_, T> {
             }
             Event::InitDone => self.finish_list(),
             Event::Apply(object) => self.apply(object),
-            Event::Delete(object) => {
-                self.saw(version(&object));
-                self.remove(&object.key());
-            }
+            Event::Delete(object) => self.remove(&object.key(), Some(version(&object))),
         }
     }
 
@@ -106,64 +106,61 @@ impl<T: Send + Sync + 'static> Feed<'_, T> {
         }
         match (self.source.parse)(value) {
             Ok(Some(object)) => self.insert(key, Arc::new(object), &version),
-            Ok(None) => {
-                self.saw(&version);
-                self.remove(&key);
-            }
+            Ok(None) => self.remove(&key, Some(&version)),
             Err(error) => {
                 let resource = &self.shared.name;
                 tracing::warn!(resource, %key, %error, "object left out: it cannot be read");
-                self.saw(&version);
-                self.remove(&key);
+                self.remove(&key, Some(&version));
             }
         }
     }
 
     fn insert(&self, key: Key, new: Arc<T>, version: &str) {
-        let before = self.shared.state.write().insert(&key, new.clone(), version);
-        self.saw(version);
-        match before {
-            Before::Same => self.announce(None),
-            Before::Other(old) => {
-                self.announce(Some(Change::Object { key, old, new: Some(new) }));
+        self.change(Some(version), |state| match state.insert(&key, new.clone(), version) {
+            Before::Same => None,
+            Before::Other(old) => Some(Change::Object { key, old, new: Some(new) }),
+        });
+    }
+
+    fn remove(&self, key: &Key, version: Option<&str>) {
+        self.change(version, |state| {
+            let old = state.remove(key)?;
+            Some(Change::Object { key: key.clone(), old: Some(old), new: None })
+        });
+    }
+
+    /// Changes the state and tells of it in one step: whoever sees the new state, or learns that a
+    /// version has been reached, finds the change in the subscription as well.
+    fn change(&self, version: Option<&str>, edit: impl FnOnce(&mut State<T>) -> Option<Change<T>>) {
+        {
+            let mut state = self.shared.state.write();
+            let change = edit(&mut state);
+            if let (None, Some(Ok(version))) = (&self.listed, version.map(str::parse)) {
+                state.saw(version);
+            }
+            if let Some(change) = change {
+                self.shared.revision.fetch_add(1, Ordering::AcqRel);
+                // Without subscribers there is nobody to tell.
+                let _ = self.shared.changes.send(change);
             }
         }
+        self.wake();
     }
 
-    fn saw(&self, version: &str) {
-        if let (None, Ok(version)) = (&self.listed, version.parse()) {
-            self.shared.state.write().saw(version);
-        }
-    }
-
-    fn remove(&self, key: &Key) {
-        let old = self.shared.state.write().remove(key);
-        // Without an old object this still wakes whoever waits for a version.
-        self.announce(old.map(|old| Change::Object {
-            key: key.clone(),
-            old: Some(old),
-            new: None,
-        }));
+    /// Wakes whoever waits for a version or a state, also when no object is different.
+    fn wake(&self) {
+        self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn finish_list(&mut self) {
         let listed = self.listed.take().unwrap_or_default();
         let keys = self.shared.state.read().keys();
         for key in keys.iter().filter(|key| !listed.keys.contains(key)) {
-            self.remove(key);
+            self.remove(key, None);
         }
         self.shared.state.write().saw(listed.newest);
         self.shared.ready.store(true, Ordering::Release);
-        self.announce(None);
-    }
-
-    fn announce(&self, change: Option<Change<T>>) {
-        if let Some(change) = change {
-            self.shared.revision.fetch_add(1, Ordering::AcqRel);
-            // Without subscribers there is nobody to tell.
-            let _ = self.shared.changes.send(change);
-        }
-        self.shared.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.wake();
     }
 }
 
