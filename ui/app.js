@@ -292,7 +292,8 @@ async function refresh() {
 
 async function begin() {
   try {
-    const names = (await call("GET", "/namespaces")).map((item) => item.name);
+    // Those of the cluster itself are nobody's place for workspaces.
+    const names = (await call("GET", "/namespaces")).map((item) => item.name).filter((name) => !name.startsWith("kube-"));
     if (!names.includes(namespace) && names.length) namespace = names[0];
     $("namespace").replaceChildren(...names.map((name) => new Option(name, name, false, name === namespace)));
     $("namespaces").hidden = names.length < 2;

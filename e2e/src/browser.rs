@@ -143,6 +143,7 @@ impl Browser {
         let find = format!(
             "(() => {{ const node = document.querySelector({selector:?}); if (!node) return null; \
              node.scrollIntoView({{block: 'center'}}); const box = node.getBoundingClientRect(); \
+             if (!box.width) return null; \
              return {{x: box.x + box.width / 2, y: box.y + box.height / 2}}; }})()"
         );
         let at = self.until(LONG, selector, &find).await;
