@@ -57,7 +57,7 @@ struct Outcome {
 
 async fn run(writers: usize, count: usize) -> Result<Outcome> {
     let directory = tempfile::tempdir()?;
-    let options = Options { data_dir: directory.path().join("data"), ..Options::default() };
+    let options = Options::new(directory.path().join("data"));
     let cluster = Cluster::open(options).await?;
     let api: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
     let (seen, mut arrivals) = mpsc::unbounded_channel();

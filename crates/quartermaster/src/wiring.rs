@@ -101,14 +101,23 @@ impl Server {
     /// Ends everything, within a grace that another signal cuts short.
     pub(crate) async fn stop(self, mut signals: Signals) {
         Endpoints::remove(&self.settings.data_dir);
-        let pods = if ends_within(self.drain.stop(DRAIN), &mut signals).await {
-            PODS
-        } else {
-            self.drain.stop(Duration::ZERO).await;
-            Duration::ZERO
+        let (drain, hurry) = (self.drain, self.node.hurry());
+        let ending = async {
+            drain.stop(DRAIN).await;
+            self.controller.stop().await;
+            self.node.shutdown(PODS).await;
         };
-        self.controller.stop().await;
-        self.node.shutdown(pods).await;
+        let hurrying = async {
+            signals.next().await;
+            hurry.cancel();
+            drain.stop(Duration::ZERO).await;
+            // Only the end is left to wait for.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = hurrying => {}
+        }
         self.cluster.shutdown().await;
     }
 }
@@ -132,14 +141,6 @@ impl Controller {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the controller of workspaces broke");
         }
-    }
-}
-
-/// Waits for an end unless a signal comes first; says which.
-async fn ends_within<T>(end: impl Future<Output = T>, signals: &mut Signals) -> bool {
-    tokio::select! {
-        _ = end => true,
-        () = signals.next() => false,
     }
 }
 

@@ -112,6 +112,7 @@ pub struct Node {
     tasks: JoinSet<()>,
     workers: JoinSet<()>,
     stop: CancellationToken,
+    hurry: CancellationToken,
     pods: Arc<pods::Pods>,
 }
 
@@ -142,7 +143,7 @@ impl Node {
             .map_err(|source| NodeError::Directory { path: pods.directory.clone(), source })?;
         let (mut workers, stop) = (JoinSet::new(), CancellationToken::new());
         wiring.work(&mut workers, &stop);
-        Ok(Self { tasks, workers, stop, pods })
+        Ok(Self { tasks, workers, stop, hurry: CancellationToken::new(), pods })
     }
 
     /// Ends all pods, each within its own grace but none after `grace`, and leaves the Pod objects,
@@ -150,7 +151,13 @@ impl Node {
     pub async fn shutdown(mut self, grace: Duration) {
         self.stop.cancel();
         while self.workers.join_next().await.is_some() {}
-        self.pods.stop_all(grace).await;
+        self.pods.stop_all(grace, &self.hurry).await;
         self.tasks.shutdown().await;
+    }
+
+    /// Cancelled, it ends the grace of a shutdown at once.
+    #[must_use]
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
     }
 }

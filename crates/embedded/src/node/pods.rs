@@ -16,6 +16,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::addresses::Addresses;
 use super::cache::{Cache, Key, key_of};
@@ -377,7 +378,7 @@ impl Pods {
     }
 
     /// Ends all programs but leaves the pods, so that they run again when the node does.
-    pub(crate) async fn stop_all(&self, grace: Duration) {
+    pub(crate) async fn stop_all(&self, grace: Duration, hurry: &CancellationToken) {
         let states: BTreeMap<Key, _> = self.states.lock().drain().collect();
         let mut stopping = Vec::new();
         for (key, state) in &states {
@@ -390,7 +391,12 @@ impl Pods {
             }
         }
         let stops = stopping.iter().map(|(run, grace)| async move {
-            if tokio::time::timeout(*grace, run.ended()).await.is_err() {
+            let ended = tokio::select! {
+                _ = run.ended() => true,
+                () = tokio::time::sleep(*grace) => false,
+                () = hurry.cancelled() => false,
+            };
+            if !ended {
                 self.tools.runtime.stop(run, Stop::Kill).await;
                 let _ = tokio::time::timeout(KILL_PATIENCE, run.ended()).await;
             }
