@@ -5,6 +5,7 @@
 //! sender: verify, parse, events), then [`model::Event`], what every sender's words become, then
 //! [`receive`], what happens to a request.
 
+pub mod admin;
 pub mod decide;
 pub mod dialect;
 pub mod journal;

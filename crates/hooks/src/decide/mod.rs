@@ -1,9 +1,12 @@
 //! The rules, pure: signatures, JSON reading, names of images, paths.
 
+pub mod auth;
 pub mod digest;
+pub mod filter;
 pub mod form;
 pub mod image;
 pub mod json;
 pub mod replay;
 pub mod retry;
 pub mod signature;
+pub mod standard_webhooks;

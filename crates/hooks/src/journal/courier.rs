@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Journal, Place, now_ms};
 use crate::{
     limits::{Bucket, Rate},
-    targets::{Failure, Target},
+    targets::{Failure, Target, Telling},
 };
 
 /// How fast a target is told.
@@ -190,13 +190,19 @@ async fn attempt(
     (id, number): Place,
 ) {
     let delivery = journal.store.delivery(id).ok().flatten();
-    let event = delivery.as_ref().and_then(|delivery| {
-        delivery.events.get(delivery.notifications.get(usize::from(number))?.event)
+    let telling = delivery.as_ref().and_then(|delivery| {
+        let index = delivery.notifications.get(usize::from(number))?.event;
+        Some(Telling {
+            id: Some((id, number)),
+            endpoint: &delivery.endpoint,
+            source: &delivery.source,
+            event: delivery.events.get(index)?,
+        })
     });
-    let outcome = match event {
-        Some(event) => {
+    let outcome = match telling {
+        Some(telling) => {
             let told =
-                timeout(patience, target.tell(event)).await.unwrap_or(Err(Failure::TimedOut));
+                timeout(patience, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
             trouble.note(matches!(told, Err(Failure::TimedOut | Failure::Transient { .. })));
             told
         }

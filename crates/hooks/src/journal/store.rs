@@ -205,6 +205,8 @@ fn make(directory: &Path) -> Result<std::path::PathBuf, OpenError> {
         .mode(0o600)
         .clone();
     options.open(&file).map_err(wrong)?;
+    // A file whose name is not on disk is lost with all that is in it.
+    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(wrong)?;
     Ok(file)
 }
 

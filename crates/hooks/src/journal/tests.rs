@@ -12,6 +12,7 @@ use crate::{
     decide::replay::Policy,
     limits::Rate,
     model::{EventKind, Repo},
+    targets::Telling,
 };
 
 /// Records what it is told; fails while it is down.
@@ -35,12 +36,12 @@ impl Target for Fake {
         self.coalesces
     }
 
-    fn tell<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), Failure>> {
+    fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             if self.down.load(Ordering::SeqCst) {
                 return Err(Failure::transient("down"));
             }
-            self.told.lock().push(event.event.clone());
+            self.told.lock().push(telling.event.event.clone());
             Ok(())
         }
         .boxed()
@@ -170,7 +171,9 @@ async fn subjects_keep_their_order_and_do_not_wait_for_others() {
         let subject = ["a", "b", "c"][number % 3];
         keeping.push(journal.keep(incoming(&format!("{subject}{number:02}"), subject, &fake)));
     }
-    futures::future::join_all(keeping).await.into_iter().for_each(|kept| drop(stored(kept)));
+    futures::future::join_all(keeping).await.into_iter().for_each(|kept| {
+        stored(kept);
+    });
     until("all", || journal.depth().unwrap() == 0).await;
     couriers.stop().await;
     let told = fake.told.lock().clone();
@@ -310,4 +313,29 @@ fn foreign_files_are_left_alone() {
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(Journal::open(options(&file)), Err(OpenError::Directory(..))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_ones_are_swept_out_and_dead_ones_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        capacity: 1500,
+        steps: Vec::new(),
+        keep_done: Duration::from_secs(3600),
+        ..options(directory.path())
+    };
+    let journal = Journal::open(options).unwrap();
+    let fake = Fake::default();
+    let dead = stored(journal.keep(incoming("dead", "a", &fake)).await);
+    journal.note(dead, 0, Err(Failure::TimedOut));
+    let mut done = Vec::new();
+    for number in 0..8 {
+        let id = stored(journal.keep(incoming(&number.to_string(), "b", &fake)).await);
+        journal.note(id, 0, Ok(()));
+        journal.flush().await;
+        done.push(id);
+    }
+    // Room was made by what finished, oldest first; what died is the last to go.
+    assert_eq!(journal.delivery(done[0]).unwrap(), None);
+    assert!(journal.delivery(dead).unwrap().unwrap().dead());
 }

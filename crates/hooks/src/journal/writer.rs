@@ -79,15 +79,19 @@ impl Thread {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             let deadline = Instant::now() + LINGER;
+            let mut hurry = batch.first().is_none_or(Op::awaited);
             while batch.len() < MAX_BATCH {
-                let more = if batch.iter().any(Op::awaited) || batch.is_empty() {
+                let more = if hurry {
                     receiver.try_recv().ok()
                 } else {
                     let left = deadline.saturating_duration_since(Instant::now());
                     receiver.recv_timeout(left).ok()
                 };
                 match more {
-                    Some(op) => batch.push(op),
+                    Some(op) => {
+                        hurry |= op.awaited();
+                        batch.push(op);
+                    }
                     None => break,
                 }
             }

@@ -158,6 +158,9 @@ pub struct Event {
     /// The alert, as the sender describes it.
     #[serde(default)]
     pub alert: Option<serde_json::Value>,
+    /// The sender's own words, for kinds that have no others; left out when they are long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<serde_json::Value>,
     /// What a Flux v1 daemon is told about it; nothing when it has no words for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
@@ -180,6 +183,7 @@ impl Event {
             image: None,
             object: None,
             alert: None,
+            raw: None,
             notice: None,
         }
     }
@@ -208,6 +212,13 @@ impl Event {
             notice: Some(Notice::Image { name }),
             ..Self::new(EventKind::ImagePush, event)
         }
+    }
+
+    /// Something that only its sender has words for.
+    pub fn raw(event: impl Into<String>, body: &[u8]) -> Self {
+        const LONG: usize = 64 * 1024;
+        let raw = (body.len() <= LONG).then(|| serde_json::from_slice(body).ok()).flatten();
+        Self { raw, ..Self::new(EventKind::Generic, event) }
     }
 
     /// Says what a Flux v1 daemon is told: this URL, this branch.

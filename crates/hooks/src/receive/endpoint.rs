@@ -1,9 +1,18 @@
 //! Where webhooks come in: paths, and what belongs to each.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
-    decide::replay::Replay, limits::Bucket, model::Keys, sources::Source, targets::Target,
+    decide::{auth::Auth, filter::Filter, replay::Replay},
+    journal::Journal,
+    limits::Bucket,
+    model::Keys,
+    sources::Source,
+    targets::Target,
 };
 
 /// One configured endpoint.
@@ -15,6 +24,10 @@ pub struct Endpoint {
     pub source: Box<dyn Source>,
     /// The secrets shared with the sender.
     pub keys: Keys,
+    /// What it asks for beside what its source does.
+    pub auth: Option<Auth>,
+    /// Which events are told.
+    pub filter: Filter,
     /// Who is told.
     pub targets: Vec<Arc<dyn Target>>,
     /// Its own limit for bodies.
@@ -53,6 +66,8 @@ pub struct Route {
 /// All paths.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// Where their requests are kept, if any of them keeps something.
+    pub journal: Option<Journal>,
     routes: HashMap<String, Route>,
 }
 
@@ -69,6 +84,21 @@ impl Table {
         }
         self.routes.insert(path, Route { endpoint: Arc::clone(endpoint), not_after });
         Ok(())
+    }
+
+    /// Name, source and paths of all endpoints, by name.
+    pub fn endpoints(&self) -> Vec<(String, &'static str, Vec<String>)> {
+        let mut found = BTreeMap::<&str, (&'static str, Vec<String>)>::new();
+        for (path, route) in &self.routes {
+            let source = route.endpoint.source.name();
+            let entry = found.entry(&route.endpoint.name).or_insert((source, Vec::new()));
+            entry.1.push(path.clone());
+        }
+        let list = found.into_iter().map(|(name, (source, mut paths))| {
+            paths.sort();
+            (name.to_owned(), source, paths)
+        });
+        list.collect()
     }
 
     /// Whether any endpoint needs the journal.

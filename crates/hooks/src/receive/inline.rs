@@ -7,9 +7,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Endpoint;
 use crate::{
+    journal::Id,
     model::{Answer, Event},
     sources::Order,
-    targets::{Failure, Target},
+    targets::{Failure, Target, Telling},
 };
 
 /// The calls that a request leads to: whom to tell of which event, and what it is about.
@@ -30,7 +31,7 @@ pub(super) fn calls<'a>(
 
 /// Tells all targets, once, and says what the sender is told.
 pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
-    let told = each(endpoint, events, |_| true).await;
+    let told = each(endpoint, events, None, |_| true).await;
     let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
     answer(endpoint, &outcomes.fold(Ok(()), Result::and))
 }
@@ -40,6 +41,7 @@ pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
 pub(super) async fn each(
     endpoint: &Endpoint,
     events: &[Event],
+    id: Option<Id>,
     wanted: impl Fn(usize) -> bool,
 ) -> Vec<(String, Option<Result<(), Failure>>)> {
     let answers = endpoint.source.answers();
@@ -52,7 +54,8 @@ pub(super) async fn each(
     for (number, (target, index, _)) in calls(endpoint, events).into_iter().enumerate() {
         let mut outcome = None;
         if wanted(number) {
-            let call = call(endpoint, target, &events[index], deadline);
+            let id = id.zip(u16::try_from(number).ok());
+            let call = call(endpoint, target, id, &events[index], deadline);
             match answers.order {
                 Order::Sequence if failed && stops => {}
                 Order::Sequence => outcome = Some(call.await),
@@ -81,10 +84,12 @@ pub(super) fn answer(endpoint: &Endpoint, outcome: &Result<(), Failure>) -> Answ
 async fn call(
     endpoint: &Endpoint,
     target: &Arc<dyn Target>,
+    id: Option<(Id, u16)>,
     event: &Event,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let told = timeout_at(deadline, target.tell(event)).await.unwrap_or(Err(Failure::TimedOut));
+    let telling = Telling { id, endpoint: &endpoint.name, source: endpoint.source.name(), event };
+    let told = timeout_at(deadline, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
     told.inspect_err(|failure| {
         tracing::warn!(
             endpoint = endpoint.name,

@@ -39,7 +39,8 @@ pub(super) async fn everything(
         Ok(Kept::Refused) => return Answer::error(409, "duplicate delivery").into(),
         Err(_) => return unavailable(),
     };
-    let told = inline::each(endpoint, &events, |number| claims.get(number) == Some(&true)).await;
+    let told =
+        inline::each(endpoint, &events, Some(id), |number| claims.get(number) == Some(&true)).await;
     let mut worst = Ok(());
     for (index, (target, outcome)) in told.into_iter().enumerate() {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
@@ -65,7 +66,7 @@ pub(super) async fn failures(
     request: &Inbound<'_>,
     events: Vec<Event>,
 ) -> Reply {
-    let told = inline::each(endpoint, &events, |_| true).await;
+    let told = inline::each(endpoint, &events, None, |_| true).await;
     let mut worst = Ok(());
     let mut failed = Vec::new();
     for (_, outcome) in told {

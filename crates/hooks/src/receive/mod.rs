@@ -5,6 +5,7 @@
 //! parsing, telling the targets, the answer.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -14,9 +15,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    decide::auth::Auth,
     journal::Journal,
     limits::{Budget, Failures, Network, Rate, Share},
     listener::{Body, Handler},
@@ -73,6 +76,9 @@ impl Default for Limits {
     }
 }
 
+/// How many requests of an endpoint, with the name of its source, got a status.
+pub type Counts = BTreeMap<(String, &'static str, u16), u64>;
+
 /// Receives webhooks.
 #[derive(Debug)]
 pub struct Receiver {
@@ -80,22 +86,50 @@ pub struct Receiver {
     limits: Limits,
     failures: Failures,
     budget: Arc<Budget>,
-    journal: Option<Journal>,
+    /// Answers by endpoint, source and status.
+    counts: Mutex<Counts>,
     /// Work that goes on when its caller is gone.
     work: TaskTracker,
 }
 
 impl Receiver {
-    /// A receiver for these endpoints. Those that keep anything need the journal.
-    pub fn new(table: Table, limits: Limits, journal: Option<Journal>) -> Arc<Self> {
+    /// A receiver for these endpoints. Those that keep anything need the table's journal.
+    pub fn new(table: Table, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             table: ArcSwap::from_pointee(table),
             failures: Failures::new(limits.failures, limits.exempt.clone()),
             budget: Budget::new(limits.inflight_bytes),
-            journal,
+            counts: Mutex::default(),
             work: TaskTracker::new(),
             limits,
         })
+    }
+
+    /// Puts other endpoints in the place of these, all at once. Requests that are being worked on
+    /// end with the old ones.
+    pub fn replace(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// The journal in use.
+    pub fn journal(&self) -> Option<Journal> {
+        self.table.load().journal.clone()
+    }
+
+    /// Name, source and paths of all endpoints.
+    pub fn endpoints(&self) -> Vec<(String, &'static str, Vec<String>)> {
+        self.table.load().endpoints()
+    }
+
+    /// How requests were answered so far.
+    pub fn counts(&self) -> Counts {
+        self.counts.lock().clone()
+    }
+
+    fn count(&self, endpoint: &Endpoint, reply: &Reply) {
+        let mut counts = self.counts.lock();
+        let key = (endpoint.name.clone(), endpoint.source.name(), reply.status());
+        *counts.entry(key).or_default() += 1;
     }
 
     /// Resolves when no accepted request is being worked on; to be called after the listener has
@@ -126,6 +160,7 @@ impl Receiver {
         let this = Arc::clone(&self);
         let work = self.work.spawn(async move {
             let reply = this.process(address, &endpoint, &head.headers, &body).await;
+            this.count(&endpoint, &reply);
             drop::<Share>(share);
             reply
         });
@@ -187,7 +222,10 @@ impl Receiver {
         let request = Inbound { headers, body, now: now() };
         let source = &endpoint.source;
         let events = match read(endpoint, &request).await {
-            Ok(Outcome::Events(events)) => events,
+            Ok(Outcome::Events(mut events)) => {
+                events.retain(|event| endpoint.filter.passes(event));
+                events
+            }
             Ok(Outcome::Nothing(answer)) => return answer.into(),
             Err(refusal) => {
                 if refusal.class == Class::Credentials {
@@ -202,10 +240,20 @@ impl Receiver {
                     refusal.answer.text,
                     refusal.reason
                 );
-                return refusal.answer.into();
+                let reply = Reply::from(refusal.answer);
+                return match endpoint.auth {
+                    Some(Auth::Basic { .. }) if refusal.class == Class::Credentials => {
+                        reply.basic()
+                    }
+                    _ => reply,
+                };
             }
         };
-        match (endpoint.keep, &self.journal) {
+        if inline::calls(endpoint, &events).is_empty() {
+            return source.answers().done.into();
+        }
+        let journal = self.journal();
+        match (endpoint.keep, &journal) {
             (Keep::Nothing, _) => inline::tell(endpoint, &events).await.into(),
             (Keep::Failures, Some(journal)) => {
                 kept::failures(journal, endpoint, &request, events).await
@@ -231,6 +279,9 @@ impl Handler for Receiver {
 
 /// Authentication first, on raw bytes; only then is anything parsed.
 async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+    if endpoint.auth.as_ref().is_some_and(|auth| !auth.passes(request)) {
+        return Err(Refusal::credentials(401, "invalid signature", "wrong credentials"));
+    }
     endpoint.source.verify(request, &endpoint.keys)?;
     if let Some(check) = endpoint.source.verify_remotely(request) {
         check.await?;

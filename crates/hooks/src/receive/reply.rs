@@ -47,6 +47,12 @@ impl Reply {
             .naming(id)
     }
 
+    /// Asks for a user name and a password.
+    pub(super) fn basic(self) -> Self {
+        let realm = HeaderValue::from_static("Basic realm=\"hook\"");
+        self.with(header::WWW_AUTHENTICATE, realm)
+    }
+
     /// Names the delivery in a header.
     pub(super) fn naming(self, id: Id) -> Self {
         match HeaderValue::try_from(id.to_string()) {
@@ -59,6 +65,10 @@ impl Reply {
     pub(super) fn duplicate(self) -> Self {
         let name = HeaderName::from_static("x-quartermaster-duplicate");
         self.with(name, HeaderValue::from_static("true"))
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.answer.status
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {

@@ -4,7 +4,7 @@ use super::{Answers, Options, Outcome, Source, strip};
 use crate::{
     decide::{
         json::{self, Loose, fields},
-        signature,
+        signature, standard_webhooks,
     },
     model::{Answer, Event, Inbound, Keys, Refusal, Repo},
 };
@@ -18,11 +18,17 @@ pub(super) struct GitLab {
     /// Hooks that the owner wants beside `Push Hook`.
     events: Vec<String>,
     ignore_deletes: bool,
+    /// The signing tokens of newer releases.
+    signing: Option<Keys>,
 }
 
 impl GitLab {
     pub(super) fn new(options: &Options) -> Self {
-        Self { events: options.events.clone(), ignore_deletes: options.ignore_deletes }
+        Self {
+            events: options.events.clone(),
+            ignore_deletes: options.ignore_deletes,
+            signing: options.signing.clone(),
+        }
     }
 
     fn takes(&self, event: &str) -> bool {
@@ -58,11 +64,16 @@ impl Source for GitLab {
     }
 
     fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal> {
-        if signature::token(request.header("x-gitlab-token"), request, keys) {
-            Ok(())
-        } else {
-            Err(Refusal::credentials(401, "The Gitlab token does not match", "token mismatch"))
+        let wrong = |reason| Refusal::credentials(401, "The Gitlab token does not match", reason);
+        let token = request.header("x-gitlab-token");
+        if let Some(signing) = &self.signing {
+            standard_webhooks::verify(request, signing).map_err(wrong)?;
+            // The signature is proof enough, but a wrong token beside it is still wrong.
+            if !token.present() {
+                return Ok(());
+            }
         }
+        signature::token(token, request, keys).then_some(()).ok_or_else(|| wrong("token mismatch"))
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
@@ -128,6 +139,27 @@ mod tests {
         }
         let twice = [("x-gitlab-token", TOKEN), ("x-gitlab-token", "x")];
         assert_eq!(verified(&source, &twice, PUSH), wrong);
+    }
+
+    #[test]
+    fn a_signing_token_must_match_as_well() {
+        use crate::model::Key;
+        let secret = b"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_vec();
+        let good = standard_webhooks::sign(&secret, "1", 0, PUSH.as_bytes()).unwrap();
+        let signing = Some(Keys(vec![Key::new(secret, None)]));
+        let source = GitLab::new(&Options { signing, ..Options::default() });
+        let check = |signature: &str, token: Option<&str>| {
+            let mut headers = vec![
+                ("webhook-id", "1"),
+                ("webhook-timestamp", "0"),
+                ("webhook-signature", signature),
+            ];
+            headers.extend(token.map(|token| ("x-gitlab-token", token)));
+            verified(&source, &headers, PUSH).is_ok()
+        };
+        assert!(check(&good, None) && check(&good, Some(TOKEN)));
+        assert!(!check(&good, Some("wrong")) && !check("v1,AAAA", Some(TOKEN)));
+        assert!(verified(&source, &[("x-gitlab-token", TOKEN)], PUSH).is_err());
     }
 
     #[test]

@@ -8,16 +8,28 @@ use futures::future::BoxFuture;
 
 use crate::model::{Answer, Event, Inbound, Keys, Refusal};
 
+mod acr;
+mod alertmanager;
+mod artifactory;
+mod azure_devops;
 mod bitbucket_cloud;
 mod bitbucket_server;
+mod cloud_events;
 mod docker_hub;
+mod ecr;
+mod extra;
+mod forge;
+mod generic;
 mod github;
+mod github_packages;
 mod gitlab;
 mod google;
 mod harbor;
+mod harbor_cloud_events;
 mod nexus;
 mod options;
 mod quay;
+mod s3;
 #[cfg(test)]
 mod testing;
 
@@ -80,6 +92,16 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// is parsed before.
     fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal>;
 
+    /// Whether the sender cannot prove who it is, so that the endpoint must ask for something else.
+    fn needs_auth(&self) -> bool {
+        false
+    }
+
+    /// What is wrong with a key that this source can never use.
+    fn key_problem(&self, _key: &[u8]) -> Option<&'static str> {
+        None
+    }
+
     /// The rest of the verification, for senders whose proof needs keys fetched from elsewhere.
     fn verify_remotely<'a>(
         &'a self,
@@ -130,6 +152,25 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
         "GoogleContainerRegistry" => Box::new(google::GoogleContainerRegistry::new(options)),
         "Harbor" => Box::new(harbor::Harbor),
         "Nexus" => Box::new(nexus::Nexus::new(options)),
+        "Gitea" => Box::new(forge::Forge::new("Gitea", options)),
+        "Forgejo" => Box::new(forge::Forge::new("Forgejo", options)),
+        "Gogs" => Box::new(forge::Forge::new("Gogs", options)),
+        "AzureDevOps" => Box::new(azure_devops::AzureDevOps),
+        "ACR" => Box::new(acr::Acr),
+        "ECR" => Box::new(ecr::Ecr),
+        "GHCR" => Box::new(github_packages::GitHubPackages::new(options)),
+        "Artifactory" => Box::new(artifactory::Artifactory),
+        "HarborCloudEvents" => Box::new(harbor_cloud_events::HarborCloudEvents),
+        "QuayRepoEvents" => Box::new(quay::QuayRepoEvents),
+        "CDEvents" => Box::new(cloud_events::CloudEvents::cd_events()),
+        "CloudEvents" => Box::new(cloud_events::CloudEvents::generic()),
+        "StandardWebhooks" => Box::new(generic::StandardWebhooks),
+        "Generic" => Box::new(generic::Generic),
+        "GenericHMAC" => Box::new(generic::GenericHmac::new(options)),
+        "S3" => Box::new(s3::S3::new("S3")),
+        "MinIO" => Box::new(s3::S3::new("MinIO")),
+        "CephRGW" => Box::new(s3::S3::new("CephRGW")),
+        "Alertmanager" => Box::new(alertmanager::Alertmanager),
         _ => return None,
     })
 }
@@ -137,4 +178,108 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
 /// The branch of a ref: without a leading `refs/heads/`; tags stay whole, slashes stay.
 fn strip(reference: &str) -> &str {
     reference.strip_prefix("refs/heads/").unwrap_or(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{testing::*, *};
+    use crate::model::Key;
+
+    const ALL: [&str; 28] = [
+        "GitHub",
+        "GitLab",
+        "BitbucketCloud",
+        "BitbucketServer",
+        "DockerHub",
+        "Quay",
+        "GoogleContainerRegistry",
+        "Harbor",
+        "Nexus",
+        "Gitea",
+        "Forgejo",
+        "Gogs",
+        "AzureDevOps",
+        "ACR",
+        "ECR",
+        "GHCR",
+        "Artifactory",
+        "HarborCloudEvents",
+        "QuayRepoEvents",
+        "CDEvents",
+        "CloudEvents",
+        "StandardWebhooks",
+        "Generic",
+        "GenericHMAC",
+        "S3",
+        "MinIO",
+        "CephRGW",
+        "Alertmanager",
+    ];
+
+    /// Headers that let every source get to the body.
+    const HEADERS: [(&str, &str); 12] = [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-gitlab-event", "Push Hook"),
+        ("x-event-key", "repo:push"),
+        ("x-gitea-event", "push"),
+        ("x-nexus-webhook-id", "rm:repository:component"),
+        ("x-nexus-webhook-signature", "00"),
+        ("x-hub-signature", "sha1=00"),
+        ("webhook-id", "1"),
+        ("webhook-timestamp", "0"),
+        ("webhook-signature", "v1,AA"),
+        ("authorization", "Bearer x"),
+    ];
+
+    fn try_all(body: &[u8], extra: &str) {
+        let mut headers = headers(&HEADERS);
+        if let Ok(value) = http::HeaderValue::from_bytes(extra.as_bytes()) {
+            for name in ["x-hub-signature-256", "x-signature", "x-jfrog-event-auth", "ce-type"] {
+                headers.insert(name, value.clone());
+            }
+        }
+        let request = Inbound { headers: &headers, body, now: 0 };
+        let keys = Keys(vec![Key::new(KEY.to_vec(), None)]);
+        for name in ALL {
+            let source = named(name, &Options::default()).unwrap();
+            assert_eq!(source.name(), name);
+            let _ = source.verify(&request, &keys);
+            let _ = source.parse(&request);
+            let _ = source.delivery_id(&request);
+        }
+    }
+
+    #[test]
+    fn names_are_exact() {
+        assert!(FLUX_RECV.iter().all(|name| ALL.contains(name)));
+        for name in ["github", "", "GitHub ", "Unknown"] {
+            assert!(named(name, &Options::default()).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_source_panics(body: Vec<u8>, extra in ".{0,40}") {
+            try_all(&body, &extra);
+        }
+
+        #[test]
+        fn no_source_panics_at_its_own_words(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "{", "}", "[", "]", ":", ",", "null", "1", "\"\"", "\"x\"", "\"ref\"",
+                    "\"repository\"", "\"ssh_url\"", "\"push\"", "\"changes\"", "\"new\"",
+                    "\"resources\"", "\"event_data\"", "\"type\"", "\"Records\"", "\"s3\"",
+                    "\"object\"", "\"key\"", "\"%zz\"", "\"message\"", "\"data\"", "\"links\"",
+                    "\"clone\"", "\"refs/tags/\"", "\"pushImage\"", "\"alerts\"", "\"subject\"",
+                ]),
+                0..60,
+            ),
+        ) {
+            try_all(words.concat().as_bytes(), "sha256=00");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What one endpoint may change about its source. Absent options mean flux-recv's behaviour.
 
-use crate::decide::signature::Algorithm;
+use crate::{decide::signature::Algorithm, model::Keys};
 
 /// Whether a sender that may sign must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,10 @@ pub struct Options {
     pub events: Vec<String>,
     /// Whether refusals that flux-recv answers with 200 get their honest status.
     pub strict_status: bool,
+    /// Secrets of a second signature, by the Standard Webhooks rule.
+    pub signing: Option<Keys>,
+    /// The header that a generic signature is in.
+    pub header: Option<String>,
     /// Whether unwanted events are answered with 200 instead of 400.
     pub ignore_unwanted: bool,
 }

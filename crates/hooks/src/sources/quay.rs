@@ -3,11 +3,12 @@
 use super::{
     Answers, Outcome, Source,
     docker_hub::{IMAGE, PAYLOAD},
+    extra::unreadable,
 };
 use crate::{
     decide::{
         image,
-        json::{self, fields},
+        json::{self, Unreadable, fields},
     },
     model::{Event, Inbound, Keys, Refusal},
 };
@@ -40,9 +41,50 @@ impl Source for Quay {
     }
 }
 
+/// The same with the tags, for endpoints that ask for a password or a header as well.
+#[derive(Debug)]
+pub(super) struct QuayRepoEvents;
+
+fields! { struct Tagged { docker_url: String = "docker_url", tags: Vec<String> = "updated_tags" } }
+
+impl Source for QuayRepoEvents {
+    fn name(&self) -> &'static str {
+        "QuayRepoEvents"
+    }
+
+    fn needs_auth(&self) -> bool {
+        true
+    }
+
+    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+        let payload: Tagged = json::first(request.body).map_err(unreadable)?;
+        let mut image = image::split(&payload.docker_url)
+            .map_err(|_| unreadable(Unreadable("docker_url is no image")))?;
+        image.tags.extend(payload.tags);
+        Ok(Outcome::Events(vec![Event::image("push", image)]))
+    }
+
+    fn answers(&self) -> Answers {
+        Answers::image()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::testing::*, *};
+
+    #[test]
+    fn repository_events_keep_all_tags() {
+        let headers = headers(&[]);
+        let body = br#"{"docker_url":"quay.io/t/a","updated_tags":["a","b"]}"#;
+        let outcome = QuayRepoEvents.parse(&Inbound { headers: &headers, body, now: 0 });
+        let Ok(Outcome::Events(events)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(events[0].image.as_ref().unwrap().tags, ["a", "b"]);
+    }
 
     #[test]
     fn a_repository_is_told_once_whatever_its_tags() {

@@ -11,7 +11,7 @@ use reqwest::{
 };
 use serde::de::IgnoredAny;
 
-use super::{Failure, Target, http_client};
+use super::{Failure, Target, Telling, http_client};
 use crate::model::{Event, Notice};
 
 /// Longer than any inline deadline; background attempts end with it.
@@ -115,9 +115,9 @@ impl Target for FluxV1 {
         true
     }
 
-    fn tell<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), Failure>> {
+    fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            let Some(notice) = &event.notice else { return Ok(()) };
+            let Some(notice) = &telling.event.notice else { return Ok(()) };
             let request = self.client.post(self.url.clone()).headers(self.headers.clone());
             let response = request
                 .body(body(notice)?)

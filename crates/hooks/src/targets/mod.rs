@@ -5,12 +5,17 @@ use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 
-use crate::model::Event;
+use crate::{journal::Id, model::Event};
 
 mod flux_v1;
+mod guard;
+mod http;
 mod http_client;
+mod log;
 
 pub use flux_v1::FluxV1;
+pub use http::{Http, Settings as HttpSettings};
+pub use log::Log;
 
 /// Why a target was not told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,50 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whether two notifications of one subject say the same, "look again", so that one will do.
     fn coalesces(&self) -> bool;
 
+    /// Whether telling it twice does something twice.
+    fn side_effects(&self) -> bool {
+        false
+    }
+
     /// Tells it once.
-    fn tell<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), Failure>>;
+    fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+/// What a target is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Telling<'a> {
+    /// The delivery and the number of the notification in it, if the journal keeps it.
+    pub id: Option<(Id, u16)>,
+    /// The endpoint's name.
+    pub endpoint: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// What happened.
+    pub event: &'a Event,
+}
+
+impl Telling<'_> {
+    /// The name of the notification, the same whenever it is made again.
+    pub fn name(&self) -> String {
+        match self.id {
+            Some((id, number)) => format!("{id}-{number}"),
+            None => format!("{:016x}", getrandom::u64().unwrap_or_default()),
+        }
+    }
+
+    /// The event as services get it (contract §3.7).
+    pub fn document(&self, name: &str) -> serde_json::Value {
+        let mut document = serde_json::to_value(self.event).unwrap_or_default();
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("notice");
+            fields.insert("id".to_owned(), name.into());
+            fields.insert("endpoint".to_owned(), self.endpoint.into());
+            fields.insert("source".to_owned(), self.source.into());
+            if let Some((id, _)) = self.id {
+                let received = jiff::Timestamp::from_millisecond(id.received_ms()).ok();
+                fields.insert("receivedAt".to_owned(), received.map(|at| at.to_string()).into());
+            }
+        }
+        document
+    }
 }

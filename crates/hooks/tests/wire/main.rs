@@ -9,5 +9,6 @@
 
 mod contract;
 mod durable;
+mod extended;
 mod hostile;
 mod kit;

@@ -7,6 +7,8 @@ pub(super) const USAGE: &str = "\
 Usage of flux-recv:
       --config string   path to config file (default \"fluxrecv.yaml\")
       --listen string   address to listen on (default \":8080\")
+      --admin-listen string       address of /healthz, /readyz, /metrics and the admin API (default: none)
+      --admin-token-path string   file with the bearer token of the admin API
 ";
 
 /// The flags.
@@ -14,6 +16,8 @@ Usage of flux-recv:
 pub(super) struct Args {
     pub(super) config: String,
     pub(super) listen: String,
+    pub(super) admin_listen: Option<String>,
+    pub(super) admin_token_path: Option<String>,
 }
 
 impl Args {
@@ -39,7 +43,12 @@ pub(super) enum Asked {
 
 /// Reads the arguments after the program's name. Positional ones are ignored.
 pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
-    let mut read = Args { config: "fluxrecv.yaml".to_owned(), listen: ":8080".to_owned() };
+    let mut read = Args {
+        config: "fluxrecv.yaml".to_owned(),
+        listen: ":8080".to_owned(),
+        admin_listen: None,
+        admin_token_path: None,
+    };
     let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
     while let Some(arg) = args.next() {
         if arg == "--" {
@@ -62,6 +71,8 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
         let place = match name {
             "config" => &mut read.config,
             "listen" => &mut read.listen,
+            "admin-listen" => read.admin_listen.insert(String::new()),
+            "admin-token-path" => read.admin_token_path.insert(String::new()),
             "help" => return Ok(Asked::Help),
             _ => return Err(format!("unknown flag: --{name}")),
         };
@@ -81,7 +92,12 @@ mod tests {
     }
 
     fn run(config: &str, listen: &str) -> Result<Asked, String> {
-        Ok(Asked::Run(Args { config: config.into(), listen: listen.into() }))
+        Ok(Asked::Run(Args {
+            config: config.into(),
+            listen: listen.into(),
+            admin_listen: None,
+            admin_token_path: None,
+        }))
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::fold::{Below, Names, fold};
+use super::{fold::fold, names::FILE};
 use crate::{
     decide::{
+        filter::Filter,
         replay::{Policy, Replay},
         signature::Algorithm,
     },
@@ -18,79 +19,6 @@ use crate::{
     receive::{self, Keep},
     sources::{self, SignatureMode},
 };
-
-use Below::{Leaf, List, Map, One};
-
-static FILE: Names = Names(&[
-    ("fluxRecvVersion", Leaf),
-    ("api", Leaf),
-    ("apiTokenPath", Leaf),
-    ("endpoints", List(&ENDPOINT)),
-    ("delivery", One(&DELIVERY)),
-    ("targets", Map(&TARGET)),
-    ("limits", One(&LIMITS)),
-    ("strict", Leaf),
-    ("trustedProxies", Leaf),
-]);
-static DELIVERY: Names = Names(&[
-    ("ack", Leaf),
-    ("store", Leaf),
-    ("inlineTimeout", Leaf),
-    ("replay", Leaf),
-    ("replayWindow", Leaf),
-    ("replayRetention", Leaf),
-    ("schedule", Leaf),
-    ("retention", Leaf),
-    ("deadRetention", Leaf),
-    ("maxStoreBytes", Leaf),
-]);
-static ENDPOINT_DELIVERY: Names = Names(&[("ack", Leaf), ("replay", Leaf)]);
-static TARGET: Names = Names(&[("maxConcurrency", Leaf), ("rate", Leaf), ("probe", Leaf)]);
-static ENDPOINT: Names = Names(&[
-    ("name", Leaf),
-    ("source", Leaf),
-    ("keyPath", Leaf),
-    ("keyPaths", List(&KEY)),
-    ("path", Leaf),
-    ("registryHost", Leaf),
-    ("gcr", One(&GCR)),
-    ("allowEmptyKey", Leaf),
-    ("minAlgorithm", Leaf),
-    ("signature", Leaf),
-    ("ignoreDeletes", Leaf),
-    ("events", Leaf),
-    ("strictStatus", Leaf),
-    ("ignoreUnwanted", Leaf),
-    ("delivery", One(&ENDPOINT_DELIVERY)),
-    ("limits", One(&ENDPOINT_LIMITS)),
-]);
-static KEY: Names = Names(&[("path", Leaf), ("notAfter", Leaf)]);
-static GCR: Names = Names(&[
-    ("audience", Leaf),
-    ("email", Leaf),
-    ("jwksURL", Leaf),
-    ("issuers", Leaf),
-    ("tokenInfoURL", Leaf),
-]);
-static LIMITS: Names = Names(&[
-    ("maxBodyBytes", Leaf),
-    ("maxHeaderBytes", Leaf),
-    ("maxHeaders", Leaf),
-    ("readHeaderTimeout", Leaf),
-    ("readTimeout", Leaf),
-    ("minBodyRate", Leaf),
-    ("idleTimeout", Leaf),
-    ("maxConnections", Leaf),
-    ("maxConnectionsPerAddress", Leaf),
-    ("maxInflightBytes", Leaf),
-    ("handlerTimeout", Leaf),
-    ("rate", One(&RATES)),
-]);
-static ENDPOINT_LIMITS: Names = Names(&[("maxBodyBytes", Leaf), ("rate", One(&RATES))]);
-static RATES: Names =
-    Names(&[("perEndpoint", One(&PER_SECOND)), ("perAddress", One(&PER_MINUTE)), ("exempt", Leaf)]);
-static PER_SECOND: Names = Names(&[("perSecond", Leaf), ("burst", Leaf)]);
-static PER_MINUTE: Names = Names(&[("perMinute", Leaf), ("burst", Leaf)]);
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -125,8 +53,26 @@ pub(super) struct Entry {
     events: Vec<String>,
     strict_status: bool,
     ignore_unwanted: bool,
+    pub(super) targets: Option<Vec<String>>,
+    pub(super) filter: Filter,
+    pub(super) auth: Option<Auth>,
+    pub(super) insecure: bool,
+    header: Option<String>,
+    pub(super) signing_key_path: Option<String>,
     pub(super) delivery: EndpointDelivery,
     pub(super) limits: EndpointLimits,
+}
+
+/// What an endpoint asks for beside what its source does; the values are in files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "type")]
+pub(super) enum Auth {
+    #[serde(rename_all = "camelCase")]
+    Basic { username_path: String, password_path: String },
+    #[serde(rename_all = "camelCase")]
+    Bearer { token_path: String },
+    #[serde(rename_all = "camelCase")]
+    Header { name: String, value_path: String },
 }
 
 /// When the sender is answered.
@@ -165,6 +111,17 @@ pub(super) struct EndpointDelivery {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct TargetEntry {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) api: Option<String>,
+    pub(super) api_token_path: Option<String>,
+    pub(super) url: Option<String>,
+    #[serde(rename = "allowHTTP")]
+    pub(super) allow_http: bool,
+    #[serde(rename = "allowCIDRs")]
+    pub(super) allow_cidrs: Vec<Network>,
+    pub(super) signing_key_path: Option<String>,
+    pub(super) timeout: Option<Span>,
     pub(super) max_concurrency: Option<usize>,
     pub(super) rate: Option<f64>,
     pub(super) probe: Option<Span>,
@@ -281,6 +238,10 @@ pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
     }
     let mut settings: Settings = serde_json::from_value(value)
         .map_err(|error| format!("cannot parse config file: {error}"))?;
+    // A filter that is not applied would tell too much.
+    if let Some(warning) = warnings.iter().find(|warning| warning.contains(".filter.")) {
+        return Err(format!("cannot parse config file: {warning}"));
+    }
     if settings.strict && !warnings.is_empty() {
         return Err(format!("strict config file: {}", warnings.join(", ")));
     }
@@ -314,13 +275,14 @@ impl Settings {
     }
 
     /// What is kept of an endpoint's requests, before or instead of telling the targets.
-    pub(super) fn keep(&self, entry: &Entry, image: bool) -> Keep {
+    pub(super) fn keep(&self, entry: &Entry, image: bool, side_effects: bool) -> Keep {
         let Some(delivery) = &self.delivery else {
             // The original lies to registries: it answers 200 and forgets what failed.
             return if image { Keep::Failures } else { Keep::Nothing };
         };
         let own = &entry.delivery;
-        let mut replay = Replay::new(own.replay.or(delivery.replay).unwrap_or_default());
+        let default = if side_effects { Policy::Reject } else { Policy::Suppress };
+        let mut replay = Replay::new(own.replay.or(delivery.replay).unwrap_or(default));
         replay.window = delivery.replay_window.map_or(replay.window, |span| span.0);
         replay.retention = delivery.replay_retention.map_or(replay.retention, |span| span.0);
         Keep::Everything { first: own.ack.or(delivery.ack) == Some(Ack::Stored), replay }
@@ -369,6 +331,8 @@ impl Entry {
             events: self.events.clone(),
             strict_status: self.strict_status,
             ignore_unwanted: self.ignore_unwanted,
+            header: self.header.clone(),
+            signing: None,
         }
     }
 }

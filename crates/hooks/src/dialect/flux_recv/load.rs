@@ -4,17 +4,18 @@ use std::{
     io::Write,
     path::{Component, Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use super::config::{Entry, KeyItem, Settings};
+use super::config::{self, Entry, KeyItem, Settings};
 use crate::{
-    decide::digest,
+    decide::{auth::Auth, digest, standard_webhooks},
     journal::Pace,
     limits::Bucket,
     model::{Key, Keys},
     receive::{Endpoint, Table},
-    sources::{self, FLUX_RECV},
-    targets::{FluxV1, Target},
+    sources::{self, Source},
+    targets::{FluxV1, Http, HttpSettings, Log, Target},
 };
 
 /// Shorter secrets can be guessed from a leaked path.
@@ -30,55 +31,167 @@ pub(super) fn directory(config: &Path) -> PathBuf {
 pub(super) struct Builder<'a> {
     settings: &'a Settings,
     directory: &'a Path,
-    daemon: Arc<dyn Target>,
+    /// The files that were read, or would have been.
+    files: &'a mut Vec<PathBuf>,
+    /// All of them, the one that the original knows first.
+    targets: Vec<Arc<dyn Target>>,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(settings: &'a Settings, directory: &'a Path) -> Result<Self, String> {
-        let token = match &settings.api_token_path {
-            None => None,
-            Some(path) => {
-                let (bytes, _) = read_key(directory, path)?;
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| format!("the token in \"{path}\" is no text"))?;
-                Some(text.trim().to_owned())
-            }
-        };
-        if let Some(name) = settings.targets.keys().find(|name| *name != "default") {
-            return Err(format!("target \"{name}\" has no type"));
+    pub(super) fn new(
+        settings: &'a Settings,
+        directory: &'a Path,
+        files: &'a mut Vec<PathBuf>,
+    ) -> Result<Self, String> {
+        let mut builder = Self { settings, directory, files, targets: Vec::new() };
+        let plain = config::TargetEntry::default();
+        let default = settings.targets.get("default").unwrap_or(&plain);
+        let daemon = builder.flux_v1("default", default)?;
+        builder.targets.push(daemon);
+        for (name, entry) in settings.targets.iter().filter(|(name, _)| *name != "default") {
+            let target = builder.target(name, entry)?;
+            builder.targets.push(target);
         }
-        let daemon = FluxV1::new("default", &settings.api, token.as_deref())?;
-        Ok(Self { settings, directory, daemon: Arc::new(daemon) })
+        Ok(builder)
+    }
+
+    fn target(
+        &mut self,
+        name: &str,
+        entry: &config::TargetEntry,
+    ) -> Result<Arc<dyn Target>, String> {
+        match entry.kind.as_deref() {
+            Some("flux-v1") => self.flux_v1(name, entry),
+            Some("http") => {
+                let secret = entry.signing_key_path.as_deref().map(|path| self.secret(path));
+                let settings = HttpSettings {
+                    url: entry.url.clone().unwrap_or_default(),
+                    allow_http: entry.allow_http,
+                    allow: entry.allow_cidrs.clone(),
+                    secret: secret.transpose()?,
+                    timeout: entry.timeout.map_or(Duration::from_secs(10), |span| span.0),
+                };
+                Ok(Arc::new(Http::new(name, settings)?))
+            }
+            Some("log") => Ok(Arc::new(Log::new(name))),
+            Some(kind) => Err(format!("target \"{name}\": unknown type \"{kind}\"")),
+            None => Err(format!("target \"{name}\" has no type")),
+        }
+    }
+
+    fn flux_v1(
+        &mut self,
+        name: &str,
+        entry: &config::TargetEntry,
+    ) -> Result<Arc<dyn Target>, String> {
+        let path = entry.api_token_path.as_ref().or(self.settings.api_token_path.as_ref());
+        let token = path.map(|path| self.secret(path)).transpose()?;
+        let token = token.map(String::from_utf8).transpose();
+        let token = token.map_err(|_| format!("target \"{name}\": the token is no text"))?;
+        let api = entry.api.as_ref().unwrap_or(&self.settings.api);
+        Ok(Arc::new(FluxV1::new(name, api, token.as_deref())?))
+    }
+
+    fn read(&mut self, path: &str) -> Result<(Vec<u8>, PathBuf), String> {
+        self.files.push(clean(&self.directory.join(path.trim_start_matches('/'))));
+        self.files.extend(path.starts_with('/').then(|| PathBuf::from(path)));
+        read_key(self.directory, path)
+    }
+
+    /// A secret that is sent: nobody can send a line end, so it is not meant.
+    fn secret(&mut self, path: &str) -> Result<Vec<u8>, String> {
+        let (bytes, _) = self.read(path)?;
+        let value = bytes.trim_ascii_end().to_vec();
+        if value.is_empty() { Err(format!("\"{path}\" is empty")) } else { Ok(value) }
+    }
+
+    /// The targets of these names.
+    fn named(&self, names: Option<&[String]>) -> Result<Vec<Arc<dyn Target>>, String> {
+        let Some(names) = names else { return Ok(vec![Arc::clone(&self.targets[0])]) };
+        let find = |name: &String| {
+            let found = self.targets.iter().find(|target| target.name() == name);
+            found.cloned().ok_or_else(|| format!("there is no target \"{name}\""))
+        };
+        names.iter().map(find).collect()
+    }
+
+    fn auth(&mut self, auth: &config::Auth) -> Result<Auth, String> {
+        let mut value = |path: &str| self.secret(path);
+        Ok(match auth {
+            config::Auth::Basic { username_path, password_path } => {
+                Auth::Basic { username: value(username_path)?, password: value(password_path)? }
+            }
+            config::Auth::Bearer { token_path } => Auth::Bearer(value(token_path)?),
+            config::Auth::Header { name, value_path } => {
+                Auth::Header { name: name.to_ascii_lowercase(), value: value(value_path)? }
+            }
+        })
     }
 
     /// Everybody who is told anything.
     pub(super) fn targets(&self) -> Vec<(Arc<dyn Target>, Pace)> {
-        vec![(Arc::clone(&self.daemon), self.settings.pace("default"))]
+        let paced =
+            |target: &Arc<dyn Target>| (Arc::clone(target), self.settings.pace(target.name()));
+        self.targets.iter().map(paced).collect()
     }
 
-    pub(super) fn endpoint(&self, index: usize, entry: &Entry) -> Result<Built, String> {
-        let label = format!("endpoints[{index}] ({})", entry.source);
-        let source = FLUX_RECV
-            .contains(&&*entry.source)
-            .then(|| sources::named(&entry.source, &entry.options()))
-            .flatten()
-            .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;
-        // Registries are told that all went well, whatever happens.
-        let keep = self.settings.keep(entry, source.answers().failed.is_none());
+    fn options(&mut self, entry: &Entry) -> Result<sources::Options, String> {
+        let mut options = entry.options();
+        if let Some(path) = &entry.signing_key_path {
+            let key = self.secret(path)?;
+            if !standard_webhooks::is_secret(&key) {
+                return Err(format!("\"{path}\" is no signing token (whsec_ and base64)"));
+            }
+            options.signing = Some(Keys(vec![Key::new(key, None)]));
+        }
+        Ok(options)
+    }
+
+    /// Reads the keys and makes a path of each.
+    fn keys(
+        &mut self,
+        label: &str,
+        entry: &Entry,
+        source: &dyn Source,
+    ) -> Result<(Built, Vec<Key>), String> {
         let mut built =
             Built { keys: Vec::new(), pinned: None, warnings: Vec::new(), endpoint: None };
         let mut keys = Vec::new();
         for (path, not_after) in key_items(entry) {
-            let (bytes, file) =
-                read_key(self.directory, path).map_err(|error| format!("{label}: {error}"))?;
+            let (bytes, file) = self.read(path).map_err(|error| format!("{label}: {error}"))?;
             if bytes.is_empty() && !entry.allow_empty_key {
                 return Err(format!("{label}: key \"{path}\" is empty"));
             }
-            built.warn_about(&label, path, &bytes);
+            if let Some(problem) = source.key_problem(&bytes) {
+                return Err(format!("{label}: key \"{path}\" {problem}"));
+            }
+            built.warn_about(label, path, &bytes);
             let route = format!("/hook/{}", digest::endpoint(&bytes, &entry.registry_host));
             built.keys.push((file, route, not_after));
             keys.push(Key::new(bytes, not_after));
         }
+        Ok((built, keys))
+    }
+
+    pub(super) fn endpoint(&mut self, index: usize, entry: &Entry) -> Result<Built, String> {
+        let label = format!("endpoints[{index}] ({})", entry.source);
+        let options = self.options(entry).map_err(|error| format!("{label}: {error}"))?;
+        let source = sources::named(&entry.source, &options)
+            .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;
+        let targets = self.named(entry.targets.as_deref());
+        let targets = targets.map_err(|error| format!("{label}: {error}"))?;
+        let auth = entry.auth.as_ref().map(|auth| self.auth(auth)).transpose();
+        let auth = auth.map_err(|error| format!("{label}: {error}"))?;
+        if source.needs_auth() && auth.is_none() && !entry.insecure {
+            return Err(format!(
+                "{label}: {} cannot prove who it is: add `auth`, or `insecure: true` if the URL is secret enough",
+                entry.source
+            ));
+        }
+        // Registries are told that all went well, whatever happens.
+        let side_effects = targets.iter().any(|target| target.side_effects());
+        let keep = self.settings.keep(entry, source.answers().failed.is_none(), side_effects);
+        let (mut built, keys) = self.keys(&label, entry, &*source)?;
         if keys.is_empty() {
             return Err(format!("{label}: cannot load key from \"\": keyPath is missing"));
         }
@@ -98,9 +211,11 @@ impl<'a> Builder<'a> {
             name: entry.name.clone().unwrap_or_else(|| label.clone()),
             source,
             keys: Keys(keys),
-            targets: vec![Arc::clone(&self.daemon)],
+            filter: entry.filter.clone(),
+            targets,
             body_bytes: entry.limits.max_body_bytes,
             rate: Bucket::new(self.settings.limits.rate(&entry.limits)),
+            auth,
             keep,
             inline_time: self.settings.inline_time(),
         }));

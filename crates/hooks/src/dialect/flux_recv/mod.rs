@@ -4,7 +4,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
-    path::Path,
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -15,17 +15,18 @@ use tokio::{
     sync::watch,
 };
 
-use self::args::{Args, Asked};
-use crate::{
-    journal::{self, Journal},
-    listener,
-    receive::{Receiver, Table},
+use self::{
+    args::{Args, Asked},
+    live::{Live, Loaded},
 };
+use crate::{admin::Admin, listener, receive::Receiver};
 
 mod args;
 mod config;
 mod fold;
+mod live;
 mod load;
+mod names;
 
 /// Runs until told to stop. `args` are the arguments after the program's name.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -51,55 +52,54 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
-    let file = Path::new(&args.config);
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("cannot read config file {:?}: {error}", args.config))?;
-    let (settings, warnings) = config::read(&text)?;
-    for warning in warnings {
-        let _ = writeln!(stderr, "warning: {warning}");
-    }
-    let mut table = Table::default();
-    let directory = load::directory(file);
-    let builder = load::Builder::new(&settings, &directory)?;
-    for (index, entry) in settings.endpoints.iter().enumerate() {
-        let built = builder.endpoint(index, entry)?;
-        built.register(&mut table, stderr)?;
-    }
-    let journal = if table.keeps() { Some(journal(&settings, stderr)?) } else { None };
-    let receiver = Receiver::new(table, settings.limits.receive(), journal.clone());
-    let address = args.address();
-    let socket = TcpListener::bind(&address)
+    let file = PathBuf::from(&args.config);
+    let (loaded, files) = live::load(&file, stderr);
+    let Loaded { settings, mut table, targets } = loaded?;
+    let journal = if table.keeps() { Some(live::open_journal(&settings, stderr)?) } else { None };
+    table.journal = journal.clone();
+    let receiver = Receiver::new(table, settings.limits.receive());
+    let socket = TcpListener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
+    let admin = admin(args, &receiver).await?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
-    let couriers = journal.as_ref().map(|journal| journal.couriers(builder.targets()));
+    if let Some((socket, admin)) = admin {
+        tokio::spawn(listener::serve(socket, listener::Limits::default(), admin, stop.clone()));
+    }
+    let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
+    let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers };
+    let following = tokio::spawn(live.follow(stop.clone()));
     listener::serve(socket, settings.limits.listener(), Arc::clone(&receiver), stop).await;
     receiver.finished().await;
-    if let Some(couriers) = couriers {
-        couriers.stop().await;
-    }
-    if let Some(journal) = journal {
-        journal.flush().await;
+    match following.await {
+        Ok(live) => live.end().await,
+        Err(error) => tracing::error!(%error, "the configuration was not followed to the end"),
     }
     Ok(())
 }
 
-/// The journal. A plain file of the original's does not ask for one, so it must not fail for want
-/// of a directory.
-fn journal(settings: &config::Settings, stderr: &mut impl Write) -> Result<Journal, String> {
-    let options = settings.journal();
-    let in_memory = journal::Options { directory: None, ..options.clone() };
-    let text = |error: journal::OpenError| error.to_string();
-    if options.directory.is_none() {
-        let _ = writeln!(stderr, "warning: the store is in memory: it is not durable");
-    }
-    match Journal::open(options) {
-        Err(error) if settings.delivery.is_none() => {
-            let _ = writeln!(stderr, "warning: what fails is kept in memory only: {error}");
-            Journal::open(in_memory).map_err(text)
+/// The operators' listener, if one is wanted.
+async fn admin(
+    args: &Args,
+    receiver: &Arc<Receiver>,
+) -> Result<Option<(TcpListener, Arc<Admin>)>, String> {
+    let Some(address) = &args.admin_listen else { return Ok(None) };
+    let token = match &args.admin_token_path {
+        None => None,
+        Some(path) => {
+            let bytes = std::fs::read(path)
+                .map_err(|error| format!("cannot read the admin token: {error}"))?;
+            let token = bytes.trim_ascii().to_vec();
+            if token.is_empty() {
+                return Err("the admin token is empty".to_owned());
+            }
+            Some(token)
         }
-        opened => opened.map_err(text),
-    }
+    };
+    let socket = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address:?}: {error}"))?;
+    Ok(Some((socket, Admin::new(Arc::clone(receiver), token))))
 }
 
 /// Turns true at SIGTERM or SIGINT.

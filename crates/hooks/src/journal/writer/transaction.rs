@@ -128,7 +128,7 @@ impl Work<'_> {
             claims.push(claimed);
         }
         if delivery.finished() {
-            self.done.insert((self.now, id.0), ()).map_err(broken)?;
+            self.finished(&delivery)?;
         }
         self.save(&delivery)?;
         self.seen.insert(key, (incoming.body_hash, id.0)).map_err(broken)?;
@@ -212,9 +212,19 @@ impl Work<'_> {
         }
         delivery.notifications[index] = notification;
         if delivery.finished() {
-            self.done.insert((self.now, place.0.0), ()).map_err(broken)?;
+            self.finished(&delivery)?;
         }
         self.save(&delivery)
+    }
+
+    /// Notes when a delivery finished; what is dead counts as if it had later, so that it stays
+    /// longer.
+    fn finished(&mut self, delivery: &Delivery) -> Result<(), Broken> {
+        let Options { keep_dead, keep_done, .. } = self.options;
+        let longer =
+            if delivery.dead() { keep_dead.saturating_sub(*keep_done) } else { Duration::ZERO };
+        let at = self.now.saturating_add(ms(longer));
+        self.done.insert((at, delivery.id.0), ()).map(drop).map_err(broken)
     }
 
     fn fail(
@@ -269,7 +279,7 @@ impl Work<'_> {
     /// Removes what is old: finished deliveries, and the memory of repeats.
     pub(super) fn sweep(&mut self) -> Result<(), Broken> {
         let done_before = self.now.saturating_sub(ms(self.options.keep_done));
-        self.remove_done(done_before)?;
+        self.remove_done(done_before, 0)?;
         let seen_before = self.now.saturating_sub(ms(self.options.keep_dead));
         let old: Vec<_> = self
             .seen_at
@@ -291,18 +301,17 @@ impl Work<'_> {
 
     /// Removes the oldest finished deliveries until a tenth is free.
     fn make_room(&mut self) -> Result<bool, Broken> {
-        while self.bytes > self.options.capacity / 10 * 9 {
-            if self.remove_done(i64::MAX)? == 0 {
+        let enough = self.options.capacity / 10 * 9;
+        while self.bytes > enough {
+            if self.remove_done(i64::MAX, enough)? == 0 {
                 break;
             }
         }
         Ok(self.bytes < self.options.capacity)
     }
 
-    /// Removes deliveries that finished before a time. Dead ones stay longer, unless there is no
-    /// room.
-    fn remove_done(&mut self, before: i64) -> Result<usize, Broken> {
-        let dead_before = self.now.saturating_sub(ms(self.options.keep_dead));
+    /// Removes deliveries that finished before a time, oldest first, until so few bytes are left.
+    fn remove_done(&mut self, before: i64, enough: u64) -> Result<usize, Broken> {
         let old: Vec<(i64, u128)> = self
             .done
             .range(..(before, 0))
@@ -312,21 +321,17 @@ impl Work<'_> {
             .collect();
         let mut removed = 0;
         for key in old {
-            let delivery = self.load(Id(key.1))?;
-            if let Some(delivery) = &delivery {
-                // A redelivery that has not finished again is not old.
-                let stays = delivery.dead() && key.0 >= dead_before && before != i64::MAX;
-                if stays {
-                    continue;
-                }
-                if delivery.finished() {
-                    let gone = self.deliveries.remove(key.1).map_err(broken)?;
-                    let size = gone.map_or(0, |bytes| bytes.value().len());
-                    self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
-                }
+            if self.bytes <= enough {
+                break;
             }
-            self.done.remove(key).map_err(broken)?;
             removed += 1;
+            self.done.remove(key).map_err(broken)?;
+            // One that is being made again is not old; it comes back when it finishes.
+            if self.load(Id(key.1))?.is_some_and(|delivery| delivery.finished()) {
+                let gone = self.deliveries.remove(key.1).map_err(broken)?;
+                let size = gone.map_or(0, |bytes| bytes.value().len());
+                self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
+            }
         }
         Ok(removed)
     }

@@ -21,6 +21,7 @@ const ARGS: &str = "HOOKS_TEST_SERVER_ARGS";
 fn serve() {
     let Some(args) = std::env::var_os(ARGS) else { return };
     let args: Vec<OsString> = args.to_string_lossy().split('\u{1f}').map(OsString::from).collect();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let code = runtime.block_on(hooks::dialect::flux_recv::run(args));
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) directory: TempDir,
     pub(crate) address: SocketAddr,
     child: Child,
+    flags: Vec<String>,
 }
 
 fn command(args: &[&str], directory: &Path) -> Command {
@@ -60,30 +62,33 @@ fn free_address() -> SocketAddr {
 impl Server {
     /// A receiver with this file and these keys, answering.
     pub(crate) fn start(config: &str, keys: &[(&str, &str)]) -> Self {
+        Self::start_with(config, keys, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(config: &str, keys: &[(&str, &str)], flags: &[String]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
         for (name, key) in keys {
             fs::write(directory.path().join(name), key).unwrap();
         }
         let address = free_address();
-        let child = Self::spawn(&directory, address);
-        let mut server = Self { directory, address, child };
+        let child = Self::spawn(&directory, address, flags);
+        let mut server = Self { directory, address, child, flags: flags.to_vec() };
         server.await_health();
         server
     }
 
-    fn spawn(directory: &TempDir, address: SocketAddr) -> Child {
+    fn spawn(directory: &TempDir, address: SocketAddr, flags: &[String]) -> Child {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(directory.path().join("stderr"))
             .unwrap();
         let listen = format!("--listen={address}");
-        command(&["--config=fluxrecv.yaml", &listen], directory.path())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+        let mut args = vec!["--config=fluxrecv.yaml", &listen];
+        args.extend(flags.iter().map(String::as_str));
+        command(&args, directory.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     fn await_health(&mut self) {
@@ -115,7 +120,7 @@ impl Server {
 
     /// Starts it again after an end.
     pub(crate) fn restart(&mut self) {
-        self.child = Self::spawn(&self.directory, self.address);
+        self.child = Self::spawn(&self.directory, self.address, &self.flags);
         self.await_health();
     }
 

@@ -1,0 +1,217 @@
+//! Which events an endpoint or a target wants (contract §3.4).
+
+use serde::Deserialize;
+
+use crate::model::Event;
+
+/// Patterns for each part of an event; parts without patterns pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Filter {
+    /// The sender's name of the event, in any case.
+    pub events: Patterns,
+    /// `owner/name`, or a URL without scheme, user and `.git`.
+    pub repos: Patterns,
+    /// Short branches.
+    pub branches: Patterns,
+    /// Short tags.
+    pub tags: Patterns,
+    /// Full refs.
+    pub refs: Patterns,
+    /// `domain/name` of images.
+    pub images: Patterns,
+    /// Tags of images.
+    pub image_tags: Patterns,
+    /// Buckets.
+    pub buckets: Patterns,
+    /// Keys of objects.
+    pub keys: Patterns,
+    /// Whether deletions are dropped.
+    pub ignore_deletes: bool,
+}
+
+/// Any of these, none of those with a leading `!`. `*` stops at a slash, `**` does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Patterns(pub Vec<String>);
+
+impl Patterns {
+    fn pass<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        let values: Vec<&str> = values.into_iter().collect();
+        let any = |pattern: &str| values.iter().any(|value| matches(pattern, value));
+        let (not, wanted): (Vec<&str>, Vec<&str>) =
+            self.0.iter().map(String::as_str).partition(|pattern| pattern.starts_with('!'));
+        let chosen =
+            if wanted.is_empty() { !values.is_empty() } else { wanted.into_iter().any(any) };
+        chosen && !not.into_iter().any(|pattern| any(&pattern[1..]))
+    }
+}
+
+impl Filter {
+    /// Whether an event is wanted.
+    pub fn passes(&self, event: &Event) -> bool {
+        let repos = event.repo.iter().flat_map(|repo| {
+            std::iter::once(repo.full_name.clone())
+                .chain(repo.urls.iter().map(|url| plain_url(url)))
+        });
+        let repos: Vec<String> = repos.collect();
+        let image = event.image.as_ref();
+        let image_name = image.map(|image| {
+            if image.domain.is_empty() {
+                image.name.clone()
+            } else {
+                format!("{}/{}", image.domain, image.name)
+            }
+        });
+        let image_tags = image.into_iter().flat_map(|image| image.tags.iter().map(String::as_str));
+        let object = event.object.as_ref();
+        let name = event.event.to_lowercase();
+        let events = Patterns(self.events.0.iter().map(|pattern| pattern.to_lowercase()).collect());
+        !(self.ignore_deletes && event.deleted)
+            && events.pass([&*name])
+            && self.repos.pass(repos.iter().map(String::as_str))
+            && self.branches.pass(event.branch.as_deref())
+            && self.tags.pass(event.tag.as_deref())
+            && self.refs.pass(event.reference.as_deref())
+            && self.images.pass(image_name.as_deref())
+            && self.image_tags.pass(image_tags)
+            && self.buckets.pass(object.map(|object| &*object.bucket))
+            && self.keys.pass(object.map(|object| &*object.key))
+    }
+}
+
+/// A repository's URL in the form in which equal repositories have equal ones: lower-case host,
+/// no scheme, user, default port, outer slash or `.git`; `git@host:path` is `host/path`.
+pub fn plain_url(url: &str) -> String {
+    let (scheme, rest) =
+        url.split_once("://").map_or((None, url), |(scheme, rest)| (Some(scheme), rest));
+    let (authority, path) = match scheme {
+        Some(_) => rest.split_once('/').unwrap_or((rest, "")),
+        None => rest.split_once(':').unwrap_or_else(|| rest.split_once('/').unwrap_or((rest, ""))),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let port = match scheme {
+        Some("https") => ":443",
+        Some("http") => ":80",
+        Some("ssh") => ":22",
+        _ => "",
+    };
+    let host = if port.is_empty() { &*host } else { host.strip_suffix(port).unwrap_or(&host) };
+    let path = path.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let path = match scheme {
+        Some("http" | "https") => path.strip_prefix("scm/").unwrap_or(path),
+        _ => path,
+    };
+    format!("{host}/{path}")
+}
+
+/// Whether a whole text matches a glob.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
+    // Which beginnings of the text the pattern so far can stand for; no backtracking, so no
+    // pattern is slow.
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    let mut at = 0;
+    while at < pattern.len() {
+        let star = pattern[at] == '*';
+        let double = star && pattern.get(at + 1) == Some(&'*');
+        if star {
+            for end in 1..reached.len() {
+                reached[end] |= reached[end - 1] && (double || text[end - 1] != '/');
+            }
+        } else {
+            for end in (1..reached.len()).rev() {
+                let same =
+                    pattern[at] == text[end - 1] || pattern[at] == '?' && text[end - 1] != '/';
+                reached[end] = reached[end - 1] && same;
+            }
+            reached[0] = false;
+        }
+        at += if double { 2 } else { 1 };
+    }
+    reached[text.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Image, Repo};
+
+    #[rstest::rstest]
+    #[case("main", "main", true)]
+    #[case("main", "main2", false)]
+    #[case("release/*", "release/1", true)]
+    #[case("release/*", "release/1/2", false)]
+    #[case("release/**", "release/1/2", true)]
+    #[case("**", "", true)]
+    #[case("*", "", true)]
+    #[case("", "a", false)]
+    #[case("v?.*", "v1.2", true)]
+    #[case("a?b", "a/b", false)]
+    #[case("*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false)]
+    fn globs_match(#[case] pattern: &str, #[case] text: &str, #[case] expected: bool) {
+        assert_eq!(matches(pattern, text), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("git@Code.example.com:team/app.git")]
+    #[case("ssh://git@code.example.com/team/app.git")]
+    #[case("ssh://git@code.example.com:22/team/app")]
+    #[case("https://me@code.example.com/team/app/")]
+    #[case("https://code.example.com:443/scm/team/app.git")]
+    fn equal_repositories_have_one_url(#[case] url: &str) {
+        assert_eq!(plain_url(url), "code.example.com/team/app");
+    }
+
+    fn filter(json: &str) -> Filter {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn all_parts_must_pass() {
+        let repo = Repo { full_name: "team/app".into(), urls: vec!["git@h:team/app.git".into()] };
+        let event = Event::git("Push Hook", repo, "refs/heads/release/1");
+        let passes = |json| filter(json).passes(&event);
+        assert!(passes("{}"));
+        assert!(passes(
+            r#"{"events":["push hook"],"repos":["team/*"],"branches":["main","release/*"]}"#
+        ));
+        assert!(passes(r#"{"repos":["h/team/app"],"refs":["refs/heads/**"]}"#));
+        assert!(!passes(r#"{"branches":["main"]}"#));
+        assert!(!passes(r#"{"branches":["**","!release/*"]}"#));
+        assert!(passes(r#"{"branches":["!main"]}"#));
+        assert!(!passes(r#"{"tags":["*"]}"#));
+        assert!(!passes(r#"{"images":["**"]}"#));
+        let gone = Event { deleted: true, ..event.clone() };
+        assert!(!filter(r#"{"ignoreDeletes":true}"#).passes(&gone));
+    }
+
+    #[test]
+    fn images_are_chosen_by_name_and_tag() {
+        let image = Image {
+            domain: "reg.example.com".into(),
+            name: "team/app".into(),
+            tags: vec!["1.2".into(), "latest".into()],
+            ..Image::default()
+        };
+        let event = Event::image("push", image);
+        assert!(
+            filter(r#"{"images":["reg.example.com/team/*"],"imageTags":["1.*"]}"#).passes(&event)
+        );
+        assert!(!filter(r#"{"imageTags":["2.*"]}"#).passes(&event));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pattern_panics(pattern in "[a*?/!]{0,20}", text in "[a/]{0,20}") {
+            let _ = matches(&pattern, &text);
+            let _ = plain_url(&pattern);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The configuration in use, and how it is replaced while requests come in: the new one is read in
+//! full, and only if all of it is right it takes the place of the old one, at once.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    config::{self, Settings},
+    load,
+};
+use crate::{
+    journal::{self, Couriers, Journal, Pace},
+    receive::{Receiver, Table},
+    targets::Target,
+};
+
+/// How often the files are looked at. A change counts once it has lasted from one look to the
+/// next.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A configuration that is right.
+pub(super) struct Loaded {
+    pub(super) settings: Settings,
+    pub(super) table: Table,
+    pub(super) targets: Vec<(Arc<dyn Target>, Pace)>,
+}
+
+/// Reads everything, telling `out` what the original tells; also names the files that count.
+pub(super) fn load(file: &Path, out: &mut impl Write) -> (Result<Loaded, String>, Vec<PathBuf>) {
+    let mut files = vec![file.to_path_buf()];
+    let loaded = load_all(file, out, &mut files);
+    (loaded, files)
+}
+
+fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Result<Loaded, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read config file {file:?}: {error}"))?;
+    let (settings, warnings) = config::read(&text)?;
+    for warning in warnings {
+        let _ = writeln!(out, "warning: {warning}");
+    }
+    let mut table = Table::default();
+    let directory = load::directory(file);
+    let mut builder = load::Builder::new(&settings, &directory, files)?;
+    for (index, entry) in settings.endpoints.iter().enumerate() {
+        builder.endpoint(index, entry)?.register(&mut table, out)?;
+    }
+    let targets = builder.targets();
+    Ok(Loaded { table, targets, settings })
+}
+
+/// The journal. A plain file of the original's does not ask for one, so it must not fail for want
+/// of a directory.
+pub(super) fn open_journal(settings: &Settings, out: &mut impl Write) -> Result<Journal, String> {
+    let options = settings.journal();
+    let in_memory = journal::Options { directory: None, ..options.clone() };
+    let text = |error: journal::OpenError| error.to_string();
+    if options.directory.is_none() {
+        let _ = writeln!(out, "warning: the store is in memory: it is not durable");
+    }
+    match Journal::open(options) {
+        Err(error) if settings.delivery.is_none() => {
+            let _ = writeln!(out, "warning: what fails is kept in memory only: {error}");
+            Journal::open(in_memory).map_err(text)
+        }
+        opened => opened.map_err(text),
+    }
+}
+
+/// What is replaced when the files change.
+pub(super) struct Live {
+    pub(super) file: PathBuf,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) receiver: Arc<Receiver>,
+    pub(super) journal: Option<Journal>,
+    pub(super) couriers: Option<Couriers>,
+}
+
+impl Live {
+    /// Follows the files until `stop` turns true, then ends what runs in the background.
+    pub(super) async fn follow(mut self, mut stop: watch::Receiver<bool>) -> Self {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hangup = signal(SignalKind::hangup()).ok();
+        let mut current = print(&self.files);
+        let mut seen = current;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return self,
+                Some(_) = async { hangup.as_mut()?.recv().await } => true,
+                _ = ticks.tick() => false,
+            };
+            let now = print(&self.files);
+            let settled = now == seen;
+            seen = now;
+            if asked || settled && now != current {
+                self.reload().await;
+                current = print(&self.files);
+                seen = current;
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let mut said = Vec::new();
+        let (loaded, files) = load(&self.file, &mut said);
+        self.files = files;
+        for line in String::from_utf8_lossy(&said).lines() {
+            tracing::info!("{line}");
+        }
+        let swapped = match loaded {
+            Ok(loaded) => self.swap(loaded).await,
+            Err(problem) => Err(problem),
+        };
+        match swapped {
+            Ok(()) => tracing::info!("the configuration was reloaded"),
+            Err(problem) => tracing::error!("the old configuration stays: {problem}"),
+        }
+    }
+
+    async fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
+        if self.journal.is_none() && loaded.table.keeps() {
+            self.journal = Some(open_journal(&loaded.settings, &mut std::io::sink())?);
+        }
+        loaded.table.journal = self.journal.clone();
+        self.receiver.replace(loaded.table);
+        if let Some(couriers) = self.couriers.take() {
+            couriers.stop().await;
+        }
+        self.couriers = self.journal.as_ref().map(|journal| journal.couriers(loaded.targets));
+        Ok(())
+    }
+
+    /// Ends the attempts that are running and writes everything down.
+    pub(super) async fn end(self) {
+        if let Some(couriers) = self.couriers {
+            couriers.stop().await;
+        }
+        if let Some(journal) = self.journal {
+            journal.flush().await;
+        }
+    }
+}
+
+/// A digest of all files: what is missing counts as well, and links are followed, so that a
+/// directory that is swapped as a whole is seen.
+fn print(files: &[PathBuf]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in files {
+        let content = std::fs::read(file).ok();
+        digest.update([u8::from(content.is_some())]);
+        digest.update(Sha256::digest(content.unwrap_or_default()));
+    }
+    digest.finalize().into()
+}

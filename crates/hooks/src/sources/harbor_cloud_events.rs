@@ -1,0 +1,97 @@
+//! Harbor, when it is set to send CloudEvents.
+
+use std::borrow::Cow;
+
+use super::{
+    Answers, Outcome, Source,
+    extra::{IGNORED, invalid, unreadable},
+};
+use crate::{
+    decide::{
+        image,
+        json::{self, Unreadable, fields},
+        signature,
+    },
+    model::{Event, Inbound, Keys, Refusal},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct HarborCloudEvents;
+
+fields! {
+    struct Payload {
+        id: String = "id",
+        source: String = "source",
+        kind: String = "type",
+        data: Data = "data",
+    }
+}
+fields! { struct Data { resources: Vec<Resource> = "resources" } }
+fields! { struct Resource { url: String = "resource_url" } }
+
+impl Source for HarborCloudEvents {
+    fn name(&self) -> &'static str {
+        "HarborCloudEvents"
+    }
+
+    fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal> {
+        let matches = signature::token(request.header("authorization"), request, keys);
+        matches.then_some(()).ok_or_else(|| invalid("token mismatch"))
+    }
+
+    fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+        let payload: Payload = json::first(request.body).map_err(unreadable)?;
+        if !["harbor.artifact.pushed", "harbor.tag.created"].contains(&&*payload.kind) {
+            return Ok(Outcome::Nothing(IGNORED));
+        }
+        let mut events: Vec<Event> = Vec::new();
+        for resource in payload.data.resources {
+            let image = image::split(&resource.url)
+                .map_err(|_| unreadable(Unreadable("resource_url is no image")))?;
+            let known = events.iter_mut().filter_map(|event| event.image.as_mut());
+            match known
+                .into_iter()
+                .find(|known| known.domain == image.domain && known.name == image.name)
+            {
+                Some(known) => known.tags.extend(image.tags),
+                None => events.push(Event::image(&*payload.kind, image)),
+            }
+        }
+        if events.is_empty() {
+            return Err(unreadable(Unreadable("no data.resources")));
+        }
+        Ok(Outcome::Events(events))
+    }
+
+    fn answers(&self) -> Answers {
+        Answers::image()
+    }
+
+    fn delivery_id<'a>(&self, request: &Inbound<'a>) -> Option<Cow<'a, str>> {
+        let Payload { id, source, .. } = json::first(request.body).ok()?;
+        (!id.is_empty()).then(|| Cow::Owned(format!("{source} {id}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::*, *};
+
+    #[test]
+    fn distinct_repositories_are_told() {
+        let by = |body: &str| told(&HarborCloudEvents, &[], body);
+        let body = r#"{"type":"harbor.artifact.pushed","data":{"resources":[
+            {"resource_url":"h.io/t/a:1"},{"resource_url":"h.io/t/a:2"},{"resource_url":"h.io/t/b:1"}]}}"#;
+        assert_eq!(by(body), Ok(vec![image("h.io", "t/a"), image("h.io", "t/b")]));
+        assert_eq!(
+            by(&body.replace("artifact.pushed", "artifact.deleted")),
+            Err((200, "ignored".into()))
+        );
+        for body in ["", r#"{"type":"harbor.tag.created"}"#] {
+            assert_eq!(by(body), Err((400, "cannot decode payload".into())));
+        }
+        let wrong = Err((401, "invalid signature".into()));
+        assert_eq!(verified(&HarborCloudEvents, &[("authorization", "x")], "{}"), wrong);
+    }
+}

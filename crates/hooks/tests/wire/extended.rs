@@ -1,0 +1,199 @@
+//! What goes beyond flux-recv: more sources, more targets, filters, changes while running.
+
+use std::{fs, time::Duration};
+
+use super::kit::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn git(branch: &str) -> String {
+    format!(
+        r#"{{"Kind":"git","Source":{{"URL":"git@code.example.com:team/app.git","Branch":"{branch}"}}}}"#
+    )
+}
+
+#[test]
+fn row_52_a_wrong_configuration_changes_nothing_and_a_right_one_does() {
+    let daemon = Daemon::start();
+    let right = daemon.config("- {source: GitHub, keyPath: gh.key}");
+    let server = Server::start(&right, &[("gh.key", KEY)]);
+    let file = server.directory.path().join("fluxrecv.yaml");
+    fs::write(&file, "fluxRecvVersion: 2").unwrap();
+    wait_for("the refusal", PATIENCE, || server.stderr().contains("the old configuration stays"));
+    assert_eq!(github(&server, "main").said(), (200, "OK"));
+    fs::write(&file, format!("{right}- {{source: Quay, keyPath: quay.key}}\n")).unwrap();
+    // The key comes later than the file that names it.
+    fs::write(server.directory.path().join("quay.key"), "quay-quay-quay-quay").unwrap();
+    let body = r#"{"docker_url":"quay.io/team/app"}"#;
+    let path = Server::path("quay-quay-quay-quay");
+    wait_for("the new endpoint", PATIENCE, || post(&server, &path, &[], body).status == 200);
+    assert_eq!(github(&server, "main").said(), (200, "OK"));
+}
+
+#[test]
+fn row_53_keys_can_be_swapped_while_requests_come_in() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {source: GitHub, keyPath: gh.key, path: /hook/pinned-path}");
+    let server = Server::start(&config, &[("gh.key", "an-older-key-an-older-key")]);
+    assert_eq!(github(&server, "main").status, 404);
+    fs::write(server.directory.path().join("gh.key"), KEY).unwrap();
+    server.signal(rustix::process::Signal::HUP);
+    let mut statuses = Vec::new();
+    wait_for("the new key", PATIENCE, || {
+        statuses.push(github(&server, "main").status);
+        statuses.last() == Some(&200)
+    });
+    assert!(statuses.iter().all(|status| [404, 200].contains(status)), "{statuses:?}");
+    assert_eq!(post(&server, &Server::path("an-older-key-an-older-key"), &[], "").status, 404);
+}
+
+#[test]
+fn http_targets_get_signed_events() {
+    let daemon = Daemon::start();
+    let secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let config = format!(
+        "fluxRecvVersion: 1\n\
+         delivery: {{store: data, schedule: [100ms, 100ms]}}\n\
+         targets: {{ci: {{type: http, url: \"http://{}/in\", allowHTTP: true, allowCIDRs: [127.0.0.0/8], signingKeyPath: sign.key}}}}\n\
+         endpoints: [{{name: code, source: GitHub, keyPath: gh.key, targets: [ci]}}]\n",
+        daemon.address
+    );
+    let server = Server::start(&config, &[("gh.key", KEY), ("sign.key", secret)]);
+    daemon.set(Behaviour::Say(500, "", ""));
+    assert_eq!(github(&server, "main").status, 500);
+    daemon.set(Behaviour::Accept);
+    wait_for("the repetition", PATIENCE, || daemon.calls().len() >= 2);
+    let calls = daemon.calls();
+    let header = |call: usize, name: &str| {
+        let found = calls[call].headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).unwrap()
+    };
+    assert_eq!(calls[0].line, "POST /in HTTP/1.1");
+    assert_eq!(
+        header(0, "webhook-id"),
+        header(1, "webhook-id"),
+        "the same whenever it is repeated"
+    );
+    let time = header(1, "webhook-timestamp").parse().unwrap();
+    let expected = hooks::decide::standard_webhooks::sign(
+        secret.as_bytes(),
+        &header(1, "webhook-id"),
+        time,
+        calls[1].body.as_bytes(),
+    );
+    assert_eq!(Some(header(1, "webhook-signature")), expected);
+    let event: serde_json::Value = serde_json::from_str(&calls[1].body).unwrap();
+    assert_eq!(event["kind"], "git.push");
+    assert_eq!((&event["endpoint"], &event["branch"]), (&"code".into(), &"main".into()));
+    assert!(event["receivedAt"].is_string() && event.get("notice").is_none(), "{event}");
+    // A target with side effects is not told twice.
+    wait_for("a refusal", PATIENCE, || github(&server, "main").status == 409);
+}
+
+#[test]
+fn row_39_private_addresses_are_not_called_unless_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    for url in ["https://127.0.0.1/", "https://169.254.169.254/latest", "http://example.com/"] {
+        let config =
+            format!("fluxRecvVersion: 1\ntargets: {{x: {{type: http, url: \"{url}\"}}}}\n");
+        fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
+        let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
+        assert!(code == 1 && text.contains("target \"x\""), "{url}: {text}");
+    }
+    // A name is looked up at each call, and what it means then is what counts.
+    let daemon = Daemon::start();
+    let config = format!(
+        "fluxRecvVersion: 1\ntargets: {{x: {{type: http, allowHTTP: true, url: \"http://localhost:{}/\"}}}}\n\
+         endpoints: [{{source: GitHub, keyPath: gh.key, targets: [x]}}]\n",
+        daemon.address.port()
+    );
+    let server = Server::start(&config, &[("gh.key", KEY)]);
+    assert_eq!(github(&server, "main").status, 500);
+    assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
+fn filters_drop_what_is_not_wanted() {
+    let daemon = Daemon::start();
+    let config = daemon
+        .config("- {source: GitHub, keyPath: gh.key, filter: {branches: [main, \"release/*\"]}}");
+    let server = Server::start(&config, &[("gh.key", KEY)]);
+    for branch in ["main", "feature", "release/1"] {
+        assert_eq!(github(&server, branch).said(), (200, "OK"), "{branch}");
+    }
+    assert_eq!(daemon.take(), [git("main"), git("release/1")]);
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("k"), KEY).unwrap();
+    let config = daemon.config("- {source: GitHub, keyPath: k, filter: {branch: [main]}}");
+    fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
+    let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
+    assert!(code == 1 && text.contains("did you mean \"branches\"?"), "{text}");
+}
+
+#[test]
+fn senders_that_cannot_sign_bring_a_password() {
+    let daemon = Daemon::start();
+    let endpoint = "- {source: ACR, keyPath: acr.key, auth: {type: basic, usernamePath: user, passwordPath: pass}}";
+    let keys = [("acr.key", KEY), ("user", "me\n"), ("pass", "secret\n")];
+    let server = Server::start(&daemon.config(endpoint), &keys);
+    let body =
+        r#"{"action":"push","target":{"repository":"t/a"},"request":{"host":"r.azurecr.io"}}"#;
+    let send = |headers: &[(&str, &str)]| post(&server, &Server::path(KEY), headers, body);
+    let refused = send(&[]);
+    assert_eq!(refused.said(), (401, "invalid signature\n"));
+    assert_eq!(refused.header("www-authenticate"), Some("Basic realm=\"hook\""));
+    assert_eq!(send(&[("Authorization", "Basic bWU6c2VjcmV0")]).said(), (200, ""));
+    assert_eq!(daemon.take().len(), 1);
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("k"), KEY).unwrap();
+    fs::write(directory.path().join("fluxrecv.yaml"), daemon.config("- {source: ACR, keyPath: k}"))
+        .unwrap();
+    let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
+    assert!(code == 1 && text.contains("cannot prove who it is"), "{text}");
+}
+
+#[test]
+fn operators_see_what_came_in_and_can_have_it_made_again() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {name: code, source: GitHub, keyPath: gh.key}");
+    let config = format!("{config}delivery: {{store: data, replay: allow, schedule: []}}\n");
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = [format!("--admin-listen={admin}"), "--admin-token-path=token".to_owned()];
+    let keys = [("gh.key", KEY), ("token", "a-token\n")];
+    let server = Server::start_with(&config, &keys, &flags);
+    let ask = |method: &str, path: &str, token: &str| {
+        let token = format!("Bearer {token}");
+        let bytes = request(method, path, &[("Authorization", &token)], b"");
+        let answer = exchange(admin, &bytes).unwrap();
+        (answer.status, serde_json::from_str::<serde_json::Value>(&answer.body).unwrap_or_default())
+    };
+    daemon.set(Behaviour::Say(500, "", ""));
+    assert_eq!(github(&server, "main").status, 500);
+    let list = "/api/v1/hooks/deadletters";
+    wait_for("death", PATIENCE, || ask("GET", list, "a-token").1["items"][0]["state"] == "dead");
+    let id = ask("GET", list, "a-token").1["items"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/hooks/deliveries/{id}");
+    let shown = ask("GET", &path, "a-token").1;
+    assert_eq!(
+        (&shown["endpoint"], &shown["events"][0]["branch"]),
+        (&"code".into(), &"main".into())
+    );
+    assert_eq!(shown["notifications"][0]["lastError"], "answered 500");
+    for token in ["", "wrong", "a-token2"] {
+        assert_eq!(ask("GET", &path, token).0, 401);
+        assert_eq!(ask("POST", &format!("{path}/redeliver"), token).0, 401);
+    }
+    daemon.set(Behaviour::Accept);
+    daemon.take();
+    assert_eq!(ask("POST", &format!("{path}/redeliver"), "a-token").0, 202);
+    wait_for("the repetition", PATIENCE, || daemon.told() == [git("main")]);
+    wait_for("success", PATIENCE, || ask("GET", &path, "a-token").1["state"] == "delivered");
+    assert_eq!(ask("POST", "/api/v1/hooks/deliveries/none/redeliver", "a-token").0, 404);
+    let endpoints = ask("GET", "/api/v1/hooks/endpoints", "a-token").1;
+    assert_eq!(endpoints["items"][0]["name"], "code");
+    assert!(!endpoints.to_string().contains(&Server::path(KEY)), "{endpoints}");
+    let metrics = exchange(admin, &request("GET", "/metrics", &[], b"")).unwrap().body;
+    let line = "qm_hook_requests_total{endpoint=\"code\",source=\"GitHub\",code=\"500\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap().status, 200);
+}
