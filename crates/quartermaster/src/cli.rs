@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Crds,
     /// Serve a small file browser for one directory
     Files(Files),
+    /// Stand in for one other program, with its flags and defaults
+    #[command(subcommand)]
+    As(As),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -41,6 +44,18 @@ pub(crate) enum Command {
     /// Parent of one pod process; started by the node only
     #[command(hide = true)]
     PodShim,
+}
+
+/// Programs that can be replaced.
+#[derive(Debug, Subcommand)]
+pub(crate) enum As {
+    /// The webhook receiver flux-recv 0.6; `--help` shows its flags
+    #[command(disable_help_flag = true)]
+    FluxRecv {
+        /// Its own flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        args: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Debug, Args)]

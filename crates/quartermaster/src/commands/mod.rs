@@ -1,5 +1,6 @@
 //! One file per command, and what they share: reading the command line, logs, the runtime.
 
+mod r#as;
 mod check;
 mod completions;
 mod crds;
@@ -29,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let log = cli.log.as_deref();
     let result = match cli.command {
+        Command::As(program) => return r#as::run(program, log),
         Command::Up(options) => up::run(options, log),
         Command::Open(options) => open::run(options),
         Command::Check(options) => check::run(&options),
