@@ -23,6 +23,9 @@ fn workspace(name: &str, kind: &str) -> Value {
     }})
 }
 
+/// What it is called, media type, body, expected status, part of the expected message.
+type Case<'a> = (&'a str, Option<&'a str>, Vec<u8>, u16, &'a str);
+
 #[tokio::test]
 async fn bad_requests_get_clear_answers() {
     let up = program().start().await;
@@ -30,7 +33,7 @@ async fn bad_requests_get_clear_answers() {
     let unknown = json!({"data": {"name": "a", "colour": "red"}}).to_string();
     let wrong = json!({"data": {"name": 7}}).to_string();
     let good = workspace("a", "files").to_string();
-    let cases: Vec<(&str, Option<&str>, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("unknown field", json_type, unknown.into(), 400, "colour"),
         ("wrong type", json_type, wrong.into(), 400, "error decoding request body"),
         ("empty body", json_type, Vec::new(), 400, "request body was empty"),

@@ -1,6 +1,6 @@
 //! The built program from outside: command line, start and stop, security, the story of a workspace.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod cli;
 mod input;
