@@ -1,7 +1,5 @@
 //! The arrows between the rooms point one way, and capabilities do not know each other.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use std::{collections::BTreeMap, process::Command};
 
 use serde_json::Value;
