@@ -175,6 +175,10 @@ impl Program {
         let log_path = self.temporary.path().join("up.log");
         let log = File::options().create(true).append(true).open(&log_path).expect("a log file");
         let mut command = self.command(&self.up_args());
+        // For whoever looks for the reason of a failure: what the server logs is printed with it.
+        if let Ok(filter) = std::env::var("QUARTERMASTER_TEST_LOG") {
+            command.env("RUST_LOG", filter);
+        }
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
         let mut child = command.spawn().expect("the binary starts");
         let pid = child.id().expect("a process that runs");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 const FIRST: u32 = u32::from_be_bytes([127, 64, 0, 0]);
 const HOSTS: u32 = 1 << 22;
@@ -15,14 +16,16 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// The address of a pod: the wanted one if it is free, else a new one. Which one is drawn by
-    /// lot, so that two nodes on one machine hardly ever meet. `None` if none is free.
+    /// The address of a pod: the wanted one if it is free, else one that follows from its uid. So
+    /// a pod whose address was not written down before a crash gets the same one again, and two
+    /// nodes on one machine hardly ever meet. `None` if none is free.
     pub(crate) fn take(&self, uid: &str, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
         let mut taken = self.taken.lock();
         if let Some((address, _)) = taken.iter().find(|(_, holder)| *holder == uid) {
             return Some(*address);
         }
-        let start = getrandom::u32().unwrap_or_default();
+        let digest = Sha256::digest(uid);
+        let start = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         let drawn = (0..HOSTS).map(|step| address(start.wrapping_add(step)));
         let wanted = wanted.filter(|address| is_ours(*address));
         let free = wanted.into_iter().chain(drawn).find(|address| {
@@ -61,6 +64,13 @@ mod tests {
         assert!(other != wanted && is_ours(other));
         addresses.release("a");
         assert_eq!(addresses.take("c", Some(wanted)), Some(wanted));
+    }
+
+    #[test]
+    fn a_pod_gets_the_same_address_after_a_crash() {
+        let first = Addresses::default().take("a-uid", None);
+        assert_eq!(Addresses::default().take("a-uid", None), first);
+        assert_ne!(Addresses::default().take("another-uid", None), first);
     }
 
     #[test]
