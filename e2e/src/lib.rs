@@ -14,7 +14,7 @@ mod up;
 mod wait;
 
 pub use process::{Tree, Watch, pods, variable};
-pub use up::{Answer, Ended, Endpoints, Program, Up, Visit, no_pods};
+pub use up::{Answer, Ended, Endpoints, Program, Up, Visit, http_client, no_pods};
 pub use wait::{LONG, SHORT, eventually, within};
 
 /// Says that a test cannot run here, and fails it where nothing may be skipped (`CI=true`).

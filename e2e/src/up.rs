@@ -198,15 +198,21 @@ impl Program {
     }
 }
 
+/// What every client of the kit starts from: it follows no redirect and knows no proxy.
+pub fn http_client() -> reqwest::ClientBuilder {
+    // Built together with the program's own crates, the client speaks TLS and wants a provider; the
+    // call fails only if there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy()
+}
+
 /// A client that shows the token, as programs do, and follows no redirect.
 fn client(token: &str) -> reqwest::Client {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a plain token");
     bearer.set_sensitive(true);
-    reqwest::Client::builder()
+    http_client()
         .default_headers(HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]))
-        .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(60))
-        .no_proxy()
         .build()
         .expect("a client")
 }
@@ -329,11 +335,7 @@ impl Up {
     /// Lets a browser in: follows the start URL or the link to a workspace, one hop at a time, and
     /// gives the URL where it ended and the cookies for it.
     pub async fn visit(&self, url: &str) -> Visit {
-        let browser = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let browser = http_client().build().expect("a client");
         let mut visit = Visit { url: url.to_owned(), cookies: Vec::new(), http: browser };
         let token = HeaderValue::from_str(&format!("Bearer {}", self.endpoints.token));
         let token = token.expect("a plain token");

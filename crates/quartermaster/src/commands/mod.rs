@@ -21,6 +21,8 @@ use crate::{
 
 /// Reads the command line, runs the command and says how it ended.
 pub(crate) fn run() -> ExitCode {
+    // HTTP clients and token checks look for one and panic without. It fails only if there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,14 +1,14 @@
 //! What other users of the machine and other sites in the browser must not be able to do.
 
-use quartermaster_e2e::{Answer, LONG, Up};
-use reqwest::{Client, Method, header};
+use quartermaster_e2e::{Answer, LONG, Up, http_client};
+use reqwest::{Method, header};
 
 use crate::program;
 
 /// Sends a request without the kit's token.
 async fn send(up: &Up, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-    let mut request = client.unwrap().request(method, format!("{}{path}", up.api_base()));
+    let client = http_client().build().unwrap();
+    let mut request = client.request(method, format!("{}{path}", up.api_base()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
