@@ -6,6 +6,7 @@
 //! [`receive`], what happens to a request.
 
 pub mod admin;
+mod client;
 pub mod decide;
 pub mod dialect;
 pub mod journal;

@@ -11,7 +11,7 @@ use crate::{
         image,
         json::{self, Loose, Unreadable, fields},
     },
-    model::{Answer, Event, EventKind, Inbound, Keys, Refusal},
+    model::{Answer, Event, EventKind, Inbound, Refusal},
 };
 
 /// See the module.
@@ -43,10 +43,6 @@ impl Source for Acr {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

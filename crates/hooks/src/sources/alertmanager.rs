@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     decide::json::{self, Loose, Unreadable, fields},
-    model::{Event, EventKind, Inbound, Keys, Refusal},
+    model::{Event, EventKind, Inbound, Refusal},
 };
 
 /// See the module.
@@ -32,10 +32,6 @@ impl Source for Alertmanager {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     decide::json::{self, Loose, Unreadable, fields},
-    model::{Event, Inbound, Keys, Refusal, Repo},
+    model::{Event, Inbound, Refusal, Repo},
 };
 
 /// See the module.
@@ -46,10 +46,6 @@ impl Source for AzureDevOps {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

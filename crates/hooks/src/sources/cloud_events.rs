@@ -13,7 +13,7 @@ use crate::{
         image,
         json::{self, Loose, Unreadable, fields},
     },
-    model::{Event, Inbound, Keys, Refusal, Repo},
+    model::{Event, Inbound, Refusal, Repo},
 };
 
 /// The CDEvents that mean that something is there to be fetched.
@@ -110,10 +110,6 @@ impl Source for CloudEvents {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

@@ -7,7 +7,7 @@ use crate::{
         image,
         json::{self, Loose, fields},
     },
-    model::{Event, Inbound, Keys, Refusal},
+    model::{Event, Inbound, Refusal},
 };
 
 pub(super) const PAYLOAD: &str = "Cannot decode webhook payload";
@@ -24,10 +24,6 @@ fields! { struct PushData { tag: Loose = "tag" } }
 impl Source for DockerHub {
     fn name(&self) -> &'static str {
         "DockerHub"
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

@@ -12,7 +12,7 @@ use crate::{
         image,
         json::{self, Loose, Unreadable, fields},
     },
-    model::{Event, Inbound, Keys, Refusal},
+    model::{Event, Inbound, Refusal},
 };
 
 /// See the module.
@@ -46,10 +46,6 @@ impl Source for Ecr {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

@@ -29,10 +29,6 @@ impl Source for Generic {
         true
     }
 
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
-    }
-
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
         Ok(Outcome::Events(vec![Event::raw("generic", request.body)]))
     }

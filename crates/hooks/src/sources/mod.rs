@@ -89,8 +89,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Decides from headers and raw body whether the request comes from who knows the key. Nothing
-    /// is parsed before.
-    fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal>;
+    /// is parsed before. Left out by senders that cannot sign: then [`Self::needs_auth`] must hold,
+    /// but for the few whose contract makes the path itself the secret.
+    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Whether the sender cannot prove who it is, so that the endpoint must ask for something else.
     fn needs_auth(&self) -> bool {
@@ -257,6 +260,19 @@ mod tests {
         assert!(FLUX_RECV.iter().all(|name| ALL.contains(name)));
         for name in ["github", "", "GitHub ", "Unknown"] {
             assert!(named(name, &Options::default()).is_none());
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_needs_auth() {
+        let headers = http::HeaderMap::new();
+        let request = Inbound { headers: &headers, body: b"{}", now: 0 };
+        let keys = Keys(vec![Key::new(KEY.to_vec(), None)]);
+        let by_path = ["BitbucketCloud", "DockerHub", "Quay", "GoogleContainerRegistry"];
+        for name in ALL {
+            let source = named(name, &Options::default()).unwrap();
+            let proves = source.verify(&request, &keys).is_err();
+            assert!(proves || source.needs_auth() || by_path.contains(&name), "{name}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         image,
         json::{self, Unreadable, fields},
     },
-    model::{Event, Inbound, Keys, Refusal},
+    model::{Event, Inbound, Refusal},
 };
 
 /// See the module.
@@ -22,10 +22,6 @@ fields! { struct Payload { docker_url: String = "docker_url" } }
 impl Source for Quay {
     fn name(&self) -> &'static str {
         "Quay"
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
@@ -54,10 +50,6 @@ impl Source for QuayRepoEvents {
 
     fn needs_auth(&self) -> bool {
         true
-    }
-
-    fn verify(&self, _request: &Inbound<'_>, _keys: &Keys) -> Result<(), Refusal> {
-        Ok(())
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {

@@ -10,11 +10,10 @@ use futures::{FutureExt as _, future::BoxFuture};
 use reqwest::{
     Client, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
-    redirect::Policy,
 };
 
 use super::{Failure, Target, Telling, guard::Guard, http_client};
-use crate::{decide::standard_webhooks, limits::Network, model::Event};
+use crate::{client, decide::standard_webhooks, limits::Network, model::Event};
 
 /// How a service is called.
 #[derive(Debug)]
@@ -68,12 +67,8 @@ impl Http {
         {
             return Err(wrong("the signing key is not whsec_ with base64 of 24 to 64 bytes"));
         }
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         // A proxy would look names up by itself, past the guard.
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(settings.timeout)
-            .http1_only()
+        let client = client::builder(settings.timeout)
             .no_proxy()
             .dns_resolver(Arc::new(guard))
             .build()

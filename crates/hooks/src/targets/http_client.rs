@@ -2,23 +2,18 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER};
 
 use super::Failure;
+use crate::client::{self, Unread};
 
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A client for calls to `url`. Redirects are not followed: whoever answers could send us
-/// anywhere. A proxy of the environment is obeyed, but never used for this machine itself.
+/// A client for calls to `url`. A proxy of the environment is obeyed, but never used for this
+/// machine itself.
 pub(super) fn client(url: &Url, timeout: Duration) -> Result<Client, String> {
-    // reqwest is built without a provider of its own; the first one installed stays.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let builder = Client::builder()
-        .redirect(Policy::none())
-        .timeout(timeout)
-        .http1_only()
-        .pool_idle_timeout(Duration::from_secs(30));
+    let builder = client::builder(timeout);
     let builder = if is_local(url) { builder.no_proxy() } else { builder };
     builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
@@ -59,13 +54,9 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// The body of an answer, unless it is absurdly long.
-pub(super) async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Failure::transient("the answer is too long"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+pub(super) async fn body(response: Response) -> Result<Vec<u8>, Failure> {
+    client::body(response, MAX_ANSWER).await.map_err(|unread| match unread {
+        Unread::Broken(error) => unanswered(&error),
+        Unread::TooLong => Failure::transient("the answer is too long"),
+    })
 }

@@ -6,6 +6,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde::de::DeserializeOwned;
 use tokio::{sync::Mutex, time::Instant};
 
+use crate::client::{self, Unread};
+
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Unknown key ids make us look again, but not more often than this.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -104,11 +106,7 @@ impl State {
             // Without this, the first token would panic once another crate of the program enables
             // a second provider.
             let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            let client = reqwest::Client::builder()
-                .timeout(TIMEOUT)
-                .redirect(reqwest::redirect::Policy::none())
-                .build();
+            let client = client::builder(TIMEOUT).build();
             self.client = Some(client.map_err(|_| "no HTTP client")?);
         }
         self.client.clone().ok_or("no HTTP client")
@@ -122,7 +120,7 @@ impl State {
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<(Vec<u8>, Duration), &'static str> {
-    let mut response = client.get(url).send().await.map_err(|_| "no answer")?;
+    let response = client.get(url).send().await.map_err(|_| "no answer")?;
     if response.status() != 200 {
         return Err("status is not 200");
     }
@@ -133,12 +131,9 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<(Vec<u8>, Duration),
         .and_then(|value| value.split(',').find_map(|part| part.trim().strip_prefix("max-age=")))
         .and_then(|seconds| seconds.parse().ok())
         .map_or(FRESH, Duration::from_secs);
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "answer broke off")? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BYTES {
-            return Err("answer is too long");
-        }
-    }
+    let body = client::body(response, MAX_BYTES).await.map_err(|unread| match unread {
+        Unread::Broken(_) => "answer broke off",
+        Unread::TooLong => "answer is too long",
+    })?;
     Ok((body, fresh_for))
 }

@@ -1,0 +1,38 @@
+//! The one way out over HTTP: no redirects (whoever answers could send us anywhere), a time-out,
+//! answers of bounded length.
+
+use std::time::Duration;
+
+use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
+
+/// What every client of ours has in common; who calls adds what is special.
+pub(crate) fn builder(timeout: Duration) -> ClientBuilder {
+    // reqwest is built without a provider of its own; the first one installed stays.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Client::builder()
+        .redirect(Policy::none())
+        .timeout(timeout)
+        .http1_only()
+        .pool_idle_timeout(Duration::from_secs(30))
+}
+
+/// Why a body was not read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It broke off.
+    Broken(reqwest::Error),
+    /// It is absurdly long.
+    TooLong,
+}
+
+/// The body of an answer of at most so many bytes.
+pub(crate) async fn body(mut response: Response, most: usize) -> Result<Vec<u8>, Unread> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
+        if body.len() + chunk.len() > most {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
