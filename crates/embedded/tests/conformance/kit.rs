@@ -1,5 +1,7 @@
 //! The way to the server, and what most cases need.
 
+mod record;
+
 use std::{
     sync::{
         Arc,
@@ -13,13 +15,23 @@ use http::Request;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
+use record::Record;
+
 /// How long a case waits for something that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 static NAMES: AtomicUsize = AtomicUsize::new(0);
 
+/// Names the kubeconfig of a real cluster to ask instead of the embedded one.
+const KUBECONFIG: &str = "QUARTERMASTER_CONFORMANCE_KUBECONFIG";
+
 /// A client of the server under test, and what must live as long as it.
 async fn client() -> (Client, Option<Arc<dyn Send + Sync>>) {
+    if let Some(file) = std::env::var_os(KUBECONFIG) {
+        let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
+        return (Client::try_from(config.unwrap()).unwrap(), None);
+    }
     let directory = tempfile::tempdir().unwrap();
     let cluster =
         embedded::Cluster::open(embedded::Options::new(directory.path().join("data"))).await;
@@ -31,6 +43,7 @@ async fn client() -> (Client, Option<Arc<dyn Send + Sync>>) {
 pub(crate) struct Kit {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    record: Arc<Record>,
     _server: Option<Arc<dyn Send + Sync>>,
 }
 
@@ -81,11 +94,30 @@ pub(crate) fn unique(prefix: &str) -> String {
 impl Kit {
     pub(crate) async fn new() -> Self {
         let (client, server) = client().await;
-        let kit = Self { client, namespace: unique("conformance"), _server: server };
+        let namespace = unique("conformance");
+        let kit = Self { client, namespace, record: Arc::new(Record::new()), _server: server };
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kit.namespace}});
         kit.post("/api/v1/namespaces", namespace).await.ok();
         kit
+    }
+
+    /// A kit for a case that no other server could pass, and why. `None` on a real cluster.
+    #[expect(dead_code, reason = "every case so far is for both")]
+    pub(crate) async fn embedded_only(reason: &str) -> Option<Self> {
+        if std::env::var_os(KUBECONFIG).is_some() {
+            Record::new().left_out(reason);
+            return None;
+        }
+        Some(Self::new().await)
+    }
+
+    /// Does something whose answers are left to chance: they are not compared with another server's.
+    pub(crate) async fn not_compared<T>(&self, reason: &str, work: impl Future<Output = T>) -> T {
+        self.record.pause(reason);
+        let result = work.await;
+        self.record.resume();
+        result
     }
 
     pub(crate) async fn send(
@@ -99,16 +131,25 @@ impl Kit {
         if !media_type.is_empty() {
             request = request.header("content-type", media_type);
         }
-        self.answer(request.body(Body::from(body.into())).unwrap()).await
+        self.answer(request.body(body.into()).unwrap()).await
     }
 
     pub(crate) async fn send_accepting(&self, method: &str, path: &str, accept: &str) -> Answer {
         let request = Request::builder().method(method).uri(path).header("accept", accept);
-        self.answer(request.body(Body::empty()).unwrap()).await
+        self.answer(request.body(vec![]).unwrap()).await
     }
 
-    async fn answer(&self, request: Request<Body>) -> Answer {
-        let response = self.client.send(request).await.unwrap();
+    async fn answer(&self, request: Request<Vec<u8>>) -> Answer {
+        let place = self.record.begin();
+        let (method, path) = (request.method().to_string(), request.uri().to_string());
+        let sent = if place.is_some() { request.body().clone() } else { vec![] };
+        let answer = self.unrecorded(request).await;
+        self.record.exchange(place, &method, &path, &sent, &answer);
+        answer
+    }
+
+    async fn unrecorded(&self, request: Request<Vec<u8>>) -> Answer {
+        let response = self.client.send(request.map(Body::from)).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect_bytes().await.unwrap();
         Answer {
@@ -166,7 +207,8 @@ impl Kit {
         let joint = if path.contains('?') { '&' } else { '?' };
         let request = Request::get(format!("{path}{joint}watch=true"));
         let lines = self.client.request_stream(request.body(vec![]).unwrap()).await.unwrap();
-        Watching { lines: Box::pin(lines.lines().map(|line| line.unwrap())) }
+        let lines = Box::pin(lines.lines().map(|line| line.unwrap()));
+        Watching { lines, path: path.to_owned(), record: self.record.clone() }
     }
 
     /// Waits until a path answers with something that fits.
@@ -174,8 +216,11 @@ impl Kit {
         let last = std::sync::Mutex::new(String::new());
         let wait = async {
             loop {
-                let answer = self.get(path).await;
+                let request = Request::get(path).body(vec![]).unwrap();
+                let answer = self.unrecorded(request).await;
                 if fits(&answer) {
+                    let place = self.record.begin();
+                    self.record.exchange(place, "GET", path, &[], &answer);
                     return answer;
                 }
                 *last.lock().unwrap() = answer.text;
@@ -194,14 +239,18 @@ impl Kit {
 /// An open watch.
 pub(crate) struct Watching {
     lines: BoxStream<'static, String>,
+    path: String,
+    record: Arc<Record>,
 }
 
 impl Watching {
     /// The next event; `None` at the end of the watch.
     pub(crate) async fn try_next(&mut self) -> Option<Value> {
         let next = tokio::time::timeout(DEADLINE, self.lines.next()).await;
-        let line = next.unwrap_or_else(|_| panic!("no event came"))?;
-        Some(serde_json::from_str(&line).unwrap())
+        let line = next.unwrap_or_else(|_| panic!("no event came"));
+        let event: Option<Value> = line.map(|line| serde_json::from_str(&line).unwrap());
+        self.record.event(&self.path, event.as_ref());
+        event
     }
 
     pub(crate) async fn next(&mut self) -> Value {
