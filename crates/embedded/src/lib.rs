@@ -12,15 +12,16 @@ pub mod store;
 use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
+use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
-pub use self::{
-    api::ApiService,
-    store::{OpenError, StoreOptions},
-};
 use self::{
-    api::{Api, Status, logs::LogSource},
+    api::{Api, Status, Tokens, logs::LogSource},
     store::Store,
+};
+pub use self::{
+    api::{ApiService, Authenticator, User},
+    store::{OpenError, StoreOptions},
 };
 
 /// How a cluster is opened.
@@ -55,10 +56,15 @@ impl Cluster {
             path: directory.clone(),
             source: std::io::Error::other(text),
         };
-        let opened =
-            tokio::task::spawn_blocking(move || Store::open(&options.data_dir, options.store));
-        let store = opened.await.map_err(|error| failed(error.to_string()))??;
-        let api = Api::new(store.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&options.data_dir, options.store)?;
+            let tokens = Tokens::load_or_create(&options.data_dir).map_err(|source| {
+                OpenError::Io { path: options.data_dir.display().to_string(), source }
+            })?;
+            Ok::<_, OpenError>((store, tokens))
+        });
+        let (store, tokens) = opened.await.map_err(|error| failed(error.to_string()))??;
+        let api = Api::new(store.clone(), tokens);
         let background =
             api.start().await.map_err(|status: Status| failed(status.message().to_owned()))?;
         Ok(Self { store, api, background: Arc::new(Mutex::new(Some(background))) })
@@ -72,6 +78,16 @@ impl Cluster {
     /// The API as a service, to be served over HTTP.
     pub fn service(&self) -> ApiService {
         ApiService::new(self.api.clone())
+    }
+
+    /// Tells who holds a bearer token, for a listener that serves the API to others.
+    pub fn authenticator(&self) -> Authenticator {
+        self.api.authenticator()
+    }
+
+    /// Makes a secret the token of the administrator, who may do everything.
+    pub fn set_administrator(&self, secret: SecretString) {
+        self.api.set_administrator(secret);
     }
 
     /// The store below the API, for measurements.

@@ -6,7 +6,7 @@ use super::{
     Api, Status,
     kinds::Resource,
     metadata::{self, Object},
-    query::{FieldValidation, WriteOptions},
+    query::WriteOptions,
 };
 
 /// The namespaces that always exist.
@@ -79,11 +79,11 @@ pub(crate) fn grace_seconds(resource: &Resource, object: &Object, asked: Option<
 pub(crate) async fn make_namespaces(api: &Api) -> Result<(), Status> {
     let registry = api.kinds();
     let Some(resource) = registry.find("", "v1", "namespaces") else { return Ok(()) };
-    let options = WriteOptions { dry_run: false, fields: FieldValidation::Ignore };
+    let options = WriteOptions::internal();
     let missing = NAMESPACES.iter().filter(|name| api.store.get("namespaces", name).is_none());
     let made = missing.map(|name| {
         let object = Object::from_iter([("metadata".to_owned(), json!({"name": name}))]);
-        api.create(resource, "", object, options)
+        api.create(resource, "", object, options.clone())
     });
     futures::future::try_join_all(made).await?;
     Ok(())

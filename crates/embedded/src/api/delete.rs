@@ -6,7 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Api, core, crds,
+    Api,
+    access::Caller,
+    core, crds,
     forms::{served, served_object, stored_form},
     kinds::{Resource, text},
     metadata::{self, Object},
@@ -33,6 +35,8 @@ pub(crate) enum Propagation {
 /// The options of a deletion, from its body or its query.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeleteOptions {
+    #[allow(dead_code, reason = "read by admission, which follows")]
+    pub(crate) caller: Caller,
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) uid: Option<String>,
     pub(crate) revision: Option<String>,
@@ -41,13 +45,14 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    pub(crate) fn new(query: &Query, body: &[u8]) -> Result<Self, Status> {
+    pub(crate) fn new(query: &Query, caller: Caller, body: &[u8]) -> Result<Self, Status> {
         if body.is_empty() {
             let propagation = propagation(
                 query.text("propagationPolicy"),
                 query.optional_flag("orphanDependents")?,
             )?;
             return Ok(Self {
+                caller,
                 grace_seconds: query.number("gracePeriodSeconds")?,
                 uid: None,
                 revision: None,
@@ -93,6 +98,7 @@ impl DeleteOptions {
             }
         };
         Ok(Self {
+            caller,
             grace_seconds,
             uid: optional("/preconditions/uid")?,
             revision: optional("/preconditions/resourceVersion")?,

@@ -63,17 +63,18 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::query::{FieldValidation, WriteOptions},
+        api::{Tokens, query::WriteOptions},
         store::{Store, StoreOptions},
     };
 
     #[tokio::test]
     async fn old_and_surplus_events_go() {
         let directory = tempfile::tempdir().unwrap();
-        let api = Api::new(Store::open(directory.path(), StoreOptions::default()).unwrap());
+        let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
+        let api = Api::new(store, Tokens::load_or_create(directory.path()).unwrap());
         super::super::core::make_namespaces(&api).await.unwrap();
         let resource = api.kinds().find("", "v1", "events").cloned().unwrap();
-        let options = WriteOptions { dry_run: false, fields: FieldValidation::Ignore };
+        let options = WriteOptions::internal();
         let later = Timestamp::now() + LIFETIME + Duration::from_secs(5);
         for name in ["a", "b", "c"] {
             let mut event = json!({
@@ -84,7 +85,7 @@ mod tests {
                 event["lastTimestamp"] = later.to_string().into();
             }
             let object = event.as_object().unwrap().clone();
-            api.create(&resource, "default", object, options).await.unwrap();
+            api.create(&resource, "default", object, options.clone()).await.unwrap();
         }
         let left = || -> Vec<Arc<str>> {
             api.store.list("events", "").entries.into_iter().map(|(key, _)| key).collect()

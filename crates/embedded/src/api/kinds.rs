@@ -13,6 +13,8 @@ pub(crate) enum NameRule {
     Label,
     /// RFC 1035 label.
     Label1035,
+    /// Anything that can be one segment of a path.
+    Path,
 }
 
 /// One served version of a resource.
@@ -110,7 +112,7 @@ type Line = (&'static str, &'static str, &'static str, &'static [&'static str], 
 /// `group/version`, kind, plural, short names, rule for names, properties.
 #[rustfmt::skip]
 const BUILT_IN: &[Line] = {
-    use NameRule::{Label, Label1035, Subdomain};
+    use NameRule::{Label, Label1035, Path, Subdomain};
     &[
         ("v1", "ConfigMap", "configmaps", &["cm"], Subdomain, NAMESPACED),
         ("v1", "Event", "events", &["ev"], Subdomain, NAMESPACED | UPSERT),
@@ -127,6 +129,10 @@ const BUILT_IN: &[Line] = {
         ("batch/v1", "Job", "jobs", &[], Subdomain, NAMESPACED | STATUS | COUNTS),
         ("coordination.k8s.io/v1", "Lease", "leases", &[], Subdomain, NAMESPACED | UPSERT | STRICT),
         ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", &[], Subdomain, NAMESPACED | COUNTS),
+        ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", &[], Path, UPSERT),
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", &[], Path, UPSERT),
+        ("rbac.authorization.k8s.io/v1", "Role", "roles", &[], Path, NAMESPACED | UPSERT),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", &[], Path, NAMESPACED | UPSERT),
         ("storage.k8s.io/v1", "StorageClass", "storageclasses", &["sc"], Subdomain, RETURNS),
     ]
 };

@@ -3,6 +3,7 @@
 //! Start at [`ApiService`]: `route` finds what a path means, `serve` does the verb. What a kind is
 //! stands in the table of `kinds`; no verb knows any kind by itself.
 
+mod access;
 mod body;
 mod collect;
 mod core;
@@ -39,6 +40,8 @@ use http::{Request, Response};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use access::tokens::Tokens;
+pub use access::{Authenticator, User};
 pub use body::Body;
 pub use status::{Details, Status};
 
@@ -50,6 +53,8 @@ pub(crate) struct Api {
     store: Store,
     registry: RwLock<Arc<Registry>>,
     logs: RwLock<Option<Arc<dyn LogSource>>>,
+    policy: access::Policy,
+    tokens: access::tokens::Tokens,
     /// Definitions are accepted one after the other, so that two never claim the same names.
     definitions: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -63,7 +68,7 @@ impl std::fmt::Debug for Api {
 
 impl Api {
     /// The API over a store, with the kinds that are defined in it.
-    pub(crate) fn new(store: Store) -> Arc<Self> {
+    pub(crate) fn new(store: Store, tokens: access::tokens::Tokens) -> Arc<Self> {
         let mut registry = Registry::built_in();
         for (_, definition) in store.list(crds::TABLE, "").entries {
             crds::register(&mut registry, &definition.object());
@@ -72,6 +77,8 @@ impl Api {
             store,
             registry: RwLock::new(Arc::new(registry)),
             logs: RwLock::new(None),
+            policy: access::Policy::default(),
+            tokens,
             definitions: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
         })
@@ -93,6 +100,14 @@ impl Api {
 
     pub(crate) fn set_log_source(&self, source: Arc<dyn LogSource>) {
         *self.logs.write() = Some(source);
+    }
+
+    pub(crate) fn set_administrator(&self, secret: secrecy::SecretString) {
+        self.tokens.set_administrator(secret);
+    }
+
+    pub(crate) fn authenticator(self: &Arc<Self>) -> Authenticator {
+        Authenticator::new(self.clone())
     }
 
     fn kinds(&self) -> Arc<Registry> {
@@ -144,7 +159,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let api = self.api.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            if let Some(refusal) = access::refuse(&api, &mut parts) {
+                return Ok(refusal);
+            }
             let response = match serve::read_body(body).await {
                 Ok(body) => serve::answer(&api, &parts, &body).await,
                 Err(status) => Err(status),

@@ -54,6 +54,15 @@ fn label_1035(text: &str) -> Vec<String> {
     problems
 }
 
+/// What is wrong with a segment of a path, or with the beginning of one.
+fn segment(text: &str, prefix: bool) -> Vec<String> {
+    if matches!(text, "." | "..") && !prefix {
+        return vec![format!("may not be '{text}'")];
+    }
+    let contained = ["/", "%"].into_iter().filter(|illegal| text.contains(illegal));
+    contained.map(|illegal| format!("may not contain '{illegal}'")).collect()
+}
+
 impl NameRule {
     /// What is wrong with a name; of a prefix (`generateName`) only what no suffix can mend.
     pub(crate) fn problems(self, name: &str, prefix: bool) -> Vec<String> {
@@ -66,6 +75,7 @@ impl NameRule {
             Self::Subdomain => subdomain(&masked),
             Self::Label => label(&masked),
             Self::Label1035 => label_1035(&masked),
+            Self::Path => segment(name, prefix),
         }
     }
 }

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::{
+    access::Caller,
     selector::{FieldSelector, LabelSelector},
     status::Status,
 };
@@ -83,14 +84,21 @@ pub(crate) enum FieldValidation {
 }
 
 /// The options of a create, update or patch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct WriteOptions {
+    #[allow(dead_code, reason = "read by admission, which follows")]
+    pub(crate) caller: Caller,
     pub(crate) dry_run: bool,
     pub(crate) fields: FieldValidation,
 }
 
 impl WriteOptions {
-    pub(crate) fn new(query: &Query, options: &str) -> Result<Self, Status> {
+    /// The options of the cluster itself.
+    pub(crate) fn internal() -> Self {
+        Self { caller: Caller::default(), dry_run: false, fields: FieldValidation::Ignore }
+    }
+
+    pub(crate) fn new(query: &Query, caller: Caller, options: &str) -> Result<Self, Status> {
         let fields = match query.text("fieldValidation") {
             "Ignore" => FieldValidation::Ignore,
             "" | "Warn" => FieldValidation::Warn,
@@ -106,7 +114,7 @@ impl WriteOptions {
                 return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
             }
         };
-        Ok(Self { dry_run: query.dry_run(options)?, fields })
+        Ok(Self { caller, dry_run: query.dry_run(options)?, fields })
     }
 }
 

@@ -293,6 +293,12 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
+    /// The one value that a field must have, if the selector demands one.
+    pub(crate) fn exact(&self, field: &str) -> Option<&str> {
+        let term = self.0.iter().find(|term| term.field == field && term.equal)?;
+        Some(&term.value)
+    }
+
     /// The fields that are asked about.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|term| term.field.as_str())

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Api, Body, Status,
+    access::Caller,
     delete::DeleteOptions,
     discovery,
     forms::Part,
@@ -112,7 +113,7 @@ async fn collection(
             Err(Status::method_not_allowed())
         }
         Method::POST => {
-            let options = WriteOptions::new(query, "CreateOptions")?;
+            let options = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
             let object = read_object(parts, body, resource)?;
             let _guard = api.guard(resource).await;
             api.create(resource, namespace, object, options)
@@ -124,7 +125,7 @@ async fn collection(
         }
         Method::DELETE => {
             let list = ListOptions::new(query)?;
-            let options = DeleteOptions::new(query, body)?;
+            let options = DeleteOptions::new(query, Caller::of(parts), body)?;
             read::delete_all(api, resource, namespace, list, &options, &view).await
         }
         _ => Err(Status::method_not_allowed()),
@@ -155,7 +156,7 @@ async fn object(
             Ok(json(view.entry(&entry)))
         }
         Method::PUT => {
-            let options = WriteOptions::new(query, "UpdateOptions")?;
+            let options = WriteOptions::new(query, Caller::of(parts), "UpdateOptions")?;
             let object = read_object(parts, body, resource)?;
             let _guard = api.guard(resource).await;
             api.replace(target, part, object, options)
@@ -163,7 +164,7 @@ async fn object(
                 .map(|written| answer_written(written, &view))
         }
         Method::PATCH => {
-            let options = WriteOptions::new(query, "PatchOptions")?;
+            let options = WriteOptions::new(query, Caller::of(parts), "PatchOptions")?;
             let patch = Patch::parse(media_type(parts), body, resource.custom.is_some())?;
             let _guard = api.guard(resource).await;
             api.patch(target, part, &patch, options)
@@ -171,7 +172,7 @@ async fn object(
                 .map(|written| answer_written(written, &view))
         }
         Method::DELETE if part == Part::Main => {
-            let options = DeleteOptions::new(query, body)?;
+            let options = DeleteOptions::new(query, Caller::of(parts), body)?;
             let deleted = api.delete(target, &options).await?;
             Ok(json(deleted.body(resource, &target.name)))
         }

@@ -6,9 +6,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::{Serialize, Serializer};
 
-use super::{body::Body, kinds::Resource};
+use super::{
+    access::{self, Attributes},
+    body::Body,
+    kinds::{Resource, table_name},
+};
 use crate::{
-    schema::{self, Cause},
+    schema::{self, Cause, quote},
     store::{StorageError, WriteError},
 };
 
@@ -157,6 +161,32 @@ impl Status {
         };
         Self::failure(403, "Forbidden", format!("{subject} is forbidden: {why}"))
             .about(resource, name)
+    }
+
+    /// 403 of a user who may not do something.
+    pub(crate) fn unauthorized_action(user: &str, wanted: &Attributes, reason: &str) -> Self {
+        let Attributes { group, resource, name, .. } = wanted;
+        let cannot = format!("User {} cannot {}", quote(user), wanted.shown());
+        let mut why = access::escape(&cannot);
+        if !reason.is_empty() {
+            why = format!("{why}: {reason}");
+        }
+        let message = match (table_name(resource, group), name.as_str()) {
+            (_, _) if resource.is_empty() => format!("forbidden: {why}"),
+            (table, "") => format!("{table} is forbidden: {why}"),
+            (table, name) => format!("{table} {} is forbidden: {why}", quote(name)),
+        };
+        Self::failure(403, "Forbidden", message).with(Details {
+            name: name.clone(),
+            group: group.clone(),
+            kind: resource.clone(),
+            ..Details::default()
+        })
+    }
+
+    /// 401 of a request that proves nothing, or something wrong.
+    pub fn unauthorized() -> Self {
+        Self::failure(401, "Unauthorized", "Unauthorized")
     }
 
     pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {

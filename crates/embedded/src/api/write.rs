@@ -78,7 +78,7 @@ impl Api {
             let name = metadata::get(&object, "name").to_owned();
             let target = Target { resource: resource.clone(), namespace: namespace.into(), name };
             self.admit_new(&target, &mut object)?;
-            match self.store_new(&target, &object, options).await {
+            match self.store_new(&target, &object, &options).await {
                 Err(status) if status.code() == 409 && !prefix.is_empty() => {}
                 Ok(body) => return Ok(Written { created: true, body, warnings }),
                 Err(status) => return Err(status),
@@ -103,7 +103,7 @@ impl Api {
         &self,
         target: &Target,
         object: &Object,
-        options: WriteOptions,
+        options: &WriteOptions,
     ) -> Result<Bytes, Status> {
         let resource = &target.resource;
         let draft = Draft::new(&stored_form(resource, object));

@@ -26,6 +26,7 @@ mod tests;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::Value;
 
+pub(crate) use cause::quote;
 pub use cause::{Cause, summary};
 use check::At;
 use node::{Additional, Builder, Node};

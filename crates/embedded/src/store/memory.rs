@@ -81,6 +81,11 @@ impl Table {
         Self { objects: BTreeMap::new(), events: VecDeque::new(), event_bytes: 0, floor, changed }
     }
 
+    /// The revision of the newest event, or of the end of what was forgotten.
+    pub(super) fn last_change(&self) -> u64 {
+        self.events.back().map_or(self.floor, |event| event.object.revision())
+    }
+
     /// At most `limit` events after a revision, which must not be older than the floor.
     pub(super) fn events_after(&self, revision: u64, limit: usize) -> Vec<Arc<Event>> {
         let start = self.events.partition_point(|event| event.object.revision() <= revision);

@@ -263,6 +263,13 @@ impl Store {
         memory.table(resource).map_or(Ok(Vec::new()), |table| table.events_between(after, until))
     }
 
+    /// The revision of the last change of any of some resources, as far as it is remembered.
+    pub(crate) fn last_change(&self, resources: &[&str]) -> u64 {
+        let memory = self.inner.memory.read();
+        let tables = resources.iter().filter_map(|resource| memory.table(resource));
+        tables.map(memory::Table::last_change).max().unwrap_or(0)
+    }
+
     /// Which objects name the object of a uid as their owner.
     pub fn owned_by(&self, uid: &str) -> Vec<(Arc<str>, Arc<str>)> {
         self.inner.memory.read().owned_by(uid)

@@ -139,7 +139,7 @@ impl Kit {
         self.answer(request.body(vec![]).unwrap()).await
     }
 
-    async fn answer(&self, request: Request<Vec<u8>>) -> Answer {
+    pub(crate) async fn answer(&self, request: Request<Vec<u8>>) -> Answer {
         let place = self.record.begin();
         let (method, path) = (request.method().to_string(), request.uri().to_string());
         let sent = if place.is_some() { request.body().clone() } else { vec![] };
@@ -148,7 +148,7 @@ impl Kit {
         answer
     }
 
-    async fn unrecorded(&self, request: Request<Vec<u8>>) -> Answer {
+    pub(crate) async fn unrecorded(&self, request: Request<Vec<u8>>) -> Answer {
         let response = self.client.send(request.map(Body::from)).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect_bytes().await.unwrap();

@@ -4,6 +4,7 @@
 //! one. Every case works in a namespace of its own and leaves other objects alone.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod access;
 mod crud;
 mod definitions;
 mod deletion;

@@ -14,6 +14,7 @@ use k8s_openapi::{
             Secret, Service, ServiceAccount,
         },
         discovery::v1::EndpointSlice,
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
         storage::v1::StorageClass,
     },
     serde::{Serialize, de::DeserializeOwned},
@@ -27,6 +28,8 @@ use serde_json::Value;
 /// Why the object cannot be read as its kind.
 pub fn unknown_fields(kind: &str, object: &mut Value) -> Result<Vec<String>, String> {
     let written = match kind {
+        "ClusterRole" => through::<ClusterRole>(object),
+        "ClusterRoleBinding" => through::<ClusterRoleBinding>(object),
         "ConfigMap" => through::<ConfigMap>(object),
         "EndpointSlice" => through::<EndpointSlice>(object),
         "Event" => through::<Event>(object),
@@ -37,6 +40,8 @@ pub fn unknown_fields(kind: &str, object: &mut Value) -> Result<Vec<String>, Str
         "PersistentVolume" => through::<PersistentVolume>(object),
         "PersistentVolumeClaim" => through::<PersistentVolumeClaim>(object),
         "Pod" => through::<Pod>(object),
+        "Role" => through::<Role>(object),
+        "RoleBinding" => through::<RoleBinding>(object),
         "Secret" => through::<Secret>(object),
         "Service" => through::<Service>(object),
         "ServiceAccount" => through::<ServiceAccount>(object),
