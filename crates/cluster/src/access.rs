@@ -1,6 +1,11 @@
 //! May this caller do that? Kubernetes' own question, asked before every request.
 
+mod reviews;
+mod tokens;
+
 use web::{Error, Identity, Kind};
+
+pub use self::{reviews::Reviews, tokens::TokenReviews};
 
 /// What a request wants to do, in the words of a SubjectAccessReview.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +14,8 @@ pub struct Attributes<'a> {
     pub verb: &'a str,
     /// API group; empty for the core group.
     pub group: &'a str,
+    /// Version of the group.
+    pub version: &'a str,
     /// Plural of the kind.
     pub resource: &'a str,
     /// Namespace; none means all of them, or a cluster-wide kind.
@@ -22,6 +29,8 @@ pub struct Attributes<'a> {
 pub enum Access {
     /// The owner of the machine may do everything, nobody else anything.
     Local,
+    /// The cluster, by SubjectAccessReview.
+    Reviewed(Reviews),
 }
 
 impl Access {
@@ -31,13 +40,15 @@ impl Access {
         identity: &Identity,
         attributes: &Attributes<'_>,
     ) -> Result<(), Error> {
-        match self {
-            Self::Local if *identity == Identity::local() => Ok(()),
-            Self::Local => {
-                Err(Error::new(Kind::Forbidden, "you are not authorized to access this resource")
-                    .with_context(format!("{} may not {attributes:?}", identity.user)))
-            }
+        let allowed = match self {
+            Self::Local => *identity == Identity::local(),
+            Self::Reviewed(reviews) => reviews.allowed(identity, attributes).await?,
+        };
+        if allowed {
+            return Ok(());
         }
+        Err(Error::new(Kind::Forbidden, "you are not authorized to access this resource")
+            .with_context(format!("{} may not {attributes:?}", identity.user)))
     }
 }
 
@@ -50,6 +61,7 @@ mod tests {
         let attributes = Attributes {
             verb: "list",
             group: "kubeflow.org",
+            version: "v1beta1",
             resource: "workspaces",
             namespace: None,
             name: None,

@@ -23,6 +23,12 @@ pub enum InstallError {
         /// What the API said.
         source: kube::Error,
     },
+    /// Nobody installed it.
+    #[error("the API does not know {name}: its definition is not installed")]
+    NotServed {
+        /// Name of the definition.
+        name: String,
+    },
     /// The API took one and does not serve it.
     #[error("the API does not serve {name}: {reason}")]
     NotEstablished {
@@ -48,6 +54,31 @@ pub async fn install(
     }
     for wanted in definitions {
         established(&api, wanted.metadata.name.as_deref().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+/// Whether the API serves the definitions already. Asks what everybody may ask, which is not the
+/// definitions themselves.
+pub async fn served(
+    client: &Client,
+    definitions: &[CustomResourceDefinition],
+) -> Result<(), InstallError> {
+    for wanted in definitions {
+        let name = wanted.metadata.name.clone().unwrap_or_default();
+        let missing = || InstallError::NotServed { name: name.clone() };
+        let versions = wanted.spec.versions.iter().filter(|version| version.served);
+        for version in versions {
+            let group = format!("{}/{}", wanted.spec.group, version.name);
+            let listed = client.list_api_group_resources(&group).await;
+            let listed = listed.map_err(|source| match error::is_not_found(&source) {
+                true => missing(),
+                false => InstallError::Refused { name: name.clone(), source },
+            })?;
+            if !listed.resources.iter().any(|known| known.name == wanted.spec.names.plural) {
+                return Err(missing());
+            }
+        }
     }
     Ok(())
 }

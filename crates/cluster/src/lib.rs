@@ -8,10 +8,13 @@
 pub mod access;
 pub mod apply;
 mod cache;
+pub mod client;
 pub mod controller;
 pub mod crds;
 pub mod error;
+pub mod lease;
 mod object;
+pub mod permissions;
 mod queue;
 
 pub use access::Access;

@@ -1,7 +1,7 @@
 //! The command line. Every flag has an environment variable; a flag wins over it, both win over
 //! the configuration file.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -22,12 +22,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run everything on this machine: workspaces, their API and a page to use them
     Up(Up),
+    /// Serve a Kubernetes cluster: workspaces run as its pods
+    Serve(Serve),
     /// Print a fresh start URL of the running server, which signs a browser in
     Open(DataDir),
     /// Check a configuration file and report all its errors
     Check(Check),
     /// Print the custom resource definitions as YAML
     Crds,
+    /// Print the rights that `serve` needs in a cluster, as RBAC manifests
+    Rbac(Rbac),
     /// Serve a small file browser for one directory
     Files(Files),
     /// Stand in for one other program, with its flags and defaults
@@ -85,17 +89,118 @@ pub(crate) struct Up {
     pub(crate) config: Option<PathBuf>,
     /// Who may use it: holders of this data directory's token, or everybody who can connect
     #[arg(long, value_enum, env = "QUARTERMASTER_AUTH", hide_env_values = true)]
-    pub(crate) auth: Option<Auth>,
+    pub(crate) auth: Option<LocalAuth>,
 }
 
-/// Who may use the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Auth {
+/// Who may use the server of one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LocalAuth {
     /// Whoever holds the token of the data directory
     Local,
     /// Everybody who can connect: only for a machine of your own
     None,
+}
+
+/// Who is the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Auth {
+    /// Whoever holds the token of the data directory; this machine only
+    Local,
+    /// Everybody who can connect; `up` only
+    #[value(skip)]
+    None,
+    /// Whom an authenticating proxy in front names in a header
+    Header,
+    /// Whom the cluster knows by the bearer token of each request
+    Bearer,
+}
+
+impl From<LocalAuth> for Auth {
+    fn from(auth: LocalAuth) -> Self {
+        match auth {
+            LocalAuth::Local => Self::Local,
+            LocalAuth::None => Self::None,
+        }
+    }
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", env = "QUARTERMASTER_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Which cluster: `in-cluster`, `kubeconfig[:CONTEXT]` or `embedded:DIR` [default: that of the
+    /// pod we run in, else that of the kubeconfig]
+    #[arg(long, value_name = "CLUSTER", env = "QUARTERMASTER_CLUSTER", hide_env_values = true)]
+    pub(crate) cluster: Option<ClusterChoice>,
+    /// Address of the page and the API [default: 0.0.0.0:4000; 127.0.0.1:4000 with `--auth local`];
+    /// port 0 takes free ports for all listeners
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_LISTEN", hide_env_values = true)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address that workspaces are opened at [default: port 4004]
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_APPS_LISTEN", hide_env_values = true)]
+    pub(crate) apps_listen: Option<SocketAddr>,
+    /// Address of /livez and /readyz [default: port 4002]
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
+    pub(crate) ops_listen: Option<SocketAddr>,
+    /// Who is the caller [default: header]
+    #[arg(long, value_enum, env = "QUARTERMASTER_AUTH", hide_env_values = true)]
+    pub(crate) auth: Option<Auth>,
+    /// Where endpoints.json is written, and where `--auth local` keeps its token [default: nowhere;
+    /// `serve` below the data directory of `up` with `--auth local`]
+    #[arg(long, value_name = "DIR", env = "QUARTERMASTER_DATA_DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Whether the custom resource definitions are installed and kept current [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "QUARTERMASTER_INSTALL_DEFINITIONS",
+        hide_env_values = true
+    )]
+    pub(crate) install_definitions: Option<bool>,
+    /// Also install the sample kinds that `up` has
+    #[arg(long)]
+    pub(crate) install_samples: bool,
+}
+
+/// Which cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ClusterChoice {
+    /// One of our own in a data directory.
+    Embedded(PathBuf),
+    /// One that is there already.
+    Elsewhere(cluster::client::Target),
+}
+
+impl FromStr for ClusterChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use cluster::client::Target;
+        match text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest))) {
+            ("embedded", Some(dir)) if !dir.is_empty() => Ok(Self::Embedded(dir.into())),
+            ("kubeconfig", None) => Ok(Self::Elsewhere(Target::Kubeconfig(None))),
+            ("kubeconfig", Some(context)) if !context.is_empty() => {
+                Ok(Self::Elsewhere(Target::Kubeconfig(Some(context.to_owned()))))
+            }
+            ("in-cluster", None) => Ok(Self::Elsewhere(Target::InCluster)),
+            _ => Err("expected in-cluster, kubeconfig, kubeconfig:CONTEXT or embedded:DIR".into()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rbac {
+    /// The namespace that `serve` runs in
+    #[arg(long, value_name = "NAMESPACE", default_value = "quartermaster")]
+    pub(crate) namespace: String,
+    /// The service account that it runs as
+    #[arg(long, value_name = "NAME", default_value = "quartermaster")]
+    pub(crate) service_account: String,
+    /// Configuration file: what it switches off needs no rights
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,9 @@ pub(crate) struct Endpoints {
     pub(crate) api: String,
     pub(crate) apps: String,
     pub(crate) ops: String,
-    pub(crate) token: String,
+    /// Only where callers are known by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
     pub(crate) pid: u32,
 }
 

@@ -1,7 +1,8 @@
 //! The program: reads the command line and hands over to one file in `commands`.
 //!
 //! Nothing but commands, configuration, listeners and wiring lives in this crate; every capability
-//! is a crate of its own. Start reading at [`commands`], then `wiring` for what `up` puts together.
+//! is a crate of its own. Start reading at [`commands`], then `wiring` for what `up` and `serve` put
+//! together.
 
 mod cli;
 mod commands;
@@ -10,6 +11,7 @@ mod endpoints;
 mod failure;
 mod images;
 mod output;
+mod permissions;
 mod seed;
 mod settings;
 mod signals;

@@ -1,4 +1,5 @@
-//! What a new data directory holds: a namespace, a storage class, the sample kinds.
+//! What a new data directory holds: a namespace, a storage class, the sample kinds. Any cluster may
+//! have the sample kinds.
 //!
 //! The namespace and the class are needed and come back; a sample kind is installed once, so that
 //! an edit or a deletion by the user stays.
@@ -16,7 +17,8 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use workspaces::model::WorkspaceKind;
 
-const NAMESPACE: &str = "default";
+/// The namespace that a cluster of our own has.
+pub(crate) const NAMESPACE: &str = "default";
 /// Remembers which samples were installed, whatever became of them.
 const RECORD: &str = "quartermaster-samples";
 const SAMPLES: [(&str, &str); 2] = [
@@ -39,12 +41,11 @@ pub(crate) enum SeedError {
     Sample { name: &'static str, message: String },
 }
 
-/// Makes sure of all of it.
-pub(crate) async fn seed(client: &Client) -> Result<(), SeedError> {
+/// Makes sure of what a cluster of our own needs.
+pub(crate) async fn basics(client: &Client) -> Result<(), SeedError> {
     let namespace = Namespace { metadata: named(NAMESPACE), ..Namespace::default() };
     create("namespace default", &Api::all(client.clone()), &namespace).await?;
-    create("storage class local", &Api::all(client.clone()), &storage_class()).await?;
-    samples(client).await
+    create("storage class local", &Api::all(client.clone()), &storage_class()).await
 }
 
 fn named(name: &str) -> ObjectMeta {
@@ -73,8 +74,9 @@ fn storage_class() -> StorageClass {
     }
 }
 
-async fn samples(client: &Client) -> Result<(), SeedError> {
-    let records: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+/// Installs each sample kind that was never installed; the record of them is in this namespace.
+pub(crate) async fn samples(client: &Client, namespace: &str) -> Result<(), SeedError> {
+    let records: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let fail = |source| SeedError::Create { what: "the record of sample kinds", source };
     let record = records.get_opt(RECORD).await.map_err(fail)?;
     let mut installed = record.as_ref().and_then(|map| map.data.clone()).unwrap_or_default();

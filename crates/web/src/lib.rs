@@ -6,12 +6,12 @@
 
 mod client;
 mod error;
-mod identity;
+pub mod identity;
 pub mod listener;
 pub mod local;
 mod page;
 
 pub use client::{Client, Head, Render};
 pub use error::{Cause, Error, Kind, Origin};
-pub use identity::Identity;
+pub use identity::{Authenticate, Identity};
 pub use page::Page;

@@ -2,7 +2,7 @@
 
 use cluster::{Cache, Source};
 use k8s_openapi::api::{
-    core::v1::{Namespace, PersistentVolumeClaim, Pod},
+    core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kube::Client;
@@ -20,6 +20,8 @@ pub struct Caches {
     pub namespaces: Cache<Namespace>,
     /// All claims.
     pub pvcs: Cache<PersistentVolumeClaim>,
+    /// All volumes, which claims are shown with.
+    pub volumes: Cache<PersistentVolume>,
     /// All pods: claims are used by pods of any origin. Those of a workspace are indexed by its
     /// name (in any namespace).
     pub pods: Cache<Pod>,
@@ -35,6 +37,7 @@ impl Caches {
             kinds: Source::all().start(client),
             namespaces: Source::all().start(client),
             pvcs: Source::all().start(client),
+            volumes: Source::all().start(client),
             pods: Source::all()
                 .index(|pod: &Pod| {
                     pod.metadata.labels.as_ref()?.get(label::WORKSPACE_NAME).map(String::as_str)
@@ -51,6 +54,7 @@ impl Caches {
             self.kinds.ready(),
             self.namespaces.ready(),
             self.pvcs.ready(),
+            self.volumes.ready(),
             self.pods.ready(),
             self.storage_classes.ready(),
         );
@@ -62,6 +66,7 @@ impl Caches {
             && self.kinds.is_ready()
             && self.namespaces.is_ready()
             && self.pvcs.is_ready()
+            && self.volumes.is_ready()
             && self.pods.is_ready()
             && self.storage_classes.is_ready()
     }

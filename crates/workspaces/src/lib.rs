@@ -10,6 +10,7 @@ pub mod controller;
 pub mod decide;
 pub mod dialect;
 pub mod model;
+pub mod permissions;
 
 pub use caches::Caches;
 pub use model::crds;

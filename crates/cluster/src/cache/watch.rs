@@ -20,7 +20,8 @@ use super::{
 use crate::{Key, Object};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Short enough that a restarted API server finds its watches back within seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 type Events = BoxStream<'static, watcher::Result<Event<Object>>>;
 

@@ -6,7 +6,9 @@ mod completions;
 mod crds;
 mod files;
 mod open;
+mod rbac;
 mod reference;
+mod serve;
 mod up;
 
 use std::{process::ExitCode, str::FromStr};
@@ -34,6 +36,8 @@ pub(crate) fn run() -> ExitCode {
     let result = match cli.command {
         Command::As(program) => return r#as::run(program, log),
         Command::Up(options) => up::run(options, log),
+        Command::Serve(options) => serve::run(options, log),
+        Command::Rbac(options) => rbac::run(options),
         Command::Open(options) => open::run(options),
         Command::Check(options) => check::run(&options),
         Command::Crds => crds::run(),
@@ -55,7 +59,14 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
             Failure::usage(format!("`{filter}` is no log filter: {error}"))
                 .hint("a level such as `info`, or `info,embedded=debug`")
         })?,
-        None => EnvFilter::default().add_directive(LevelFilter::WARN.into()),
+        None => {
+            let quiet = EnvFilter::default().add_directive(LevelFilter::WARN.into());
+            // The library logs each failed request as an error; we say ourselves what failed.
+            match "kube_client=off".parse() {
+                Ok(directive) => quiet.add_directive(directive),
+                Err(_) => quiet,
+            }
+        }
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(())

@@ -19,8 +19,12 @@ pub(crate) fn run(options: DataDir) -> Result<(), Failure> {
             Failure::new(format!("Quartermaster is not running on {}", dir.display()))
                 .hint("start it with `quartermaster up`, or say where it runs with --data-dir DIR")
         })?;
+    let Some(token) = &endpoints.token else {
+        return Err(Failure::new("the server there knows its callers by other means")
+            .hint("open its address as your administrator told you"));
+    };
     let ticket = super::block_on(async {
-        fetch(&endpoints).await.map_err(|error| {
+        fetch(&endpoints, token).await.map_err(|error| {
             Failure::new(format!("the server at {} gives no start URL: {error}", endpoints.api))
         })
     })?;
@@ -28,9 +32,9 @@ pub(crate) fn run(options: DataDir) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn fetch(endpoints: &Endpoints) -> reqwest::Result<Ticket> {
+async fn fetch(endpoints: &Endpoints, token: &str) -> reqwest::Result<Ticket> {
     let url = format!("{}{}", endpoints.api.trim_end_matches('/'), web::local::TICKETS_PATH);
     let client = reqwest::Client::builder().no_proxy().build()?;
-    let request = client.post(url).bearer_auth(&endpoints.token);
+    let request = client.post(url).bearer_auth(token);
     request.send().await?.error_for_status()?.json().await
 }

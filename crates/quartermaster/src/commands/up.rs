@@ -1,27 +1,25 @@
 //! `quartermaster up`: everything on this machine.
 
+use std::path::Path;
+
 use crate::{
-    cli::{self, Auth},
+    cli,
     config::Config,
     failure::Failure,
     output,
-    settings::Settings,
+    settings::{Identity, Settings},
     signals::Signals,
     wiring::Server,
 };
 
 pub(crate) fn run(options: cli::Up, log: Option<&str>) -> Result<(), Failure> {
-    let file = match &options.config {
-        Some(path) => Config::load(path)?,
-        None => Config::default(),
-    };
+    let file = Config::load_optional(options.config.as_deref())?;
     super::log(log.or(file.log.as_deref()))?;
-    let settings = Settings::resolve(options, file)?;
+    let settings = Settings::up(options, file)?;
     super::block_on(async {
         let mut signals = Signals::new()?;
-        let (auth, data_dir) = (settings.auth, settings.data_dir.display().to_string());
         let server = Server::start(settings).await?;
-        greet(&server, auth, &data_dir)?;
+        greet(&server)?;
         signals.next().await;
         output::note("\nStopping the workspaces. Ctrl-C again to hurry.");
         server.stop(signals).await;
@@ -30,20 +28,19 @@ pub(crate) fn run(options: cli::Up, log: Option<&str>) -> Result<(), Failure> {
 }
 
 /// All that a newcomer has to know.
-fn greet(server: &Server, auth: Auth, data_dir: &str) -> Result<(), Failure> {
-    let url = server.start_url()?;
-    let (title, remark) = match auth {
-        Auth::Local => (
-            "Open this in your browser:",
-            "It works once and for ten minutes; `quartermaster open` prints a new one.",
-        ),
-        Auth::None => (
-            "Open this in your browser:",
-            "WARNING: authentication is off. Whoever reaches these ports may run programs as you.",
-        ),
+fn greet(server: &Server) -> Result<(), Failure> {
+    let settings = server.settings();
+    let url = server.start_url()?.unwrap_or_else(|| server.endpoints().api.clone());
+    let remark = match settings.identity {
+        Identity::Open => {
+            "WARNING: authentication is off. Whoever reaches these ports may run programs as you."
+        }
+        _ => "It works once and for ten minutes; `quartermaster open` prints a new one.",
     };
+    let data_dir = settings.data_dir.as_deref().unwrap_or(Path::new("")).display();
     output::note(&format!(
-        "Quartermaster is running.\n\n  {title}\n\n    {url}\n\n  {remark}\n\n  Data   {data_dir}\n  \
+        "Quartermaster is running.\n\n  Open this in your browser:\n\n    {url}\n\n  {remark}\n\n  \
+         Data   {data_dir}\n  \
          Stop   Ctrl-C; workspaces stop with it and start again with the next `quartermaster up`\n"
     ));
     Ok(())

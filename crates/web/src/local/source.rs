@@ -25,8 +25,17 @@ pub fn check(parts: &Parts, page: bool) -> Result<Authority, Error> {
     Ok(host)
 }
 
+/// Checks the site that a browser says a request comes from, for listeners behind a proxy: what
+/// changes something or opens a tunnel must come from a page of the same origin.
+pub fn check_site(parts: &Parts) -> Result<(), Error> {
+    if parts.method.is_safe() && !parts.headers.contains_key(header::UPGRADE) {
+        return Ok(());
+    }
+    check_fetch(parts, false)
+}
+
 /// The one host that a request names.
-fn host(parts: &Parts) -> Result<Authority, Error> {
+pub fn host(parts: &Parts) -> Result<Authority, Error> {
     let malformed = |text: &str| Error::new(Kind::Malformed, text);
     let header = single(&parts.headers, &header::HOST)?
         .ok_or_else(|| malformed("the Host header is missing"))?;

@@ -7,7 +7,7 @@ use http::{Method, Request, StatusCode, header, uri::Authority};
 use web::{Client, Error, Head, Identity, Kind, local::without_query};
 
 use super::{
-    Backend, Options, Port, TICKET, TICKET_LIFETIME,
+    Backend, Front, Options, Port, TICKET, TICKET_LIFETIME,
     apps::redirect,
     path::ConnectPath,
     respond::{Reader, render},
@@ -60,12 +60,12 @@ impl<B> Api<B> {
     /// `apps` themselves, so a ticket would only lie about in their logs.
     fn lead_on(&self, head: &Head, host: &Authority, path: ConnectPath<'_>, uid: &str) -> Response {
         let target = without_query(&head.uri, TICKET);
-        let target = format!("http://{}:{}{target}", host.host(), self.options.apps_port);
-        let local = &self.options.local;
+        let target = self.options.apps.address(host, &target);
         let navigates = head.client == Client::Browser && head.method == Method::GET;
-        if !navigates || !local.wants_proof() {
-            return redirect(StatusCode::TEMPORARY_REDIRECT, &target);
-        }
+        let local = match &self.options.front {
+            Front::Local(local) if navigates && local.wants_proof() => local,
+            _ => return redirect(StatusCode::TEMPORARY_REDIRECT, &target),
+        };
         let scope = scope(path.namespace, path.workspace, uid);
         match local.ticket(scope, TICKET_LIFETIME) {
             Ok(ticket) => {

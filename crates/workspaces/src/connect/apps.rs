@@ -1,21 +1,22 @@
 //! The `apps` listener: who may pass, then the way to the pod.
 //!
 //! Order: where the request comes from, which workspace it names, a ticket, the credential, the
-//! right to connect, the port. Until the credential is known, a workspace that does not exist reads
+//! right to connect, the port. Behind a proxy that knows the caller, the listener's door did the
+//! first and the credential, and there are no tickets. Until the credential is known, a workspace that does not exist reads
 //! like one that does.
 
 use std::sync::Arc;
 
-use axum::{Extension, Router, body::Body, extract::State, response::Response};
+use axum::{Extension, Router, body::Body, extract::State, response::Response, routing::any};
 use http::{HeaderValue, Method, Request, StatusCode, header, uri::Authority};
 use web::{
     Client, Error, Head, Identity, Kind,
     listener::Peer,
-    local::{query_value, redirect_with_cookie, source, without_query},
+    local::{Local, query_value, redirect_with_cookie, source, without_query},
 };
 
 use super::{
-    Backend, Found, Options, Port, TICKET, cookie,
+    Backend, Found, Front, Options, Port, TICKET, cookie,
     path::ConnectPath,
     proxy::{Passage, Proxy},
     respond::{Reader, render},
@@ -30,19 +31,31 @@ struct Apps<B> {
 
 /// The routes of the `apps` listener: the connect paths, and 404 for everything else.
 pub fn apps_router<B: Backend>(backend: Arc<B>, options: Options) -> Router {
-    let proxy = Proxy::new(options.limits, options.drain.clone());
-    Router::new().fallback(handle::<B>).with_state(Arc::new(Apps { backend, options, proxy }))
+    Router::new().fallback(handle::<B>).with_state(Arc::new(Apps::new(backend, options)))
+}
+
+/// The connect paths alone, for a host that serves the API as well. What runs in a workspace is
+/// then of one origin with the API: only where the proxy in front keeps them apart by other means.
+pub fn shared_router<B: Backend>(backend: Arc<B>, options: Options) -> Router {
+    Router::new()
+        .route("/workspace/connect/{*path}", any(handle::<B>))
+        .with_state(Arc::new(Apps::new(backend, options)))
 }
 
 async fn handle<B: Backend>(
     State(apps): State<Arc<Apps<B>>>,
     peer: Option<Extension<Peer>>,
+    caller: Option<Extension<Identity>>,
     request: Request<Body>,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let head = Head::of(&parts);
     let path = ConnectPath::parse(head.uri.path());
-    let host = match source::check(&parts, path.is_some()) {
+    let host = match apps.options.front {
+        Front::Local(_) => source::check(&parts, path.is_some()),
+        Front::Identified => source::host(&parts),
+    };
+    let host = match host {
         Ok(host) => host,
         Err(error) => return render(&error, &head),
     };
@@ -53,16 +66,20 @@ async fn handle<B: Backend>(
     let reader = Reader { client: head.client, path, home };
     let found = apps.backend.find(path.namespace, path.workspace, path.port);
 
-    let signed_in = apps.signed_in(&parts.headers, path, found.as_ref());
-    if head.method == Method::GET
-        && let Some(ticket) = query_value(&head.uri, TICKET)
-    {
-        return apps.redeem(&ticket, &head, &host, &reader, found.as_ref(), signed_in);
-    }
-    if !signed_in {
-        return apps.turn_away(&head, &host);
-    }
-    let caller = Identity::local();
+    let caller = match &apps.options.front {
+        Front::Identified => caller.map(|Extension(caller)| caller),
+        Front::Local(local) => {
+            let signed_in = apps.signed_in(local, &parts.headers, path, found.as_ref());
+            if head.method == Method::GET
+                && let Some(ticket) = query_value(&head.uri, TICKET)
+            {
+                let offer = (local, ticket.as_str());
+                return apps.redeem(offer, &head, &host, &reader, found.as_ref(), signed_in);
+            }
+            signed_in.then(Identity::local)
+        }
+    };
+    let Some(caller) = caller else { return apps.turn_away(&head, &host) };
     if let Err(error) = apps.backend.authorise(&caller, path.namespace, path.workspace).await {
         return render(&error, &head);
     }
@@ -91,16 +108,21 @@ async fn handle<B: Backend>(
 }
 
 impl<B: Backend> Apps<B> {
+    fn new(backend: Arc<B>, options: Options) -> Self {
+        let proxy = Proxy::new(options.limits, options.drain.clone());
+        Self { backend, options, proxy }
+    }
+
     fn signed_in(
         &self,
+        local: &Local,
         headers: &http::HeaderMap,
         path: ConnectPath<'_>,
         found: Option<&Found>,
     ) -> bool {
-        let local = &self.options.local;
         let by_cookie = || {
             found.is_some_and(|found| {
-                let port = self.options.apps_port;
+                let port = self.options.apps.port();
                 cookie(port, path.namespace, path.workspace, &found.uid).is_in(local, headers)
             })
         };
@@ -110,7 +132,7 @@ impl<B: Backend> Apps<B> {
     /// Turns a ticket into a cookie for this workspace's path.
     fn redeem(
         &self,
-        ticket: &str,
+        (local, ticket): (&Local, &str),
         head: &Head,
         host: &Authority,
         reader: &Reader<'_>,
@@ -121,13 +143,13 @@ impl<B: Backend> Apps<B> {
         let path = reader.path;
         let good = found.filter(|found| {
             let scope = scope(path.namespace, path.workspace, &found.uid);
-            self.options.local.redeem(&scope, ticket)
+            local.redeem(&scope, ticket)
         });
         match good {
             Some(found) => {
-                let port = self.options.apps_port;
+                let port = self.options.apps.port();
                 let cookie = cookie(port, path.namespace, path.workspace, &found.uid);
-                redirect_with_cookie(&clean, cookie.issue(&self.options.local))
+                redirect_with_cookie(&clean, cookie.issue(local))
             }
             // Going back in the browser's history shows the ticket again; that is no fault.
             None if signed_in => redirect(StatusCode::SEE_OTHER, &clean),
@@ -137,6 +159,9 @@ impl<B: Backend> Apps<B> {
 
     /// A browser without a cookie gets one by way of `api`, which knows it; programs read an error.
     fn turn_away(&self, head: &Head, host: &Authority) -> Response {
+        if matches!(self.options.front, Front::Identified) {
+            return render(&Error::new(Kind::Unauthenticated, "nobody is signed in"), head);
+        }
         if head.client == Client::Browser && head.method == Method::GET {
             let target = self.api_address(host, &without_query(&head.uri, TICKET));
             return redirect(StatusCode::SEE_OTHER, &target);
@@ -146,10 +171,9 @@ impl<B: Backend> Apps<B> {
         render(&Error::new(Kind::Unauthenticated, text), head)
     }
 
-    /// An address on the `api` listener, under the host name that the browser uses: another name
-    /// of this machine would be another site, and cookies stay with theirs.
+    /// An address on the `api` listener.
     fn api_address(&self, host: &Authority, path: &str) -> String {
-        format!("http://{}:{}{path}", host.host(), self.options.api_port)
+        self.options.api.address(host, path)
     }
 }
 

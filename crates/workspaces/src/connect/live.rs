@@ -14,7 +14,7 @@ use crate::{
     Caches,
     decide::{naming, template::Template},
     model::{
-        GROUP, ImageConfigValue, KindPort, RequestHeaders, Workspace, WorkspaceKind,
+        GROUP, ImageConfigValue, KindPort, RequestHeaders, VERSION, Workspace, WorkspaceKind,
         WorkspaceState, connect_path, label,
     },
 };
@@ -108,6 +108,7 @@ impl Backend for Live {
         let attributes = Attributes {
             verb: "update",
             group: GROUP,
+            version: VERSION,
             resource: "workspaces",
             namespace: Some(namespace),
             name: Some(workspace),

@@ -5,6 +5,9 @@
 //! `apps`, [`apps_router`] turns the ticket into a cookie for that workspace's path and passes
 //! requests on to its pod: HTTP as streams, upgrades as tunnels.
 //!
+//! In a cluster both listeners may stand behind a proxy that knows the caller ([`Front::Identified`]):
+//! then there are no tickets and cookies, and [`shared_router`] serves both from one host.
+//!
 //! What it knows of the cluster comes through [`Backend`]. `path` and `headers` are pure; `proxy`
 //! does the I/O; `respond` words what the workspace itself does not say.
 
@@ -20,6 +23,7 @@ mod tunnel;
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
+use http::uri::Authority;
 use secrecy::SecretString;
 use web::{
     Error, Identity,
@@ -28,7 +32,7 @@ use web::{
 };
 
 pub use api::api_router;
-pub use apps::apps_router;
+pub use apps::{apps_router, shared_router};
 pub use live::{Live, Secrets};
 pub use respond::render;
 
@@ -145,16 +149,55 @@ impl Default for Limits {
 /// How both sides of the connect path are set up.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Local security, shared with the other listeners.
-    pub local: Local,
-    /// Port of the `api` listener.
-    pub api_port: u16,
-    /// Port of the `apps` listener.
-    pub apps_port: u16,
+    /// Who knows the caller.
+    pub front: Front,
+    /// Where the `api` listener is.
+    pub api: Place,
+    /// Where the `apps` listener is.
+    pub apps: Place,
     /// Limits of the proxy.
     pub limits: Limits,
     /// What ends tunnels when the process stops.
     pub drain: Drain,
+}
+
+/// Who knows the caller.
+#[derive(Debug, Clone)]
+pub enum Front {
+    /// Local security, shared with the other listeners: a token, or a cookie of its own on `apps`
+    /// that a ticket from `api` makes.
+    Local(Local),
+    /// Something in front of both listeners: each request brings its [`Identity`].
+    Identified,
+}
+
+/// Where browsers find a listener.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// At this port of the host that they asked.
+    Port(u16),
+    /// At this address, without a slash at its end.
+    Url(String),
+}
+
+impl Place {
+    /// An address there. Without an address of its own the listener is looked for under the host
+    /// name that the browser uses: another name of this machine would be another site, and cookies
+    /// stay with theirs.
+    fn address(&self, host: &Authority, path: &str) -> String {
+        match self {
+            Self::Port(port) => format!("http://{}:{port}{path}", host.host()),
+            Self::Url(url) => format!("{url}{path}"),
+        }
+    }
+
+    /// Its port, for the names of cookies.
+    fn port(&self) -> u16 {
+        match self {
+            Self::Port(port) => *port,
+            Self::Url(_) => 0,
+        }
+    }
 }
 
 /// Name of the query parameter with the ticket. Long, because the rest of the query belongs to the

@@ -22,8 +22,8 @@ use web::{
     local::{Guard, Local, Token},
 };
 use workspaces::connect::{
-    Backend, Closed, Found, HeaderRules, Limits, Options, Outlook, Port, Target, api_router,
-    apps_router, render,
+    Backend, Closed, Found, Front, HeaderRules, Limits, Options, Outlook, Place, Port, Target,
+    api_router, apps_router, render,
 };
 
 /// Nothing in these tests takes that long.
@@ -119,9 +119,9 @@ impl Setup {
         let backend = Arc::new(Fake { found: Mutex::new(Some(found)), may: Mutex::new(true) });
         let drain = Drain::new();
         let options = Options {
-            local: local.clone(),
-            api_port: api.address().port(),
-            apps_port: apps.address().port(),
+            front: Front::Local(local.clone()),
+            api: Place::Port(api.address().port()),
+            apps: Place::Port(apps.address().port()),
             limits,
             drain: drain.clone(),
         };

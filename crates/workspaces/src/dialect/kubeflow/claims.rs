@@ -9,8 +9,7 @@ use axum::{
 use k8s_openapi::{
     api::{
         core::v1::{
-            PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod,
-            VolumeResourceRequirements,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, VolumeResourceRequirements,
         },
         storage::v1::StorageClass,
     },
@@ -18,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams},
+    api::{DeleteParams, ObjectMeta, PostParams},
 };
 
 use super::{
@@ -42,8 +41,7 @@ pub(crate) async fn list(
     InNamespace(namespace): InNamespace,
 ) -> Result<Response, Problem> {
     app.allow(&caller, "list", CLAIMS, Some(&namespace), None).await?;
-    let api: Api<PersistentVolume> = Api::all(app.client.clone());
-    let volumes = api.list(&ListParams::default()).await?.items;
+    let volumes = app.caches.volumes.list(None);
     let pods = app.caches.pods.list(Some(&namespace));
     let workspaces = app.caches.workspaces.list(Some(&namespace));
     let classes = app.caches.storage_classes.list(None);
@@ -51,7 +49,7 @@ pub(crate) async fn list(
     let mut around = Neighbours::default();
     pods.iter().for_each(|pod| add_pod(&mut around, pod));
     workspaces.iter().for_each(|workspace| add_workspace(&mut around, workspace));
-    around.volumes = volumes.iter().map(|volume| (name(&volume.metadata), volume)).collect();
+    around.volumes = volumes.iter().map(|volume| (name(&volume.metadata), &**volume)).collect();
     around.classes = classes.iter().map(|class| (name(&class.metadata), &**class)).collect();
     let data: Vec<_> = claims.iter().map(|claim| ClaimListItem::new(claim, &around)).collect();
     Ok(Data { data }.into_response())

@@ -141,15 +141,19 @@ pub(crate) struct App {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     group: &'static str,
+    version: &'static str,
     resource: &'static str,
 }
 
-pub(crate) const WORKSPACES: Target = Target { group: model::GROUP, resource: "workspaces" };
-pub(crate) const KINDS: Target = Target { group: model::GROUP, resource: "workspacekinds" };
-pub(crate) const NAMESPACES: Target = Target { group: "", resource: "namespaces" };
-pub(crate) const CLAIMS: Target = Target { group: "", resource: "persistentvolumeclaims" };
+pub(crate) const WORKSPACES: Target =
+    Target { group: model::GROUP, version: model::VERSION, resource: "workspaces" };
+pub(crate) const KINDS: Target =
+    Target { group: model::GROUP, version: model::VERSION, resource: "workspacekinds" };
+pub(crate) const NAMESPACES: Target = Target { group: "", version: "v1", resource: "namespaces" };
+pub(crate) const CLAIMS: Target =
+    Target { group: "", version: "v1", resource: "persistentvolumeclaims" };
 pub(crate) const STORAGE_CLASSES: Target =
-    Target { group: "storage.k8s.io", resource: "storageclasses" };
+    Target { group: "storage.k8s.io", version: "v1", resource: "storageclasses" };
 
 impl App {
     fn new(State { client, caches, access, options }: State) -> Self {
@@ -162,11 +166,11 @@ impl App {
         &self,
         Caller(identity): &Caller,
         verb: &str,
-        Target { group, resource }: Target,
+        Target { group, version, resource }: Target,
         namespace: Option<&str>,
         name: Option<&str>,
     ) -> Result<(), Problem> {
-        let attributes = Attributes { verb, group, resource, namespace, name };
+        let attributes = Attributes { verb, group, version, resource, namespace, name };
         self.access.check(identity, &attributes).await?;
         if self.caches.is_ready() { Ok(()) } else { Err(starting()) }
     }

@@ -1,0 +1,185 @@
+//! The topics of the file as they are written, and their checks.
+
+use std::time::Duration;
+
+use http::{HeaderName, Uri};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use web::identity::{HeaderSettings, Trusted};
+
+use super::{AuthConfig, Connect, Controller, Install, Listeners, reader::Reader};
+use crate::cli::Auth;
+
+/// Shorter leases would be lost to a slow disk, longer ones leave workspaces alone for too long.
+const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 3..=600;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenersFile {
+    api: Option<Spanned<String>>,
+    apps: Option<Spanned<String>>,
+    ops: Option<Spanned<String>>,
+}
+
+impl ListenersFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> Listeners {
+        Listeners {
+            api: reader.address("listeners.api", self.api),
+            apps: reader.address("listeners.apps", self.apps),
+            ops: reader.address("listeners.ops", self.ops),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuthFile {
+    mode: Option<Auth>,
+    header: HeaderFile,
+    bearer: BearerFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct HeaderFile {
+    user: Option<Spanned<String>>,
+    groups: Option<Spanned<String>>,
+    user_prefix: Option<String>,
+    groups_separator: Option<Spanned<String>>,
+    trusted_peers: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BearerFile {
+    audiences: Vec<String>,
+}
+
+impl AuthFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> AuthConfig {
+        let file = self.header;
+        let default = HeaderSettings::default();
+        let user = reader.checked("auth.header.user", file.user, header_name);
+        let groups = reader.checked("auth.header.groups", file.groups, header_name);
+        let separator =
+            reader.checked("auth.header.groupsSeparator", file.groups_separator, |text| {
+                let mut characters = text.chars();
+                match (characters.next(), characters.next()) {
+                    (Some(one), None) => Ok(one),
+                    _ => Err("expected one character, such as ','".to_owned()),
+                }
+            });
+        let trusted = file.trusted_peers.map(|peers| {
+            let network = |peer| {
+                let field = "auth.header.trustedPeers";
+                reader.checked(field, Some(peer), |text| {
+                    Trusted::parse([text]).map(|_| text.to_owned())
+                })
+            };
+            let good: Vec<String> = peers.into_iter().filter_map(network).collect();
+            Trusted::parse(good.iter().map(String::as_str)).unwrap_or_default()
+        });
+        AuthConfig {
+            mode: self.mode,
+            header: HeaderSettings {
+                user: user.unwrap_or(default.user),
+                groups: groups.unwrap_or(default.groups),
+                user_prefix: file.user_prefix.unwrap_or(default.user_prefix),
+                groups_separator: separator,
+                trusted: trusted.unwrap_or(default.trusted),
+            },
+            audiences: self.bearer.audiences,
+        }
+    }
+}
+
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    let name = text.trim().parse();
+    name.map_err(|_| "expected the name of a header, such as kubeflow-userid".to_owned())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct ConnectFile {
+    api_url: Option<Spanned<String>>,
+    apps_url: Option<Spanned<String>>,
+    shared_host: bool,
+}
+
+impl ConnectFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> Connect {
+        Connect {
+            api_url: reader.checked("connect.apiUrl", self.api_url, origin),
+            apps_url: reader.checked("connect.appsUrl", self.apps_url, origin),
+            shared_host: self.shared_host,
+        }
+    }
+}
+
+/// An address without a path: connect paths begin at the root of their host.
+fn origin(text: &str) -> Result<String, String> {
+    let expected = || "expected an address without a path, such as https://example.org".to_owned();
+    let uri: Uri = text.parse().map_err(|_| expected())?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+    match (scheme, uri.authority(), uri.path(), uri.query()) {
+        (Some(scheme), Some(host), "" | "/", None) => Ok(format!("{scheme}://{host}")),
+        _ => Err(expected()),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InstallFile {
+    definitions: Option<bool>,
+    samples: Option<bool>,
+}
+
+impl From<InstallFile> for Install {
+    fn from(file: InstallFile) -> Self {
+        Self { definitions: file.definitions, samples: file.samples }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ControllerFile {
+    enabled: Option<bool>,
+    lease: LeaseFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct LeaseFile {
+    namespace: Option<Spanned<String>>,
+    name: Option<Spanned<String>>,
+    duration_seconds: Option<Spanned<u64>>,
+}
+
+impl ControllerFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> Controller {
+        let lease = self.lease;
+        let lease_namespace = reader.checked("controller.lease.namespace", lease.namespace, name);
+        let lease_name = reader.checked("controller.lease.name", lease.name, name);
+        let lease_duration = lease.duration_seconds.and_then(|seconds| {
+            if LEASE_SECONDS.contains(&seconds.value) {
+                return Some(Duration::from_secs(seconds.value));
+            }
+            let (least, most) = (LEASE_SECONDS.start(), LEASE_SECONDS.end());
+            let text = format!("controller.lease.durationSeconds: expected {least} to {most}");
+            reader.problem(&seconds, &text);
+            None
+        });
+        Controller { enabled: self.enabled, lease_namespace, lease_name, lease_duration }
+    }
+}
+
+/// A name as Kubernetes takes it for namespaces; those of leases may be longer and need not be.
+fn name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let inner = text.bytes().all(|byte| plain(byte) || byte == b'-');
+    let ends = [text.bytes().next(), text.bytes().last()].into_iter().flatten().all(plain);
+    if inner && ends && (1..=63).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err("expected lower-case letters, digits and '-', at most 63 characters".to_owned())
+}

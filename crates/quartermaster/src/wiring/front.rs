@@ -1,0 +1,127 @@
+//! Who knows the callers, and what that means for each listener.
+
+use std::sync::Arc;
+
+use axum::Router;
+use cluster::{
+    Access,
+    access::{Reviews, TokenReviews},
+};
+use http::Method;
+use kube::Client;
+use web::{
+    Render,
+    identity::{Door, ProxyHeaders},
+    local::{Guard, Local, Token},
+};
+use workspaces::connect;
+
+use crate::settings::{Identity, Settings};
+
+/// Who knows the callers.
+#[derive(Clone)]
+pub(super) enum Front {
+    Local(Local),
+    Headers(Arc<ProxyHeaders>),
+    Tokens(Arc<TokenReviews>),
+}
+
+/// Whether callers are known by the token of a data directory.
+pub(super) fn wants_token(settings: &Settings) -> bool {
+    matches!(settings.identity, Identity::Local | Identity::Open)
+}
+
+impl Front {
+    pub(super) fn new(settings: &Settings, client: &Client, token: Option<Token>) -> Self {
+        match (&settings.identity, token) {
+            (Identity::Local, Some(token)) => Self::Local(Local::new(token)),
+            (Identity::Open, Some(token)) => Self::Local(Local::without_auth(token)),
+            (Identity::Header(headers), _) => {
+                Self::Headers(Arc::new(ProxyHeaders::new(headers.clone())))
+            }
+            (Identity::Bearer(audiences), _) => {
+                Self::Tokens(Arc::new(TokenReviews::new(client, audiences.clone())))
+            }
+            // Without a directory there is no token to know anybody by.
+            (Identity::Local | Identity::Open, None) => {
+                Self::Tokens(Arc::new(TokenReviews::new(client, Vec::new())))
+            }
+        }
+    }
+
+    /// The local security, where that is what knows the callers.
+    pub(super) fn local(&self) -> Option<&Local> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Headers(_) | Self::Tokens(_) => None,
+        }
+    }
+
+    /// Who decides what callers may do.
+    pub(super) fn access(&self, client: &Client) -> Access {
+        match self {
+            Self::Local(_) => Access::Local,
+            Self::Headers(_) | Self::Tokens(_) => Access::Reviewed(Reviews::new(client)),
+        }
+    }
+
+    /// Whether answers may say that scripts of every site may read them. Not on one machine, where
+    /// the owner's browser is the way in.
+    pub(super) fn allows_any_origin(&self) -> bool {
+        self.local().is_none()
+    }
+
+    /// For the connect path.
+    pub(super) fn connect(&self) -> connect::Front {
+        match self {
+            Self::Local(local) => connect::Front::Local(local.clone()),
+            Self::Headers(_) | Self::Tokens(_) => connect::Front::Identified,
+        }
+    }
+
+    /// Guards the API on `port`.
+    pub(super) fn protect_api(&self, api: Router, port: u16, render: Render) -> Router {
+        match self {
+            Self::Local(local) => Guard::new(local.clone(), port, render)
+                .pages(|_, path| path == "/" || path.starts_with("/workspace/connect/"))
+                .public(is_public)
+                .protect(api),
+            other => other.door(api, render),
+        }
+    }
+
+    /// Guards the way into workspaces. The local one does so itself, path by path.
+    pub(super) fn protect_apps(&self, apps: Router) -> Router {
+        match self {
+            Self::Local(_) => apps,
+            other => other.door(apps, connect::render),
+        }
+    }
+
+    /// Guards the probes on `port`: where supervisors of a cluster ask, they are open.
+    pub(super) fn protect_ops(&self, ops: Router, port: u16, render: Render) -> Router {
+        match self {
+            Self::Local(local) => Guard::new(local.clone(), port, render)
+                .public(|_, path| path == "/livez" || path == "/readyz")
+                .protect(ops),
+            Self::Headers(_) | Self::Tokens(_) => ops,
+        }
+    }
+
+    fn door(&self, router: Router, render: Render) -> Router {
+        match self {
+            Self::Local(_) => router,
+            Self::Headers(who) => {
+                Door::new(Arc::clone(who), render).public(is_public).protect(router)
+            }
+            Self::Tokens(who) => {
+                Door::new(Arc::clone(who), render).public(is_public).protect(router)
+            }
+        }
+    }
+}
+
+/// What holds no secret: the page's own files, and whether the server works.
+fn is_public(method: &Method, path: &str) -> bool {
+    method.is_safe() && (path == "/api/v1/healthcheck" || path.starts_with("/assets/"))
+}

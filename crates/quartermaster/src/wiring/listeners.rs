@@ -1,0 +1,156 @@
+//! The listeners: their addresses, and what each serves.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use cluster::client::Health;
+use web::{
+    Error, Head, Kind,
+    listener::{self, Drain, Limits, Listener, Stack},
+    local::{self, Token},
+};
+use workspaces::{
+    Caches,
+    connect::{self, Live, Place, Secrets},
+    dialect::kubeflow,
+};
+
+use super::front::Front;
+use crate::{config::Connect, endpoints::Endpoints, failure::Failure, settings::Settings, ui};
+
+/// The addresses of all listeners, taken before anything runs that would have to be undone.
+pub(super) struct Listeners {
+    api: Listener,
+    apps: Listener,
+    ops: Listener,
+}
+
+/// What has to be there before requests can be answered.
+pub(super) struct Readiness {
+    pub(super) caches: Caches,
+    /// Of a cluster elsewhere. Without its API reads go on, and yet another replica may be better
+    /// off.
+    pub(super) health: Option<Health>,
+}
+
+impl Readiness {
+    fn missing(&self) -> Option<String> {
+        if let Some(trouble) = self.health.as_ref().and_then(Health::trouble) {
+            return Some(trouble);
+        }
+        (!self.caches.is_ready()).then(|| "the caches".to_owned())
+    }
+}
+
+impl Listeners {
+    pub(super) async fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let bind = async |address, flag: &str| {
+            listener::bind(address).await.map_err(|error| {
+                Failure::new(error.to_string())
+                    .hint(format!("choose another with {flag} ADDR; port 0 takes a free one"))
+            })
+        };
+        Ok(Self {
+            api: bind(settings.api, "--listen").await?,
+            apps: bind(settings.apps, "--apps-listen").await?,
+            ops: bind(settings.ops, "--ops-listen").await?,
+        })
+    }
+
+    pub(super) fn endpoints(&self, token: Option<&Token>) -> Endpoints {
+        Endpoints {
+            api: url(&self.api),
+            apps: url(&self.apps),
+            ops: url(&self.ops),
+            token: token.map(|token| token.expose().to_owned()),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Serves the probes: they tell how the start goes on.
+    pub(super) fn serve_ops(self, front: &Front, ready: Readiness, drain: &Drain) -> Rest {
+        let port = self.ops.address().port();
+        let ops = listener::ops_router(move || ready.missing());
+        let ops = Stack::new("ops", render).wrap(front.protect_ops(ops, port, render));
+        tokio::spawn(self.ops.serve(ops, Limits::default(), drain.clone()));
+        Rest { api: self.api, apps: self.apps }
+    }
+}
+
+/// The listeners that need all parts.
+pub(super) struct Rest {
+    api: Listener,
+    apps: Listener,
+}
+
+impl Rest {
+    /// Serves them until the drain stops.
+    pub(super) fn serve(
+        self,
+        state: kubeflow::State,
+        front: &Front,
+        urls: &Connect,
+        drain: &Drain,
+    ) {
+        let place = |url: &Option<String>, listener: &Listener| {
+            url.clone().map_or(Place::Port(listener.address().port()), Place::Url)
+        };
+        let options = connect::Options {
+            front: front.connect(),
+            api: place(&urls.api_url, &self.api),
+            apps: place(&urls.apps_url, &self.apps),
+            limits: connect::Limits::default(),
+            drain: drain.clone(),
+        };
+        let (client, caches) = (state.client.clone(), state.caches.clone());
+        let backend = Arc::new(Live::new(client, caches, state.access.clone(), Secrets::Own));
+
+        let api = kubeflow::router(state).merge(ui::router());
+        let api = match front.local() {
+            Some(local) => api.merge(local::routes(local.clone(), url(&self.api), render)),
+            None => api,
+        };
+        let protect = |api| front.protect_api(api, self.api.address().port(), render);
+        let api = if urls.shared_host {
+            // Streams have no limits of size and time, so they have a stack of their own.
+            let shared = connect::shared_router(Arc::clone(&backend), options.clone());
+            let shared = Stack::streaming("api", connect::render).wrap(front.protect_apps(shared));
+            Stack::new("api", render).wrap(protect(api.fallback(nothing))).merge(shared)
+        } else {
+            let connect = connect::api_router(Arc::clone(&backend), options.clone());
+            Stack::new("api", render).wrap(protect(api.merge(connect).fallback(nothing)))
+        };
+        let apps = front.protect_apps(connect::apps_router(backend, options));
+        let apps = Stack::streaming("apps", connect::render).wrap(apps);
+
+        tokio::spawn(self.api.serve(api, Limits::default(), drain.clone()));
+        tokio::spawn(self.apps.serve(apps, Limits::default(), drain.clone()));
+    }
+}
+
+/// How these listeners word what goes wrong outside of the dialects.
+fn render(error: &Error, _: &Head) -> Response {
+    kubeflow::reject(error).into_response()
+}
+
+async fn nothing(request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    render(&Error::new(Kind::NotFound, "there is nothing at this address"), &Head::of(&parts))
+}
+
+fn url(listener: &Listener) -> String {
+    format!("http://{}", reachable(listener.address()))
+}
+
+/// An address that a client can connect to, also when all addresses are listened at.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,194 @@
+//! What `up` and `serve` put together, in the order in which the parts need each other. They differ
+//! in the cluster ([`place`]) and in who knows the callers ([`front`]), and in nothing else.
+
+mod controller;
+mod front;
+mod listeners;
+mod place;
+
+use std::time::Duration;
+
+use web::{
+    listener::Drain,
+    local::{self, Token},
+};
+use workspaces::{Caches, dialect::kubeflow};
+
+use self::{controller::Controller, front::Front, listeners::Listeners, place::Place};
+use crate::{
+    endpoints::Endpoints, failure::Failure, permissions::Needed, seed, settings::Settings,
+    signals::Signals,
+};
+
+/// How long open requests may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Everything that runs.
+pub(crate) struct Server {
+    settings: Settings,
+    endpoints: Endpoints,
+    front: Front,
+    place: Place,
+    controller: Option<Controller>,
+    drain: Drain,
+}
+
+impl Server {
+    /// Starts all parts; afterwards the server can be used, and `endpoints.json` says so.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
+        // The lock on a data directory comes first: nothing else may touch it.
+        let mut place = Place::open(&settings).await?;
+        match Self::on(&mut place, settings).await {
+            Ok(started) => Ok(started.with(place)),
+            Err(failure) => {
+                place.abandon().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn on(place: &mut Place, settings: Settings) -> Result<Started, Failure> {
+        let token = match &settings.data_dir {
+            Some(dir) if front::wants_token(&settings) => {
+                Some(Token::load_or_create(dir).map_err(broken)?)
+            }
+            _ => None,
+        };
+        let listeners = Listeners::bind(&settings).await?;
+        let client = place.client().clone();
+        prepare(place, &settings).await?;
+
+        let caches = Caches::start(&client);
+        let drain = Drain::new();
+        let endpoints = listeners.endpoints(token.as_ref());
+        let front = Front::new(&settings, &client, token);
+        let ready = listeners::Readiness { caches: caches.clone(), health: place.health() };
+        let listeners = listeners.serve_ops(&front, ready, &drain);
+        caches.ready().await;
+        place.start_node(&settings).await?;
+        let controller = Controller::start(&settings, place, &caches);
+
+        let state = kubeflow::State {
+            client: client.clone(),
+            caches,
+            access: front.access(&client),
+            options: kubeflow::Options {
+                any_origin: front.allows_any_origin(),
+                ..kubeflow::Options::default()
+            },
+        };
+        listeners.serve(state, &front, &settings.connect, &drain);
+        if let Some(dir) = &settings.data_dir {
+            endpoints.write(dir).map_err(|error| {
+                Failure::new(format!("cannot write run/endpoints.json: {error}"))
+            })?;
+        }
+        Ok(Started { settings, endpoints, front, controller, drain })
+    }
+
+    /// What it runs with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where it is.
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Which cluster it serves, in words.
+    pub(crate) fn describe(&self) -> String {
+        self.place.describe()
+    }
+
+    /// The address that signs a browser in, where that is our business.
+    pub(crate) fn start_url(&self) -> Result<Option<String>, Failure> {
+        let Some(local) = self.front.local() else { return Ok(None) };
+        local::start_url(local, &self.endpoints.api)
+            .map(Some)
+            .map_err(|error| Failure::new(error.message().to_owned()))
+    }
+
+    /// Ends everything, within a grace that another signal cuts short.
+    pub(crate) async fn stop(self, mut signals: Signals) {
+        if let Some(dir) = &self.settings.data_dir {
+            Endpoints::remove(dir);
+        }
+        let Self { drain, controller, mut place, .. } = self;
+        let hurry = place.hurry();
+        let ending = async {
+            drain.stop(DRAIN).await;
+            if let Some(controller) = controller {
+                controller.stop().await;
+            }
+            place.stop_node().await;
+        };
+        let hurrying = async {
+            signals.next().await;
+            hurry.cancel();
+            drain.stop(Duration::ZERO).await;
+            // Only the end is left to wait for.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = ending => {}
+            () = hurrying => {}
+        }
+        place.abandon().await;
+    }
+}
+
+/// All parts but the cluster.
+struct Started {
+    settings: Settings,
+    endpoints: Endpoints,
+    front: Front,
+    controller: Option<Controller>,
+    drain: Drain,
+}
+
+impl Started {
+    fn with(self, place: Place) -> Server {
+        let Self { settings, endpoints, front, controller, drain } = self;
+        Server { settings, endpoints, front, place, controller, drain }
+    }
+}
+
+/// Makes sure that the cluster lets us work and has what we work with.
+async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
+    let client = place.client();
+    if !place.is_own() {
+        Needed::by(settings).check(client, place.namespace(settings)).await?;
+    }
+    let definitions = workspaces::crds();
+    if settings.definitions {
+        cluster::crds::install(client, &definitions).await.map_err(|error| {
+            broken(&error).hint(
+                "somebody who may write customresourcedefinitions can apply what `quartermaster \
+                 crds` prints",
+            )
+        })?;
+    } else {
+        cluster::crds::served(client, &definitions).await.map_err(|error| {
+            broken(&error).hint("apply what `quartermaster crds` prints, or install.definitions")
+        })?;
+    }
+    if place.is_own() {
+        seed::basics(client).await.map_err(broken)?;
+    }
+    if settings.samples {
+        seed::samples(client, place.namespace(settings)).await.map_err(broken)?;
+    }
+    Ok(())
+}
+
+/// A part that did not start, with all that is known about it.
+fn broken(error: impl std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    Failure::new(text)
+}

@@ -1,0 +1,72 @@
+//! The layer that lets nobody in whom it does not know.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+use http::{Method, Request};
+
+use super::Authenticate;
+use crate::{Head, Render, local::source};
+
+type Paths = fn(&Method, &str) -> bool;
+
+/// Identity of one listener whose callers bring a credential with each request.
+///
+/// Credentials that a browser sends by itself (the session of the proxy in front) must not serve
+/// pages of other sites: what changes something, or opens a tunnel, has to come from a page of this
+/// very origin as far as the browser tells.
+pub struct Door<A> {
+    who: A,
+    render: Render,
+    public: Paths,
+}
+
+impl<A: Authenticate> Door<A> {
+    /// Asks `who` about every request; `render` words the refusals.
+    pub fn new(who: A, render: Render) -> Self {
+        let nothing: Paths = |_, _| false;
+        Self { who, render, public: nothing }
+    }
+
+    /// Which paths everybody may read.
+    #[must_use]
+    pub fn public(mut self, public: Paths) -> Self {
+        self.public = public;
+        self
+    }
+
+    /// Puts the door in front of a router, its fallback included.
+    pub fn protect(self, router: Router) -> Router {
+        router.layer(from_fn_with_state(Arc::new(self), run::<A>))
+    }
+}
+
+async fn run<A: Authenticate>(
+    State(door): State<Arc<Door<A>>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let head = Head::of(&parts);
+    if let Err(error) = source::check_site(&parts) {
+        return (door.render)(&error, &head);
+    }
+    let public = (door.public)(&parts.method, parts.uri.path());
+    match door.who.authenticate(&mut parts).await {
+        Ok(identity) => {
+            parts.extensions.insert(identity);
+        }
+        Err(_) if public => {}
+        Err(error) => {
+            tracing::debug!(request = ?head, error = %error.log(), "request refused");
+            return (door.render)(&error, &head);
+        }
+    }
+    next.run(Request::from_parts(parts, body)).await
+}

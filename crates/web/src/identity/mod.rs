@@ -1,0 +1,56 @@
+//! Who is calling (DESIGN §7).
+//!
+//! [`Door`] is the layer that puts an [`Identity`] on every request of a listener; an
+//! [`Authenticate`] tells it who. [`ProxyHeaders`] believes an authenticating proxy; tokens are the
+//! business of `cluster`. The `local` mode has a guard of its own, [`crate::local::Guard`].
+
+mod door;
+mod headers;
+
+use std::future::Future;
+
+use http::request::Parts;
+
+pub use door::Door;
+pub use headers::{HeaderSettings, ProxyHeaders, Trusted};
+
+use crate::Error;
+
+/// The caller of a request, put into the request's extensions by the listener's identity layer.
+/// Handlers that find none answer 401.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// User name as Kubernetes knows it.
+    pub user: String,
+    /// Groups as Kubernetes knows them.
+    pub groups: Vec<String>,
+}
+
+impl Identity {
+    /// The name of the one user of a machine in `local` mode.
+    pub const LOCAL_USER: &'static str = "local";
+
+    /// Whoever holds the token of a data directory: the owner of that machine's cluster.
+    pub fn local() -> Self {
+        Self { user: Self::LOCAL_USER.to_owned(), groups: vec!["system:masters".to_owned()] }
+    }
+}
+
+/// Tells who sends a request.
+pub trait Authenticate: Send + Sync + 'static {
+    /// Reads the credential and takes it off the request, whatever it is worth: nothing behind this
+    /// may see it.
+    fn authenticate(
+        &self,
+        parts: &mut Parts,
+    ) -> impl Future<Output = Result<Identity, Error>> + Send;
+}
+
+impl<A: Authenticate> Authenticate for std::sync::Arc<A> {
+    fn authenticate(
+        &self,
+        parts: &mut Parts,
+    ) -> impl Future<Output = Result<Identity, Error>> + Send {
+        A::authenticate(self, parts)
+    }
+}

@@ -1,0 +1,39 @@
+//! What workspaces need to be allowed in the cluster, by part.
+
+use cluster::permissions::{Rule, WATCH};
+
+use crate::model::GROUP;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// For the API and the connect proxy.
+pub const SERVING: &[Rule] = &[
+    Rule::new(GROUP, &["workspaces", "workspacekinds"], WATCH),
+    Rule::new(GROUP, &["workspaces", "workspacekinds"], &["create", "patch", "delete"]),
+    Rule::new("", &["namespaces", "pods", "persistentvolumes", "persistentvolumeclaims"], WATCH),
+    Rule::new("", &["persistentvolumeclaims"], &["create", "delete"]),
+    Rule::new("", &["pods/log"], &["get"]),
+    Rule::new("", &["secrets"], &["get"]),
+    Rule::new("storage.k8s.io", &["storageclasses"], WATCH),
+];
+
+/// For the controller.
+pub const CONTROLLER: &[Rule] = &[
+    Rule::new(GROUP, &["workspaces", "workspacekinds"], WATCH),
+    Rule::new(GROUP, &["workspaces/status", "workspacekinds/status"], &["update"]),
+    // Finalizers of kinds; and owner references that block deletion, where the cluster guards them.
+    Rule::new(GROUP, &["workspacekinds"], &["patch"]),
+    Rule::new(GROUP, &["workspaces/finalizers"], &["update"]),
+    Rule::new("", &["namespaces", "pods", "persistentvolumes", "persistentvolumeclaims"], WATCH),
+    Rule::new("storage.k8s.io", &["storageclasses"], WATCH),
+    Rule::new("", &["serviceaccounts", "services"], WATCH),
+    Rule::new("", &["serviceaccounts", "services"], &["create", "update"]),
+    Rule::new("apps", &["statefulsets"], WATCH),
+    Rule::new("apps", &["statefulsets"], &["create", "update"]),
+    Rule::new("", &["secrets"], &["get", "list", "watch", "create"]),
+    Rule::new("", &["configmaps", "events"], WATCH),
+    Rule::new("", &["events"], &["create"]).or_else("changes of state leave no events"),
+    Rule::new(RBAC, &["rolebindings"], WATCH),
+    Rule::new(RBAC, &["rolebindings"], &["create", "update", "delete"])
+        .or_else("kinds cannot give their workspaces roles"),
+];
