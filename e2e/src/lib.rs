@@ -10,10 +10,12 @@ use std::io::Write;
 
 pub mod browser;
 mod process;
+mod site;
 mod up;
 mod wait;
 
 pub use process::{Tree, Watch, pods, variable};
+pub use site::Site;
 pub use up::{Answer, Ended, Endpoints, Program, Up, Visit, http_client, no_pods};
 pub use wait::{LONG, SHORT, eventually, within};
 

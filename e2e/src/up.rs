@@ -1,4 +1,4 @@
-//! A running `quartermaster up`.
+//! A running `quartermaster up`, or `serve`.
 
 use std::{
     fs::{self, File},
@@ -29,6 +29,7 @@ pub struct Program {
     binary: PathBuf,
     data_dir: PathBuf,
     listen: String,
+    command: Vec<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     temporary: Arc<TempDir>,
@@ -44,7 +45,8 @@ pub struct Endpoints {
     pub apps: String,
     /// URL of the probes.
     pub ops: String,
-    /// What programs send as `Authorization: Bearer`.
+    /// What programs send as `Authorization: Bearer`; empty where callers are known by other means.
+    #[serde(default)]
     pub token: String,
     /// The server's process.
     pub pid: u32,
@@ -98,8 +100,27 @@ impl Program {
         let temporary = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let data_dir = temporary.path().join("data");
         let listen = "127.0.0.1:0".to_owned();
+        let command = vec!["up".to_owned()];
         let (args, env) = (Vec::new(), Vec::new());
-        Self { binary: binary.into(), data_dir, listen, args, env, temporary }
+        Self { binary: binary.into(), data_dir, listen, command, args, env, temporary }
+    }
+
+    /// `serve` for one person on a cluster (`kubeconfig`, `embedded:DIR`, …) instead of `up`.
+    #[must_use]
+    pub fn serve(mut self, cluster: &str) -> Self {
+        let command = ["serve", "--auth", "local", "--cluster", cluster];
+        self.command = command.map(str::to_owned).to_vec();
+        self
+    }
+
+    /// `serve` on a cluster, with everything else as a configuration file says.
+    #[must_use]
+    pub fn serve_with(mut self, cluster: &str, config: &str) -> Self {
+        let file = self.temporary.path().join("quartermaster.yaml");
+        fs::write(&file, config).expect("a configuration file");
+        let file = file.to_str().expect("a path in UTF-8");
+        self.command = ["serve", "--cluster", cluster, "-c", file].map(str::to_owned).to_vec();
+        self
     }
 
     /// Another data directory.
@@ -116,7 +137,7 @@ impl Program {
         self
     }
 
-    /// One more argument of `up`.
+    /// One more argument of the server.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
@@ -162,10 +183,11 @@ impl Program {
         }
     }
 
-    /// The arguments of `up` on free ports.
+    /// The arguments of the server on free ports.
     pub fn up_args(&self) -> Vec<&str> {
         let dir = self.data_dir.to_str().expect("a path in UTF-8");
-        let mut args = vec!["up", "--data-dir", dir, "--listen", &self.listen];
+        let mut args: Vec<&str> = self.command.iter().map(String::as_str).collect();
+        args.extend(["--data-dir", dir, "--listen", &self.listen]);
         args.extend(self.args.iter().map(String::as_str));
         args
     }
@@ -186,7 +208,7 @@ impl Program {
         let endpoints = within(SHORT, "endpoints.json of this run", || {
             let ended = child.try_wait().expect("a child of this process");
             let log = || fs::read_to_string(&log_path).unwrap_or_default();
-            assert!(ended.is_none(), "up ended with {ended:?}: {}", log());
+            assert!(ended.is_none(), "it ended with {ended:?}: {}", log());
             let endpoints = fs::read(&file)
                 .ok()
                 .and_then(|text| serde_json::from_slice::<Endpoints>(&text).ok());
@@ -210,8 +232,12 @@ pub fn http_client() -> reqwest::ClientBuilder {
 fn client(token: &str) -> reqwest::Client {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a plain token");
     bearer.set_sensitive(true);
+    let headers = match token {
+        "" => HeaderMap::new(),
+        _ => HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]),
+    };
     http_client()
-        .default_headers(HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]))
+        .default_headers(headers)
         .timeout(Duration::from_secs(60))
         .build()
         .expect("a client")
@@ -267,6 +293,13 @@ impl Up {
     /// DELETE below `/api/v1`.
     pub async fn delete(&self, path: &str) -> Answer {
         self.api(Method::DELETE, path, None).await
+    }
+
+    /// Makes a kind from YAML.
+    pub async fn create_kind(&self, yaml: &str) -> Answer {
+        let url = format!("{}/api/v1/workspacekinds", self.api_base());
+        let request = self.http.post(url).header(header::CONTENT_TYPE, "application/yaml");
+        Answer::of(request.body(yaml.to_owned()).send().await.expect("an answer")).await
     }
 
     /// Makes a claim for a home directory.

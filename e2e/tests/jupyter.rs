@@ -1,5 +1,5 @@
-//! The main job on the real JupyterLab: run it, work in it, pause it, lose the server, find
-//! everything again.
+//! The main job on the real JupyterLab, on whatever cluster this run is about: run it, work in it,
+//! pause it, lose the server, find everything again.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use quartermaster_e2e::{LONG, Program, Up, Visit, binary, no_pods, skip, within};
+use quartermaster_e2e::{LONG, Program, Site, Up, Visit, binary, skip, within};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
@@ -19,54 +19,23 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-/// A kind as an admin would post it: an image of the Kubeflow project, which the built-in table
-/// leads to the JupyterLab of this machine.
-const KIND: &str = r#"
-apiVersion: kubeflow.org/v1beta1
-kind: WorkspaceKind
-metadata: {name: scipy}
-spec:
-  spawner:
-    displayName: SciPy
-    description: JupyterLab with SciPy
-    icon: {url: "https://example.org/icon.svg"}
-    logo: {url: "https://example.org/logo.svg"}
-  podTemplate:
-    volumeMounts: {home: /home/jovyan}
-    ports: [{id: lab, protocol: HTTP, defaultDisplayName: JupyterLab}]
-    probes:
-      readinessProbe: {tcpSocket: {port: 8888}, periodSeconds: 1, failureThreshold: 120}
-    extraEnv: [{name: NB_PREFIX, value: '{{ httpPathPrefix "lab" }}'}]
-    options:
-      imageConfig:
-        spawner: {default: scipy}
-        values:
-        - id: scipy
-          spawner: {displayName: SciPy}
-          spec:
-            image: ghcr.io/kubeflow/kubeflow/notebook-servers/jupyter-scipy:v1.10.0
-            ports: [{id: lab, port: 8888}]
-      podConfig:
-        spawner: {default: small}
-        values: [{id: small, spawner: {displayName: Small}, spec: {}}]
-"#;
-
 #[tokio::test]
 async fn jupyterlab_runs_pauses_and_survives_the_server() {
     let Some(programs) = std::env::var_os("QUARTERMASTER_JUPYTER") else {
         return skip("jupyterlab_runs_pauses_and_survives_the_server", "JupyterLab is missing");
     };
+    let programs = std::path::PathBuf::from(programs);
     let path = std::env::join_paths(
-        std::iter::once(programs.into())
+        std::iter::once(programs.clone())
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let path = path.unwrap().into_string().unwrap();
-    let up = Program::new(binary()).env("PATH", path).start().await;
-    let url = format!("{}/api/v1/workspacekinds", up.api_base());
-    let posted = up.http.post(url).header("content-type", "application/yaml").body(KIND);
-    assert_eq!(posted.send().await.unwrap().status(), 201);
+    let site = Site::of_this_run();
+    let up = site.start(Program::new(binary()).env("PATH", path)).await;
+    let dir = up.program().dir().to_owned();
+    up.create_kind(&site.jupyter_kind("study-lab", &programs)).await.expect(201);
 
-    up.create_workspace("study", "scipy").await;
+    up.create_workspace("study", "study-lab").await;
     up.wait_for_state("study", "Running", LONG).await;
     let lab = opened(&up).await;
     let page = lab.send(Method::GET, "lab", Vec::new()).await.expect(200);
@@ -88,7 +57,7 @@ async fn jupyterlab_runs_pauses_and_survives_the_server() {
 
     up.pause("study", true).await.expect(200);
     up.wait_for_state("study", "Paused", LONG).await;
-    no_pods(up.program().dir()).await;
+    site.nothing_runs(&dir).await;
     let up = up.crash().await;
     up.pause("study", false).await.expect(200);
     up.wait_for_state("study", "Running", LONG).await;
@@ -101,7 +70,7 @@ async fn jupyterlab_runs_pauses_and_survives_the_server() {
     let mut tokens = logs.split("token=").skip(1);
     assert!(tokens.all(|rest| rest.starts_with("...")), "no secret in the log: {logs}");
     up.delete("/workspaces/default/study").await.expect(204);
-    no_pods(up.program().dir()).await;
+    site.nothing_runs(&dir).await;
     assert!(up.workspace("study").await.is_none());
     let (status, _) = up.stop().await;
     assert!(status.success(), "{status}");

@@ -24,7 +24,7 @@ enum Task {
     Test,
     /// Run the tests that need JupyterLab, a browser or much time, installing what is missing
     E2e {
-        /// Only these test targets: jupyter, browser, crash
+        /// Only these test targets: story, jupyter, browser, crash
         only: Vec<String>,
     },
     /// Measure start, memory, the store and lists; writes bench/report.md and bench/report.json
@@ -33,7 +33,7 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
-    /// Write what is generated: deploy/crds and docs/cli.md
+    /// Write what is generated: deploy/crds, deploy/manifests/rbac.yaml and docs/cli.md
     Generate {
         /// Only say whether it is up to date
         #[arg(long)]

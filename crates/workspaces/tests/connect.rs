@@ -4,6 +4,8 @@
 
 #[path = "connect/access.rs"]
 mod access;
+#[path = "connect/identified.rs"]
+mod identified;
 #[path = "connect/kit.rs"]
 mod kit;
 #[path = "connect/live.rs"]

@@ -107,7 +107,14 @@ async fn kubeconfig(context: Option<String>) -> Result<Config, ConnectError> {
         return Err(ConnectError::NoContext { path, wanted: wanted.clone(), known });
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(file, &options).await.map_err(|source| broken(&source))
+    let config = Config::from_custom_kubeconfig(file, &options).await;
+    let config = config.map_err(|source| broken(&source))?;
+    // Nothing could be trusted by it, and only the first connection would say so.
+    if config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        let reason = "there is no certificate in its certificate authority".to_owned();
+        return Err(ConnectError::BrokenKubeconfig { path, reason });
+    }
+    Ok(config)
 }
 
 /// Where the kubeconfig is looked for, for messages.

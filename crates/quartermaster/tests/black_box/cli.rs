@@ -20,7 +20,7 @@ async fn shown(args: &[&str]) -> String {
 #[tokio::test]
 async fn help_of_the_program_and_of_each_command() {
     let mut text = String::new();
-    for command in ["", "up", "open", "check", "crds", "files", "completions"] {
+    for command in ["", "up", "serve", "open", "check", "crds", "rbac", "files", "completions"] {
         let args: Vec<&str> =
             [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         text.push_str(&format!("==== {}\n{}\n", args.join(" "), shown(&args).await));
@@ -38,7 +38,12 @@ async fn wrong_command_lines_end_with_64() {
         vec!["up", "--listen", "localhost"],
         vec!["up", "--listen", "0.0.0.0:4000"],
         vec!["up", "--auth", "trust"],
+        vec!["up", "--auth", "header"],
         vec!["up", "-c", "/does/not/exist.yaml"],
+        vec!["serve", "--auth", "none"],
+        vec!["serve", "--auth", "local", "--listen", "0.0.0.0:4000"],
+        vec!["serve", "--cluster", "kubeconfig:"],
+        vec!["serve", "--cluster", "embedded"],
         vec!["up", "--log", "a=b=c"],
         vec!["check"],
         vec!["files"],

@@ -5,6 +5,7 @@
 mod cli;
 mod input;
 mod security;
+mod serve;
 mod start;
 mod story;
 
