@@ -357,6 +357,7 @@ pub(crate) fn register(registry: &mut Registry, definition: &Object) {
             answers_deleted: false,
             blind_update: false,
             create_on_update: false,
+            review: false,
             custom: Some(Custom {
                 schema: compiled(version, &table),
                 definition: uid.to_owned(),

@@ -103,8 +103,11 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
         resource.group == group && resource.version == version
     };
     for resource in registry.iter().filter(served) {
-        let mut verbs =
-            vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+        let mut verbs = if resource.review {
+            vec!["create"]
+        } else {
+            vec!["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+        };
         verbs.sort_unstable();
         let mut entry = json!({
             "name": resource.plural,
@@ -134,6 +137,17 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
         }
         if resource.has_status {
             sub("status", &["get", "patch", "update"]);
+        }
+        if resource.is("serviceaccounts") {
+            list.push(json!({
+                "name": "serviceaccounts/token",
+                "singularName": "",
+                "namespaced": true,
+                "group": "authentication.k8s.io",
+                "version": "v1",
+                "kind": "TokenRequest",
+                "verbs": ["create"],
+            }));
         }
     }
     if list.is_empty() {

@@ -44,6 +44,8 @@ pub(crate) struct Resource {
     pub(crate) blind_update: bool,
     /// Whether a replace of a missing object creates it.
     pub(crate) create_on_update: bool,
+    /// Whether it is a question: created, answered and never stored.
+    pub(crate) review: bool,
     /// The definition, for custom resources.
     pub(crate) custom: Option<Custom>,
 }
@@ -106,6 +108,7 @@ const RETURNS: u16 = 8;
 const UPSERT: u16 = 16;
 /// A replace without a revision is a conflict, not an overwrite.
 const STRICT: u16 = 32;
+const REVIEW: u16 = 64;
 
 type Line = (&'static str, &'static str, &'static str, &'static [&'static str], NameRule, u16);
 
@@ -126,6 +129,12 @@ const BUILT_IN: &[Line] = {
         ("v1", "ServiceAccount", "serviceaccounts", &["sa"], Subdomain, NAMESPACED | RETURNS),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], Subdomain, STATUS | COUNTS | STRICT),
         ("apps/v1", "StatefulSet", "statefulsets", &["sts"], Subdomain, NAMESPACED | STATUS | COUNTS),
+        ("authentication.k8s.io/v1", "SelfSubjectReview", "selfsubjectreviews", &[], Path, REVIEW),
+        ("authentication.k8s.io/v1", "TokenReview", "tokenreviews", &[], Path, REVIEW),
+        ("authorization.k8s.io/v1", "LocalSubjectAccessReview", "localsubjectaccessreviews", &[], Path, NAMESPACED | REVIEW),
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], Path, REVIEW),
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], Path, REVIEW),
+        ("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews", &[], Path, REVIEW),
         ("batch/v1", "Job", "jobs", &[], Subdomain, NAMESPACED | STATUS | COUNTS),
         ("coordination.k8s.io/v1", "Lease", "leases", &[], Subdomain, NAMESPACED | UPSERT | STRICT),
         ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", &[], Subdomain, NAMESPACED | COUNTS),
@@ -161,8 +170,14 @@ fn built_in(&(api_version, kind, plural, short, names, flags): &Line) -> Resourc
         answers_deleted: flags & RETURNS != 0,
         blind_update: flags & STRICT == 0,
         create_on_update: flags & UPSERT != 0,
+        review: flags & REVIEW != 0,
         custom: None,
     }
+}
+
+/// What is sent to a subresource that takes a kind of its own.
+pub(crate) fn form(api_version: &'static str, kind: &'static str) -> Resource {
+    built_in(&(api_version, kind, "", &[], NameRule::Subdomain, NAMESPACED | REVIEW))
 }
 
 /// All kinds that are served at one moment.

@@ -87,9 +87,11 @@ impl Api {
     /// Makes what every cluster has, and starts the background parts.
     pub(crate) async fn start(self: &Arc<Self>) -> Result<tokio::task::JoinHandle<()>, Status> {
         core::make_namespaces(self).await?;
+        access::bootstrap::reconcile(self).await?;
         let (collect, expire) = (collect::Collector::new(self.clone()), expire::run(self.clone()));
+        let roles = access::bootstrap::run(self.clone());
         Ok(tokio::spawn(async move {
-            futures::join!(collect.run(), expire);
+            futures::join!(collect.run(), expire, roles);
         }))
     }
 

@@ -86,7 +86,6 @@ pub(crate) enum FieldValidation {
 /// The options of a create, update or patch.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteOptions {
-    #[allow(dead_code, reason = "read by admission, which follows")]
     pub(crate) caller: Caller,
     pub(crate) dry_run: bool,
     pub(crate) fields: FieldValidation,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Api, Body, Status,
-    access::Caller,
+    access::{Caller, review},
     delete::DeleteOptions,
     discovery,
     forms::Part,
@@ -83,6 +83,11 @@ pub(crate) async fn answer(
                 "log" if target.resource.is("pods") && parts.method == Method::GET => {
                     pod_log(api, &query, &target).await
                 }
+                "token"
+                    if target.resource.is("serviceaccounts") && parts.method == Method::POST =>
+                {
+                    review::token(api, parts, body, &query, &target)
+                }
                 _ => Err(Status::no_such_resource()),
             }
         }
@@ -101,6 +106,13 @@ async fn collection(
 ) -> Result<Response<Body>, Status> {
     let view = View::new(resource, &parts.headers)?;
     match parts.method {
+        Method::POST if resource.review && resource.namespaced != namespace.is_empty() => {
+            review::answer(api, parts, body, query, resource, namespace)
+        }
+        _ if resource.review && resource.namespaced && namespace.is_empty() => {
+            Err(Status::no_such_resource())
+        }
+        _ if resource.review => Err(Status::method_not_allowed()),
         Method::GET => {
             let options = ListOptions::new(query)?;
             if options.watch {
@@ -198,7 +210,11 @@ fn media_type(parts: &Parts) -> &str {
     value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
-fn read_object(parts: &Parts, body: &Bytes, resource: &Resource) -> Result<Object, Status> {
+pub(crate) fn read_object(
+    parts: &Parts,
+    body: &Bytes,
+    resource: &Resource,
+) -> Result<Object, Status> {
     match media_type(parts) {
         "" | "application/json" => {}
         "application/vnd.kubernetes.protobuf" => {
@@ -233,13 +249,18 @@ fn answer_written(written: Written, view: &View) -> Response<Body> {
     if written.created {
         *response.status_mut() = StatusCode::CREATED;
     }
-    for warning in written.warnings {
+    warn(&mut response, &written.warnings);
+    response
+}
+
+/// Adds warnings to an answer.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }
     }
-    response
 }
 
 /// A JSON answer.

@@ -148,6 +148,18 @@ impl Status {
         Self::failure(409, "Conflict", message).about(resource, name)
     }
 
+    /// 409 about something that is named by its kind.
+    pub(crate) fn conflict_on(group: &str, kind: &str, name: &str, why: &str) -> Self {
+        let named = table_name(kind, group);
+        let message = format!("Operation cannot be fulfilled on {named} {name:?}: {why}");
+        Self::failure(409, "Conflict", message).with(Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            ..Details::default()
+        })
+    }
+
     /// The optimistic lock failed.
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Api, core, crds,
+    Api,
+    access::{self, Attributes},
+    core, crds,
     forms::{self, Part, served, served_bytes, served_object, stored_form},
     kinds::Resource,
     metadata::{self, Object},
@@ -77,6 +79,7 @@ impl Api {
             }
             let name = metadata::get(&object, "name").to_owned();
             let target = Target { resource: resource.clone(), namespace: namespace.into(), name };
+            access::escalation::check(self, &options.caller, &target, &object, None)?;
             self.admit_new(&target, &mut object)?;
             match self.store_new(&target, &object, &options).await {
                 Err(status) if status.code() == 409 && !prefix.is_empty() => {}
@@ -165,11 +168,12 @@ impl Api {
             && self.store.get(&resource.table, &target.key()).is_none()
         {
             metadata::remove(&mut object, "resourceVersion");
+            access::demand(self, &options.caller, &Attributes::on("create", target))?;
             return self.create(resource, &target.namespace, object, options).await;
         }
         let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
         let change = |_: &Object| Ok((object.clone(), warnings.clone()));
-        self.modify(target, part, options.dry_run, change).await
+        self.modify(target, part, &options, change).await
     }
 
     /// Changes an object by what a patch makes of it.
@@ -187,7 +191,7 @@ impl Api {
             let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
             Ok((object, warnings))
         };
-        self.modify(target, part, options.dry_run, change).await
+        self.modify(target, part, &options, change).await
     }
 
     /// Reads, changes and writes an object until nobody else came between.
@@ -195,15 +199,16 @@ impl Api {
         &self,
         target: &Target,
         part: Part,
-        dry_run: bool,
+        options: &WriteOptions,
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<Written, Status> {
         let change = |old: &Object| {
             let (mut new, warnings) = change(old)?;
+            access::escalation::check(self, &options.caller, target, &new, Some(old))?;
             self.admit_change(target, part, &mut new, old)?;
             Ok((new, warnings))
         };
-        self.rewrite(target, dry_run, change).await
+        self.rewrite(target, options.dry_run, change).await
     }
 
     /// A change by the cluster itself, which may touch what a client may not.
@@ -309,7 +314,7 @@ impl Api {
 
     /// Checks what every object sent must have: API version, kind, shape of its metadata, and the
     /// namespace of the path. Returns unknown fields of `metadata`.
-    fn decode(
+    pub(crate) fn decode(
         &self,
         resource: &Resource,
         namespace: &str,

@@ -3,7 +3,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, Kit, text, unique};
+use crate::kit::{Answer, Kit, unique};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -59,17 +59,24 @@ pub(crate) async fn grant(kit: &Kit, user: &str, rules: Value) -> String {
 
 /// Waits until a user gets a code: other servers take a moment to notice a role.
 pub(crate) async fn until_as(kit: &Kit, user: &str, method: &str, path: &str, code: u16) -> Answer {
+    until_with(kit, &[("Impersonate-User", user)], method, path, code).await
+}
+
+async fn until_with(
+    kit: &Kit,
+    headers: &[(&str, &str)],
+    method: &str,
+    path: &str,
+    code: u16,
+) -> Answer {
     let wait = async {
-        loop {
-            let asked = request(&[("Impersonate-User", user)], method, path, &Value::Null);
-            if kit.unrecorded(asked).await.code == code {
-                return send_as(kit, user, method, path, Value::Null).await;
-            }
+        while kit.unrecorded(request(headers, method, path, &Value::Null)).await.code != code {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
     let result = tokio::time::timeout(crate::kit::DEADLINE, wait).await;
-    result.unwrap_or_else(|_| panic!("{user} never gets {code} from {method} {path}"))
+    result.unwrap_or_else(|_| panic!("{headers:?} never gets {code} from {method} {path}"));
+    send_with(kit, headers, method, path, Value::Null).await
 }
 
 #[tokio::test]
@@ -142,9 +149,235 @@ async fn groups_alone_are_nobody() {
     );
 }
 
+/// Makes a ClusterRole; whoever asks removes it.
+async fn cluster_role(kit: &Kit, name: &str, labels: Value, rules: Value) {
+    let role = json!({"metadata": {"name": name, "labels": labels}, "rules": rules});
+    kit.post(&format!("{RBAC}/clusterroles"), role).await.ok();
+}
+
 #[tokio::test]
-async fn impersonation_needs_a_right_of_its_own() {
+async fn a_binding_may_give_a_cluster_role_in_one_namespace() {
     let kit = Kit::new().await;
-    let answer = kit.get(&format!("{RBAC}/clusterroles/none")).await;
-    assert_eq!(text(&answer.json()["reason"]), "NotFound");
+    let (user, role) = (unique("user"), unique("role"));
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]);
+    cluster_role(&kit, &role, json!({}), rules).await;
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": user}],
+    });
+    let path = kit.group_path("rbac.authorization.k8s.io/v1", "rolebindings");
+    let made = kit.post(&path, binding).await.ok();
+    assert_eq!(made["roleRef"]["apiGroup"], "rbac.authorization.k8s.io");
+    assert_eq!(made["subjects"][0]["apiGroup"], "rbac.authorization.k8s.io");
+    until_as(&kit, &user, "GET", &kit.path("secrets"), 200).await;
+    until_as(&kit, &user, "GET", "/api/v1/secrets", 403).await;
+    kit.delete(&format!("{RBAC}/clusterroles/{role}"), Value::Null).await.ok();
+    let answer = until_as(&kit, &user, "GET", &kit.path("secrets"), 403).await;
+    let (_, _, message) = answer.failure();
+    let reason = format!(": RBAC: clusterrole.rbac.authorization.k8s.io \"{role}\" not found");
+    assert!(message.ends_with(&reason), "{message}");
+}
+
+#[tokio::test]
+async fn a_cluster_binding_gives_rights_everywhere() {
+    let kit = Kit::new().await;
+    let (user, role) = (unique("user"), unique("role"));
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]},
+        {"nonResourceURLs": ["/nowhere/*"], "verbs": ["get"]},
+    ]);
+    cluster_role(&kit, &role, json!({}), rules).await;
+    let binding = json!({
+        "metadata": {"name": role},
+        "roleRef": {"kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "name": user}],
+    });
+    kit.post(&format!("{RBAC}/clusterrolebindings"), binding).await.ok();
+    until_as(&kit, &user, "GET", &kit.path("secrets"), 200).await;
+    until_as(&kit, &user, "GET", "/api/v1/secrets", 200).await;
+    until_as(&kit, &user, "GET", "/nowhere/x", 404).await;
+    until_as(&kit, &user, "GET", "/nowhere", 403).await;
+    kit.delete(&format!("{RBAC}/clusterrolebindings/{role}"), Value::Null).await.ok();
+    until_as(&kit, &user, "GET", "/api/v1/secrets", 403).await;
+    kit.delete(&format!("{RBAC}/clusterroles/{role}"), Value::Null).await.ok();
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_resource() {
+    let kit = Kit::new().await;
+    let answer = send_as(&kit, "somebody", "GET", "/nowhere/at/all", Value::Null).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, 403);
+    assert_eq!(message, "forbidden: User \"somebody\" cannot get path \"/nowhere/at/all\"");
+    assert_eq!(answer.details(), json!({}));
+}
+
+#[tokio::test]
+async fn groups_carry_rights() {
+    let kit = Kit::new().await;
+    let group = unique("group");
+    let role = json!({
+        "metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}],
+    });
+    kit.post(&kit.group_path("rbac.authorization.k8s.io/v1", "roles"), role).await.ok();
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "Group", "name": group}],
+    });
+    let path = kit.group_path("rbac.authorization.k8s.io/v1", "rolebindings");
+    kit.post(&path, binding).await.ok();
+    let path = kit.path("secrets");
+    let in_group = [("Impersonate-User", "x"), ("Impersonate-Group", group.as_str())];
+    until_with(&kit, &in_group, "GET", &path, 200).await;
+    let answer = send_as(&kit, "x", "GET", &path, Value::Null).await;
+    assert_eq!(answer.code, 403);
+}
+
+#[tokio::test]
+async fn service_accounts_carry_rights() {
+    let kit = Kit::new().await;
+    let role = json!({
+        "metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}],
+    });
+    kit.post(&kit.group_path("rbac.authorization.k8s.io/v1", "roles"), role).await.ok();
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": kit.namespace}],
+    });
+    let path = kit.group_path("rbac.authorization.k8s.io/v1", "rolebindings");
+    kit.post(&path, binding).await.ok();
+    let account = format!("system:serviceaccount:{}:a", kit.namespace);
+    until_as(&kit, &account, "GET", &kit.path("secrets"), 200).await;
+    let other = format!("system:serviceaccount:{}:b", kit.namespace);
+    until_as(&kit, &other, "GET", &kit.path("secrets"), 403).await;
+}
+
+#[tokio::test]
+async fn rules_for_names_and_subresources() {
+    let kit = Kit::new().await;
+    let user = unique("user");
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["*/status"], "verbs": ["get"]},
+    ]);
+    grant(&kit, &user, rules).await;
+    kit.config_map("a", json!({})).await;
+    kit.config_map("b", json!({})).await;
+    until_as(&kit, &user, "GET", &kit.path("configmaps/a"), 200).await;
+    until_as(&kit, &user, "GET", &kit.path("configmaps/b"), 403).await;
+    until_as(&kit, &user, "GET", &kit.path("configmaps"), 403).await;
+    let one = kit.path("configmaps?fieldSelector=metadata.name%3Da");
+    let list = until_as(&kit, &user, "GET", &one, 200).await.ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    until_as(&kit, &user, "GET", &kit.path("pods/none/log"), 404).await;
+    until_as(&kit, &user, "GET", &kit.path("pods/none"), 403).await;
+    until_as(&kit, &user, "GET", &kit.path("persistentvolumeclaims/none/status"), 404).await;
+}
+
+#[tokio::test]
+async fn each_verb_is_asked_for_by_its_name() {
+    let kit = Kit::new().await;
+    let user = unique("user");
+    let path = kit.path("configmaps");
+    let one = kit.path("configmaps/a");
+    for (method, path, verb) in [
+        ("GET", &path, "list"),
+        ("GET", &format!("{path}?watch=true"), "watch"),
+        ("POST", &path, "create"),
+        ("DELETE", &path, "deletecollection"),
+        ("GET", &one, "get"),
+        ("PUT", &one, "update"),
+        ("PATCH", &one, "patch"),
+        ("DELETE", &one, "delete"),
+    ] {
+        let answer = send_as(&kit, &user, method, path, json!({})).await;
+        let (code, _, message) = answer.failure();
+        assert_eq!(code, 403);
+        let part =
+            format!("User \"{user}\" cannot {verb} resource \"configmaps\" in API group \"\"");
+        assert!(message.contains(&part), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_unknown_sees_only_what_is_public() {
+    let kit = Kit::new().await;
+    let path = "/version";
+    until_as(&kit, "system:anonymous", "GET", path, 200).await;
+    let answer = send_as(&kit, "system:anonymous", "GET", "/apis", Value::Null).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, 403);
+    assert_eq!(message, "forbidden: User \"system:anonymous\" cannot get path \"/apis\"");
+    until_as(&kit, "anybody", "GET", "/apis", 200).await;
+}
+
+#[tokio::test]
+async fn acting_for_others_is_a_right_like_any() {
+    let kit = Kit::new().await;
+    let (user, other) = (unique("user"), unique("user"));
+    let account = json!({"metadata": {"name": "a"}});
+    kit.post(&kit.path("serviceaccounts"), account).await.ok();
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}]);
+    grant(&kit, &user, rules).await;
+    let review = |verb: &str, resource: &str, name: &str| {
+        json!({"spec": {"user": user, "resourceAttributes": {
+            "verb": verb, "resource": resource, "name": name, "namespace": kit.namespace,
+        }}})
+    };
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let asked = review("impersonate", "serviceaccounts", "a");
+    let allowed = kit.post(reviews, asked).await.ok();
+    assert_eq!(allowed["status"]["allowed"], true, "{allowed}");
+    let denied = kit.post(reviews, review("impersonate", "users", &other)).await.ok();
+    assert_eq!(denied["status"]["allowed"], false);
+}
+
+#[tokio::test]
+async fn a_replace_that_creates_needs_the_right_to_create() {
+    let kit = Kit::new().await;
+    let user = unique("user");
+    let rules = json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update"]}]);
+    let role = grant(&kit, &user, rules).await;
+    let path = kit.group_path("coordination.k8s.io/v1", "leases/a");
+    let lease = json!({"metadata": {"name": "a"}, "spec": {}});
+    let answer = send_as(&kit, &user, "PUT", &path, lease.clone()).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, 403);
+    assert_eq!(
+        message,
+        format!(
+            "leases.coordination.k8s.io \"a\" is forbidden: User \"{user}\" cannot create resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"{}\"",
+            kit.namespace
+        )
+    );
+    let more = json!([{"op": "add", "path": "/rules/0/verbs/-", "value": "create"}]);
+    let role = kit.group_path("rbac.authorization.k8s.io/v1", &format!("roles/{role}"));
+    kit.json_patch(&role, more).await.ok();
+    until_may(&kit, &user, "create", "coordination.k8s.io", "leases").await;
+    let answer = send_as(&kit, &user, "PUT", &path, lease).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+}
+
+/// Waits until a review says that a user may do something in the namespace of the case.
+pub(crate) async fn until_may(kit: &Kit, user: &str, verb: &str, group: &str, resource: &str) {
+    let asked = json!({"spec": {"user": user, "resourceAttributes": {
+        "verb": verb, "group": group, "resource": resource, "namespace": kit.namespace,
+    }}});
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let wait = async {
+        while kit.unrecorded(request(&[], "POST", path, &asked)).await.ok()["status"]["allowed"]
+            != true
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let result = tokio::time::timeout(crate::kit::DEADLINE, wait).await;
+    result.unwrap_or_else(|_| panic!("{user} never may {verb} {resource}"));
 }

@@ -14,4 +14,6 @@ mod kit;
 mod lists;
 mod namespaces;
 mod patches;
+mod reviews;
+mod roles;
 mod watches;

@@ -4,7 +4,7 @@ use http::{Method, request::Parts};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    api::{query::Query, selector::FieldSelector},
+    api::{query::Query, selector::FieldSelector, write::Target},
     schema::quote,
 };
 
@@ -22,6 +22,18 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
+    /// A verb on an object.
+    pub(crate) fn on(verb: &str, target: &Target) -> Self {
+        Self {
+            verb: verb.into(),
+            group: target.resource.group.clone(),
+            resource: target.resource.plural.clone(),
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            ..Self::default()
+        }
+    }
+
     /// What a request wants. The path is taken apart exactly as the routes take it apart.
     pub(crate) fn of(parts: &Parts) -> Self {
         let path = parts.uri.path();

@@ -2,11 +2,14 @@
 //!
 //! [`refuse`] stands before every request; everything that asks whether somebody may do something
 //! asks [`authorize`].
-#![allow(dead_code, reason = "what uses the rest follows")]
 
 mod attributes;
+pub(crate) mod bootstrap;
+mod defaults;
+pub(crate) mod escalation;
 mod impersonate;
 mod policy;
+pub(crate) mod review;
 mod rule;
 pub(crate) mod tokens;
 mod user;
@@ -85,18 +88,18 @@ pub(crate) fn authorize(api: &Api, user: &User, wanted: &Attributes) -> Decision
     });
     match reason {
         Some(reason) => Decision { allowed: true, reason },
-        None => Decision { allowed: false, reason: explain(problems) },
+        None if problems.is_empty() => Decision { allowed: false, reason: String::new() },
+        None => Decision { allowed: false, reason: format!("RBAC: {}", aggregate(problems)) },
     }
 }
 
-/// Why nothing was found, if roles are missing.
-fn explain(mut problems: Vec<String>) -> String {
+/// Several problems in one text, each once.
+fn aggregate(mut problems: Vec<String>) -> String {
     let mut seen = std::collections::HashSet::new();
     problems.retain(|problem| seen.insert(problem.clone()));
     match problems.as_slice() {
-        [] => String::new(),
-        [one] => format!("RBAC: {one}"),
-        several => format!("RBAC: [{}]", several.join(", ")),
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
     }
 }
 

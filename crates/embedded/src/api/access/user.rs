@@ -103,6 +103,7 @@ impl Caller {
     }
 
     /// Whether this is the machine itself, and not somebody who came in over a listener.
+    #[allow(dead_code, reason = "for admission")]
     pub(crate) fn is_machine(&self) -> bool {
         self.0.is_none()
     }

@@ -10,6 +10,7 @@ mod names;
 mod network;
 mod pod;
 mod quantity;
+mod rbac;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -33,6 +34,7 @@ pub fn default(kind: &str, object: &mut Value) {
         "Pod" => pod::default_pod(object),
         "StatefulSet" => workload::default_stateful_set(object),
         "Job" => workload::default_job(object),
+        "RoleBinding" | "ClusterRoleBinding" => rbac::default_binding(object),
         _ => {}
     }
 }
@@ -53,6 +55,10 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         "Pod" => pod::check_pod,
         "StatefulSet" => workload::check_stateful_set,
         "Job" => workload::check_job,
+        "Role" => rbac::check_role,
+        "ClusterRole" => rbac::check_cluster_role,
+        "RoleBinding" => rbac::check_binding,
+        "ClusterRoleBinding" => rbac::check_cluster_binding,
         "Lease" => check_lease,
         "Event" => check_event,
         _ => return causes,
@@ -194,7 +200,7 @@ fn check_selector(field: &str, selector: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// Whether a label selector selects an object with these labels.
-fn selects(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
     entries(selector, &["matchLabels"]).all(|(key, value)| label(key) == value.as_str())
         && list(selector, &["matchExpressions"]).iter().all(|one| {

@@ -90,6 +90,18 @@ pub(super) fn check_subdomain(field: &str, text: &str, causes: &mut Vec<Cause>) 
     report(field, text, subdomain(text), causes);
 }
 
+/// Anything that can be one segment of a path.
+pub(super) fn check_segment(field: &str, text: &str, causes: &mut Vec<Cause>) {
+    let problems = match text {
+        "." | ".." => vec![format!("may not be '{text}'")],
+        text => {
+            let contained = ["/", "%"].into_iter().filter(|illegal| text.contains(illegal));
+            contained.map(|illegal| format!("may not contain '{illegal}'")).collect()
+        }
+    };
+    report(field, text, problems, causes);
+}
+
 /// A key of a Secret or ConfigMap.
 pub(super) fn check_config_key(field: &str, text: &str, causes: &mut Vec<Cause>) {
     report(field, text, config_key(text), causes);

@@ -7,11 +7,16 @@
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
+        authentication::v1::{SelfSubjectReview, TokenRequest, TokenReview},
+        authorization::v1::{
+            LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview,
+            SubjectAccessReview,
+        },
         batch::v1::Job,
         coordination::v1::Lease,
         core::v1::{
             ConfigMap, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-            Secret, Service, ServiceAccount,
+            ResourceQuota, Secret, Service, ServiceAccount,
         },
         discovery::v1::EndpointSlice,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
@@ -40,6 +45,14 @@ pub fn unknown_fields(kind: &str, object: &mut Value) -> Result<Vec<String>, Str
         "PersistentVolume" => through::<PersistentVolume>(object),
         "PersistentVolumeClaim" => through::<PersistentVolumeClaim>(object),
         "Pod" => through::<Pod>(object),
+        "LocalSubjectAccessReview" => through::<LocalSubjectAccessReview>(object),
+        "ResourceQuota" => through::<ResourceQuota>(object),
+        "SelfSubjectAccessReview" => through::<SelfSubjectAccessReview>(object),
+        "SelfSubjectReview" => through::<SelfSubjectReview>(object),
+        "SelfSubjectRulesReview" => through::<SelfSubjectRulesReview>(object),
+        "SubjectAccessReview" => through::<SubjectAccessReview>(object),
+        "TokenRequest" => through::<TokenRequest>(object),
+        "TokenReview" => through::<TokenReview>(object),
         "Role" => through::<Role>(object),
         "RoleBinding" => through::<RoleBinding>(object),
         "Secret" => through::<Secret>(object),
