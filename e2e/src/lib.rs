@@ -9,13 +9,17 @@
 use std::io::Write;
 
 pub mod browser;
+mod kube;
 mod process;
+mod relay;
 mod site;
 mod up;
 mod wait;
 
+pub use kube::Kube;
 pub use process::{Tree, Watch, pods, variable};
-pub use site::Site;
+pub use relay::{Relay, Way};
+pub use site::{Api, Site};
 pub use up::{Answer, Ended, Endpoints, Program, Up, Visit, http_client, no_pods};
 pub use wait::{LONG, SHORT, eventually, within};
 

@@ -1,19 +1,79 @@
 //! The cluster that a run is about: our own by `up`, or a real one by `serve`. Tests written against
 //! a [`Site`] are the same for both.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tempfile::TempDir;
 
 use crate::{
-    Program, Up,
+    Kube, Program, Up,
     process::pods,
     wait::{LONG, within},
 };
 
+const STORAGE_CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+
 /// Names a kubeconfig; set by `cargo xtask e2e --real`.
 const KUBECONFIG: &str = "QUARTERMASTER_E2E_KUBECONFIG";
+
+/// A Kubernetes API to run `serve` on, whose workspaces nobody else controls.
+#[derive(Debug)]
+pub struct Api {
+    /// The kubeconfig, an administrator's.
+    pub kubeconfig: PathBuf,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The program that serves it, unless it is a real one.
+    pub own: Option<Up>,
+    scratch: TempDir,
+}
+
+impl Api {
+    /// A program for one person on it.
+    pub fn serve(&self, program: Program) -> Program {
+        let kubeconfig = self.kubeconfig.to_str().expect("a path in UTF-8");
+        program.env("KUBECONFIG", kubeconfig).serve("kubeconfig")
+    }
+
+    /// A client of it, with an administrator's rights.
+    pub fn kube(&self) -> Kube {
+        Kube::new(&self.kubeconfig)
+    }
+
+    /// A kubeconfig for the same way as somebody else.
+    pub fn acting_as(&self, user: &str) -> PathBuf {
+        let text = fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let mut config: Value = serde_saphyr::from_str(&text).expect("YAML");
+        config["users"][0]["user"]["as"] = json!(user);
+        let path = self.scratch.path().join("kubeconfig-as");
+        fs::write(&path, config.to_string()).expect("a kubeconfig");
+        path
+    }
+
+    /// The same kubeconfig for another way to it.
+    pub fn by_way_of(&self, relay: SocketAddr) -> PathBuf {
+        let text = fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let (from, to) = (self.address.to_string(), relay.to_string());
+        assert!(text.contains(&from), "{from} is not in the kubeconfig");
+        let path = self.scratch.path().join(format!("kubeconfig-{}", relay.port()));
+        fs::write(&path, text.replace(&from, &to)).expect("a kubeconfig");
+        path
+    }
+}
+
+/// The address in a kubeconfig.
+fn api_address(kubeconfig: &Path) -> SocketAddr {
+    let text = fs::read_to_string(kubeconfig).expect("a kubeconfig");
+    let (_, rest) = text.split_once("https://").expect("the address of an API");
+    let end = rest.find(|c: char| c.is_whitespace() || "\"'/,}".contains(c));
+    rest[..end.unwrap_or(rest.len())].parse().expect("an IP address with a port")
+}
 
 /// The cluster that a run is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,70 +101,42 @@ impl Site {
         match self {
             Self::Own => program.start().await,
             Self::Cluster { kubeconfig } => {
-                let class = json!({
-                    "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-                    "metadata": {
-                        "name": "local",
-                        "labels": {"notebooks.kubeflow.org/can-use": "true"},
-                        "annotations": {
-                            "storageclass.kubernetes.io/is-default-class": "true",
-                            "notebooks.kubeflow.org/display-name": "This machine",
-                            "notebooks.kubeflow.org/description":
-                                "Directories in Quartermaster's data",
-                        },
-                    },
-                    "provisioner": "kubernetes.io/host-path",
-                    "reclaimPolicy": "Delete",
-                    "volumeBindingMode": "Immediate",
-                });
-                self.apply(&class).await;
+                let kube = Kube::new(Path::new(kubeconfig));
+                kube.create(STORAGE_CLASSES, &storage_class()).await;
                 program.env("KUBECONFIG", kubeconfig).serve("kubeconfig").start().await
             }
         }
     }
 
-    /// Makes or changes an object of a real cluster.
-    pub async fn apply(&self, object: &Value) {
-        use tokio::io::AsyncWriteExt as _;
-        let mut command = self.kubectl(&["apply", "-f", "-"]);
-        let mut child = command
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("kubectl, as `cargo xtask cluster run` has it on PATH");
-        let mut input = child.stdin.take().expect("a pipe");
-        input.write_all(object.to_string().as_bytes()).await.expect("kubectl reads");
-        drop(input);
-        let status = child.wait().await.expect("a child of this process");
-        assert!(status.success(), "kubectl apply: {status}");
-    }
-
-    /// What kubectl prints.
-    pub async fn kubectl_output(&self, args: &[&str]) -> String {
-        let output = self.kubectl(args).output().await;
-        let output = output.expect("kubectl, as `cargo xtask cluster run` has it on PATH");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl {args:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn kubectl(&self, args: &[&str]) -> Command {
-        let Self::Cluster { kubeconfig } = self else {
-            panic!("only a real cluster is reached by kubectl here");
+    /// An API to run `serve` on: that of the real cluster, or that of an `up` without a controller.
+    pub async fn api(&self, program: Program) -> Api {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let (kubeconfig, own) = match self {
+            Self::Own => {
+                let config = scratch.path().join("no-controller.yaml");
+                fs::write(&config, "controller: {enabled: false}\n").expect("a file");
+                let config = config.to_str().expect("a path in UTF-8");
+                let up = program.arg("-c").arg(config).start().await;
+                (up.program().dir().join("kubeconfig"), Some(up))
+            }
+            Self::Cluster { kubeconfig } => {
+                let kube = Kube::new(Path::new(kubeconfig));
+                kube.create(STORAGE_CLASSES, &storage_class()).await;
+                (kubeconfig.into(), None)
+            }
         };
-        let mut command = Command::new("kubectl");
-        command.args(args).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
-        command
+        let address = api_address(&kubeconfig);
+        Api { kubeconfig, address, own, scratch }
     }
 
     /// What runs for workspaces: process ids on our own cluster, container ids on a real one. The
     /// same set means that nothing was restarted.
     pub async fn running(&self, dir: &Path) -> BTreeSet<String> {
-        if *self == Self::Own {
+        let Self::Cluster { kubeconfig } = self else {
             return pods(dir).into_keys().map(|pid| pid.to_string()).collect();
-        }
-        let list = self.kubectl_output(&["get", "pods", "-n", "default", "-o", "json"]).await;
-        let list: Value = serde_json::from_str(&list).expect("JSON of kubectl");
+        };
+        let kube = Kube::new(Path::new(kubeconfig));
+        let list = kube.get("/api/v1/namespaces/default/pods").await.expect(200).json();
         let items = list["items"].as_array().expect("a list");
         let ids = items.iter().map(|pod| {
             let container = &pod["status"]["containerStatuses"][0]["containerID"];
@@ -224,4 +256,23 @@ spec:
         values: [{{id: small, spawner: {{displayName: Small}}, spec: {{}}}}]
 "#
     )
+}
+
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": "local",
+            "labels": {"notebooks.kubeflow.org/can-use": "true"},
+            "annotations": {
+                "storageclass.kubernetes.io/is-default-class": "true",
+                "notebooks.kubeflow.org/display-name": "This machine",
+                "notebooks.kubeflow.org/description":
+                    "Directories in Quartermaster's data",
+            },
+        },
+        "provisioner": "kubernetes.io/host-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    })
 }

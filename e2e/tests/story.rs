@@ -1,8 +1,6 @@
 //! The main job, on whatever cluster this run is about: a kind and a workspace through the API, its
 //! files through the connect proxy, `kill -9` of the program in between.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use quartermaster_e2e::{LONG, Program, Site, Up, Visit, binary, within};
 use reqwest::Method;
 

@@ -8,7 +8,7 @@ use crate::{
     tools,
 };
 
-const TARGETS: [&str; 4] = ["story", "jupyter", "browser", "crash"];
+const TARGETS: [&str; 7] = ["story", "replicas", "outage", "same", "jupyter", "browser", "crash"];
 
 /// `cargo xtask e2e`.
 pub(crate) fn run_alone(only: &[String]) -> Result<()> {

@@ -24,7 +24,7 @@ enum Task {
     Test,
     /// Run the tests that need JupyterLab, a browser or much time, installing what is missing
     E2e {
-        /// Only these test targets: story, jupyter, browser, crash
+        /// Only these test targets: story, replicas, rights, outage, same, jupyter, browser, crash
         only: Vec<String>,
     },
     /// Measure start, memory, the store and lists; writes bench/report.md and bench/report.json
