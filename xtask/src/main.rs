@@ -1,13 +1,16 @@
 //! `cargo xtask …`: everything that is more than one cargo command.
 
 mod bench;
+mod cluster;
 mod e2e;
 mod generate;
+mod image;
+mod real;
 mod shell;
 mod test;
 mod tools;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -21,7 +24,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Run all tests there are; what cannot run here is listed at the end
-    Test,
+    Test {
+        /// Only what also runs on a real Kubernetes: compares it with the embedded cluster
+        #[arg(long)]
+        real: bool,
+        /// With --real: only these cases, and no report
+        #[arg(requires = "real")]
+        cases: Vec<String>,
+    },
     /// Run the tests that need JupyterLab, a browser or much time, installing what is missing
     E2e {
         /// Only these test targets: story, replicas, rights, outage, same, jupyter, browser, crash
@@ -33,6 +43,22 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// A real Kubernetes for one command: built from testenv/, gone when the command ends
+    Cluster {
+        #[command(subcommand)]
+        task: cluster::Task,
+    },
+    /// Pack an image as a docker-archive tar, without a container engine; prints its file
+    Image {
+        #[arg(default_value = "quartermaster")]
+        which: image::Which,
+        /// Optimised, as it is delivered
+        #[arg(long)]
+        release: bool,
+        /// Where to write it, instead of beside the program or in the cache
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// Write what is generated: deploy/crds, deploy/manifests/rbac.yaml and docs/cli.md
     Generate {
         /// Only say whether it is up to date
@@ -43,7 +69,15 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Test => test::run(),
+        Task::Cluster { task } => {
+            return cluster::run(task).unwrap_or_else(|error| {
+                shell::say(&format!("error: {error:#}"));
+                ExitCode::from(cluster::FAILED)
+            });
+        }
+        Task::Image { which, release, output } => image::run(which, release, output),
+        Task::Test { real: true, cases } => real::run(&cases),
+        Task::Test { .. } => test::run(),
         Task::E2e { only } => e2e::run_alone(&only),
         Task::Bench { quick } => bench::run(quick),
         Task::Generate { check } => generate::run(check),

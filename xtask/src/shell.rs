@@ -31,6 +31,17 @@ pub(crate) fn say(text: &str) {
     let _gone = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Prints what a script reads: a result, not progress.
+pub(crate) fn print(text: &str) {
+    let _gone = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Lets a moment pass between two looks at something that has a deadline.
+#[expect(clippy::disallowed_methods, reason = "nothing tells when another program is ready")]
+pub(crate) fn moment() {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+}
+
 /// Runs a command; an error unless it ends well.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     say(&format!("+ {command:?}"));

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
-    e2e, generate,
+    cluster, e2e, generate,
     shell::{self, say},
 };
 
@@ -13,6 +13,12 @@ pub(crate) fn run() -> Result<()> {
     let skipped = Skipped::new()?;
     let mut tests = shell::cargo();
     skipped.pass_on(tests.args(["test", "--workspace"]));
+    match cluster::testenv() {
+        Ok(_) => {
+            tests.env("QUARTERMASTER_TESTENV_BUILT", "1");
+        }
+        Err(error) => say(&format!("no real Kubernetes: {error:#}")),
+    }
     shell::run(&mut tests)?;
     generate::run(true)?;
     e2e::run(&[], &skipped)?;

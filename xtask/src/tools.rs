@@ -13,7 +13,8 @@ use crate::shell;
 /// What the JupyterLab tests run against.
 const JUPYTERLAB: &str = "jupyterlab>=4.4,<5";
 
-fn cache() -> Result<PathBuf> {
+/// Where what is built or installed once is kept.
+pub(crate) fn cache() -> Result<PathBuf> {
     let absolute =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
@@ -55,20 +56,25 @@ pub(crate) fn chromium() -> Result<()> {
     apt("chromium")
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Installs a Debian package, which only root can do.
-fn apt(package: &str) -> Result<()> {
-    let is_root = fs::metadata("/proc/self")
-        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
-    if !is_root || !Path::new("/usr/bin/apt-get").exists() {
+pub(crate) fn apt(package: &str) -> Result<()> {
+    if !is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!("the Debian package {package} is not installed, and only root could install it");
     }
-    let quiet =
-        |command: &mut Command| shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"));
+    // Standard output is for results.
+    let quiet = |command: &mut Command| {
+        shell::run(command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr()))
+    };
     quiet(shell::command("apt-get").args(["update", "-qq"]))?;
     quiet(shell::command("apt-get").args([
         "install",
