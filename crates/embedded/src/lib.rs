@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use self::{
-    api::{Api, Status, Tokens, logs::LogSource},
+    api::{Api, Status, Tokens, admission::Admission, logs::LogSource},
     store::Store,
 };
 pub use self::{
@@ -98,6 +98,11 @@ impl Cluster {
     /// Tells who has the logs of pods.
     pub fn set_log_source(&self, source: Arc<dyn LogSource>) {
         self.api.set_log_source(source);
+    }
+
+    /// Sets the rules that writes must pass beside those of Kubernetes itself.
+    pub fn set_admission(&self, rules: Vec<Arc<dyn Admission>>) {
+        self.api.set_admission(rules);
     }
 
     /// Ends all watches, then the store. What was acknowledged is on disk already.

@@ -25,6 +25,8 @@ enum Kind {
 struct List {
     head: Option<Bytes>,
     items: std::vec::IntoIter<Bytes>,
+    /// What comes before an item: nothing, or the brace that items were cut off from.
+    brace: &'static [u8],
     first: bool,
     left: usize,
 }
@@ -46,12 +48,14 @@ impl From<Bytes> for Body {
 }
 
 impl Body {
-    /// A list: everything up to `"items":[`, then the objects.
-    pub(crate) fn list(head: Bytes, items: Vec<Bytes>) -> Self {
+    /// A list: everything up to `"items":[`, then the objects. Of `open` ones the first brace is
+    /// missing.
+    pub(crate) fn list(head: Bytes, items: Vec<Bytes>, open: bool) -> Self {
+        let brace: &[u8] = if open { b"{" } else { b"" };
         let commas = items.len().saturating_sub(1);
         let bytes: usize = items.iter().map(Bytes::len).sum();
-        let left = head.len() + bytes + commas + 2;
-        let list = List { head: Some(head), items: items.into_iter(), first: true, left };
+        let left = head.len() + bytes + items.len() * brace.len() + commas + 2;
+        let list = List { head: Some(head), items: items.into_iter(), brace, first: true, left };
         Self(Kind::List(Box::new(list)))
     }
 
@@ -76,6 +80,7 @@ impl List {
             if !std::mem::take(&mut self.first) {
                 chunk.extend_from_slice(b",");
             }
+            chunk.extend_from_slice(self.brace);
             chunk.extend_from_slice(&item);
         }
         self.left = self.left.saturating_sub(chunk.len());

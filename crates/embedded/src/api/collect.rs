@@ -320,7 +320,7 @@ impl Collector {
             }
             Ok((object, Vec::new()))
         };
-        self.api.modify_unchecked(target, change).await
+        self.api.modify_unchecked(target, false, change).await
     }
 
     async fn drop_finalizer(&self, target: &Target, finalizer: &str) -> Result<(), Status> {
@@ -338,7 +338,7 @@ impl Collector {
             }
             Ok((object, Vec::new()))
         };
-        self.api.modify_unchecked(target, change).await
+        self.api.modify_unchecked(target, false, change).await
     }
 
     /// Begins the deletion of all objects of a prefix.
@@ -384,7 +384,7 @@ impl Collector {
             }
             Ok((object, Vec::new()))
         };
-        self.api.modify_unchecked(&target, change).await
+        self.api.modify_unchecked(&target, false, change).await
     }
 
     /// Looks again at a definition whose names were taken.
@@ -397,7 +397,7 @@ impl Collector {
             crds::accept(&mut object, None, &registry)?;
             Ok((object, Vec::new()))
         };
-        self.api.modify_unchecked(&target, change).await
+        self.api.modify_unchecked(&target, false, change).await
     }
 
     /// Deletes the objects of a definition that ends, then lets it go.

@@ -23,9 +23,12 @@ pub(crate) fn begin(resource: &Resource, object: &mut Object) {
     }
     let status = match &*resource.table {
         "namespaces" => {
-            let name = metadata::get(object, "name").to_owned();
-            label(object, "kubernetes.io/metadata.name", &name);
-            set_spec(object, "finalizers", json!(["kubernetes"]));
+            let own = object.get("spec").and_then(|spec| spec.get("finalizers")?.as_array());
+            let mut finalizers = own.cloned().unwrap_or_default();
+            if !finalizers.contains(&json!("kubernetes")) {
+                finalizers.push(json!("kubernetes"));
+            }
+            set_spec(object, "finalizers", finalizers.into());
             json!({"phase": "Active"})
         }
         "pods" => json!({"phase": "Pending"}),
@@ -53,6 +56,14 @@ fn label(object: &mut Object, key: &str, value: &str) {
         .unwrap_or_default();
     labels.insert(key.into(), value.into());
     metadata::set(object, "labels", labels);
+}
+
+/// What a kind always says about itself, whatever a client makes of it.
+pub(crate) fn canonical(resource: &Resource, object: &mut Object) {
+    let name = metadata::get(object, "name").to_owned();
+    if resource.is("namespaces") && !name.is_empty() {
+        label(object, "kubernetes.io/metadata.name", &name);
+    }
 }
 
 /// The seconds that an object has to end by itself when it is deleted, if its kind has that.
@@ -83,7 +94,7 @@ pub(crate) async fn make_namespaces(api: &Api) -> Result<(), Status> {
     let missing = NAMESPACES.iter().filter(|name| api.store.get("namespaces", name).is_none());
     let made = missing.map(|name| {
         let object = Object::from_iter([("metadata".to_owned(), json!({"name": name}))]);
-        api.create(resource, "", object, options.clone())
+        api.create(resource, "", object.into(), options.clone())
     });
     futures::future::try_join_all(made).await?;
     Ok(())

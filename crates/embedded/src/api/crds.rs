@@ -9,10 +9,10 @@ use super::{
     Api,
     kinds::{Custom, NameRule, Registry, Resource, table_name, text},
     metadata::{self, Object},
-    names,
     status::Status,
+    subresource,
 };
-use crate::schema::{Cause, Schema};
+use crate::schema::{Cause, Schema, names};
 
 pub(crate) const TABLE: &str = "customresourcedefinitions.apiextensions.k8s.io";
 pub(crate) const GROUP: &str = "apiextensions.k8s.io";
@@ -358,6 +358,7 @@ pub(crate) fn register(registry: &mut Registry, definition: &Object) {
             blind_update: false,
             create_on_update: false,
             review: false,
+            scale: subresource::custom_scale(version),
             custom: Some(Custom {
                 schema: compiled(version, &table),
                 definition: uid.to_owned(),

@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::{
     Api,
     access::Caller,
-    core, crds,
-    forms::{served, served_object, stored_form},
-    kinds::{Resource, text},
+    admission::{Operation, Review},
+    core, crds, decode,
+    forms::{Part, served, served_object, stored_form},
+    kinds::Resource,
     metadata::{self, Object},
-    query::Query,
+    query::{self, Query},
     status::Status,
     write::Target,
 };
@@ -45,7 +46,7 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    pub(crate) fn new(query: &Query, caller: Caller, body: &[u8]) -> Result<Self, Status> {
+    pub(crate) fn new(query: &Query, caller: Caller, body: &Bytes) -> Result<Self, Status> {
         if body.is_empty() {
             let propagation = propagation(
                 query.text("propagationPolicy"),
@@ -60,53 +61,26 @@ impl DeleteOptions {
                 dry_run: query.dry_run("DeleteOptions")?,
             });
         }
-        let options: Value = serde_json::from_slice(body).map_err(|error| {
-            Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-        })?;
-        let wrong = |field: &str| {
-            Status::bad_request(format!(
-                "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: json: cannot unmarshal field DeleteOptions.{field}"
-            ))
-        };
-        if !options.is_object() {
-            return Err(wrong("object"));
-        }
-        let kind = text(&options, "/kind");
-        if !matches!(kind, "" | "DeleteOptions") {
-            return Err(Status::bad_request(format!(
-                "decoded object cannot be converted to DeleteOptions: {kind}"
-            )));
-        }
-        let optional = |pointer: &str| -> Result<Option<String>, Status> {
-            match options.pointer(pointer) {
-                None | Some(Value::Null) => Ok(None),
-                Some(Value::String(text)) => Ok(Some(text.clone())),
-                Some(_) => Err(wrong(pointer.trim_start_matches('/'))),
-            }
-        };
-        let grace_seconds = match options.get("gracePeriodSeconds") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(value.as_i64().ok_or_else(|| wrong("gracePeriodSeconds"))?),
-        };
-        let dry_run = match options.get("dryRun").and_then(Value::as_array).map(Vec::as_slice) {
-            None | Some([]) => false,
-            Some([Value::String(all)]) if all == "All" => true,
-            Some(_) => {
-                return Query::parse(Some("dryRun=invalid"))
-                    .dry_run("DeleteOptions")
-                    .and(Err(wrong("dryRun")));
-            }
-        };
+        let read = decode::options(body)?;
+        Self::of_object(&read, caller)
+    }
+
+    /// From an object that was read as `DeleteOptions`.
+    pub(crate) fn of_object(options: &Value, caller: Caller) -> Result<Self, Status> {
+        let optional =
+            |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let dry_run = options.get("dryRun").and_then(Value::as_array);
+        let dry_run: Vec<&str> = dry_run.into_iter().flatten().filter_map(Value::as_str).collect();
         Ok(Self {
             caller,
-            grace_seconds,
-            uid: optional("/preconditions/uid")?,
-            revision: optional("/preconditions/resourceVersion")?,
+            grace_seconds: options.get("gracePeriodSeconds").and_then(Value::as_i64),
+            uid: optional("/preconditions/uid"),
+            revision: optional("/preconditions/resourceVersion"),
             propagation: propagation(
-                &optional("/propagationPolicy")?.unwrap_or_default(),
+                &optional("/propagationPolicy").unwrap_or_default(),
                 options.get("orphanDependents").and_then(Value::as_bool),
             )?,
-            dry_run,
+            dry_run: query::dry_run(&dry_run, "DeleteOptions")?,
         })
     }
 }
@@ -183,6 +157,15 @@ impl Api {
                 self.store.get(&resource.table, &target.key()).ok_or_else(|| target.not_found())?;
             check_preconditions(target, options, &entry)?;
             let object = served_object(resource, &entry);
+            self.review(&Review {
+                operation: Operation::Delete,
+                target,
+                part: Part::Main,
+                caller: &options.caller,
+                object: None,
+                old_object: Some(&object),
+                dry_run: options.dry_run,
+            })?;
             let (action, draft) = match step(resource, object, options) {
                 Step::Nothing => return Ok(Deleted::Waiting(served(resource, &entry))),
                 Step::Remove if options.dry_run => return Ok(Deleted::WouldBeGone(entry)),

@@ -123,20 +123,20 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
             entry["categories"] = json!(resource.categories);
         }
         list.push(entry);
-        let mut sub = |name: &str, verbs: &[&str]| {
+        let mut sub = |name: &str, kind: &str, verbs: &[&str]| {
             list.push(json!({
                 "name": format!("{}/{name}", resource.plural),
                 "singularName": "",
                 "namespaced": resource.namespaced,
-                "kind": resource.kind,
+                "kind": kind,
                 "verbs": verbs,
             }));
         };
-        if resource.is("pods") {
-            sub("log", &["get"]);
+        for (name, kind, verbs) in resource.subresources() {
+            sub(name, kind, verbs);
         }
         if resource.has_status {
-            sub("status", &["get", "patch", "update"]);
+            sub("status", &resource.kind, &["get", "patch", "update"]);
         }
         if resource.is("serviceaccounts") {
             list.push(json!({
@@ -149,6 +149,16 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
                 "verbs": ["create"],
             }));
         }
+    }
+    // A subresource may be of a kind of another group.
+    for entry in &mut list {
+        let foreign = match entry["kind"].as_str() {
+            Some("Scale") => "autoscaling",
+            Some("Eviction") => "policy",
+            _ => continue,
+        };
+        entry["group"] = foreign.into();
+        entry["version"] = "v1".into();
     }
     if list.is_empty() {
         return None;

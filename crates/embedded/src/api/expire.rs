@@ -85,7 +85,7 @@ mod tests {
                 event["lastTimestamp"] = later.to_string().into();
             }
             let object = event.as_object().unwrap().clone();
-            api.create(&resource, "default", object, options.clone()).await.unwrap();
+            api.create(&resource, "default", object.into(), options.clone()).await.unwrap();
         }
         let left = || -> Vec<Arc<str>> {
             api.store.list("events", "").entries.into_iter().map(|(key, _)| key).collect()

@@ -15,6 +15,8 @@ use crate::store::Entry;
 pub(crate) enum Part {
     Main,
     Status,
+    /// The finalizers of a namespace.
+    Finalize,
 }
 
 /// Whether a change lets go of an object whose deletion waited for that.
@@ -62,8 +64,15 @@ pub(crate) fn keep_other_part(resource: &Resource, part: Part, new: &mut Object,
         }
     };
     match part {
-        Part::Main if resource.has_status => put(new, "status", old.get("status")),
-        Part::Main => {}
+        Part::Main => {
+            if resource.has_status {
+                put(new, "status", old.get("status"));
+            }
+            if resource.is("namespaces") {
+                put(new, "spec", old.get("spec"));
+            }
+        }
+        Part::Finalize => put(new, "status", old.get("status")),
         Part::Status if resource.custom.is_some() => {
             let status = new.remove("status");
             *new = old.clone();
@@ -76,6 +85,7 @@ pub(crate) fn keep_other_part(resource: &Resource, part: Part, new: &mut Object,
             put(new, "metadata", metadata.as_ref());
             let owners = old.get("metadata").and_then(|metadata| metadata.get("ownerReferences"));
             match owners {
+                _ if !resource.is("pods") => {}
                 Some(owners) => metadata::set(new, "ownerReferences", owners.clone()),
                 None => metadata::remove(new, "ownerReferences"),
             }

@@ -46,8 +46,18 @@ pub(crate) struct Resource {
     pub(crate) create_on_update: bool,
     /// Whether it is a question: created, answered and never stored.
     pub(crate) review: bool,
+    /// Where `/scale` finds its numbers.
+    pub(crate) scale: Option<ScalePaths>,
     /// The definition, for custom resources.
     pub(crate) custom: Option<Custom>,
+}
+
+/// Where the numbers of a scale are in an object.
+#[derive(Debug, Clone)]
+pub(crate) struct ScalePaths {
+    pub(crate) replicas: String,
+    pub(crate) status: String,
+    pub(crate) selector: Option<String>,
 }
 
 /// What a custom resource has beyond a built-in one.
@@ -171,6 +181,7 @@ fn built_in(&(api_version, kind, plural, short, names, flags): &Line) -> Resourc
         blind_update: flags & STRICT == 0,
         create_on_update: flags & UPSERT != 0,
         review: flags & REVIEW != 0,
+        scale: super::subresource::built_in_scale(plural),
         custom: None,
     }
 }

@@ -4,44 +4,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     kinds::{Resource, text},
-    names,
     status::Status,
 };
-use crate::schema::Cause;
+use crate::schema::{Cause, names};
 
 pub(crate) type Object = Map<String, Value>;
 
 /// All annotations of an object together.
 const ANNOTATIONS_BYTES: usize = 256 << 10;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Text,
-    Number,
-    Map,
-    Texts,
-    Objects,
-}
-
-const FIELDS: &[(&str, Shape)] = &[
-    ("annotations", Shape::Map),
-    ("creationTimestamp", Shape::Text),
-    ("deletionGracePeriodSeconds", Shape::Number),
-    ("deletionTimestamp", Shape::Text),
-    ("finalizers", Shape::Texts),
-    ("generateName", Shape::Text),
-    ("generation", Shape::Number),
-    ("labels", Shape::Map),
-    ("managedFields", Shape::Objects),
-    ("name", Shape::Text),
-    ("namespace", Shape::Text),
-    ("ownerReferences", Shape::Objects),
-    ("resourceVersion", Shape::Text),
-    ("selfLink", Shape::Text),
-    ("uid", Shape::Text),
-];
-
-fn type_name(value: &Value) -> &'static str {
+/// What Go's decoder calls a value.
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -52,100 +25,24 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Makes `metadata` what it can be: known fields of the right types. Returns the unknown ones.
-pub(crate) fn normalise(object: &mut Object) -> Result<Vec<String>, String> {
-    let metadata = match object.entry("metadata").or_insert(Value::Null) {
-        Value::Object(metadata) => metadata,
-        empty @ Value::Null => {
-            *empty = json!({});
-            return Ok(Vec::new());
-        }
-        other => {
-            let found = type_name(other);
-            return Err(format!(
-                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata of type v1.ObjectMeta"
-            ));
-        }
+/// Makes `metadata` an object and drops what is empty or not kept here.
+pub(crate) fn normalise(object: &mut Object) {
+    let metadata = object.entry("metadata").or_insert(Value::Null);
+    let Value::Object(metadata) = metadata else {
+        *metadata = json!({});
+        return;
     };
-    metadata.retain(|_, value| !value.is_null());
-    let mut unknown = Vec::new();
-    for (name, value) in metadata.iter_mut() {
-        let Some((_, shape)) = FIELDS.iter().find(|(known, _)| known == name) else {
-            unknown.push(format!("metadata.{name}"));
-            continue;
-        };
-        check(name, *shape, value)?;
-    }
     metadata.retain(|name, value| {
-        // Managed fields belong to server-side apply, which is not offered here.
-        let known = name != "managedFields"
-            && name != "selfLink"
-            && FIELDS.iter().any(|(known, _)| known == name);
         let empty = match value {
+            Value::Null => true,
             Value::Object(members) => members.is_empty(),
             Value::Array(items) => items.is_empty(),
             Value::String(text) => text.is_empty(),
             _ => false,
         };
-        known && !empty
+        // Managed fields belong to server-side apply, which is not offered here.
+        !empty && name != "managedFields" && name != "selfLink"
     });
-    Ok(unknown)
-}
-
-fn check(name: &str, shape: Shape, value: &mut Value) -> Result<(), String> {
-    let wrong = |found: &Value, wanted: &str| {
-        let found = type_name(found);
-        Err(format!(
-            "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{name} of type {wanted}"
-        ))
-    };
-    match (shape, value) {
-        (Shape::Text, Value::String(_)) => Ok(()),
-        (Shape::Text, other) => wrong(other, "string"),
-        (Shape::Number, number) if number.as_i64().is_some() => Ok(()),
-        (Shape::Number, other) => wrong(other, "int64"),
-        (Shape::Map, Value::Object(members)) => {
-            // Go reads null as the empty string.
-            members
-                .values_mut()
-                .filter(|value| value.is_null())
-                .for_each(|value| *value = "".into());
-            members
-                .values()
-                .find(|value| !value.is_string())
-                .map_or(Ok(()), |bad| wrong(bad, "string"))
-        }
-        (Shape::Map, other) => wrong(other, "map[string]string"),
-        (Shape::Texts, Value::Array(items)) => {
-            items.iter().find(|item| !item.is_string()).map_or(Ok(()), |bad| wrong(bad, "string"))
-        }
-        (Shape::Texts, other) => wrong(other, "[]string"),
-        (Shape::Objects, Value::Array(items)) => {
-            if let Some(bad) = items.iter().find(|item| !item.is_object()) {
-                return wrong(bad, "v1.OwnerReference");
-            }
-            for item in
-                items.iter().filter_map(Value::as_object).filter(|_| name == "ownerReferences")
-            {
-                for (member, value) in item {
-                    let fits = match member.as_str() {
-                        "controller" | "blockOwnerDeletion" => {
-                            value.is_boolean() || value.is_null()
-                        }
-                        _ => value.is_string(),
-                    };
-                    if !fits {
-                        let found = type_name(value);
-                        return Err(format!(
-                            "json: cannot unmarshal {found} into Go struct field OwnerReference.metadata.ownerReferences.{member} of type string"
-                        ));
-                    }
-                }
-            }
-            Ok(())
-        }
-        (Shape::Objects, other) => wrong(other, "[]v1.OwnerReference"),
-    }
 }
 
 /// A member of `metadata` that is text.

@@ -4,10 +4,12 @@
 //! stands in the table of `kinds`; no verb knows any kind by itself.
 
 mod access;
+pub mod admission;
 mod body;
 mod collect;
 mod core;
 mod crds;
+mod decode;
 mod delete;
 mod discovery;
 mod expire;
@@ -24,6 +26,8 @@ mod rules;
 mod selector;
 mod serve;
 mod status;
+mod subresource;
+mod syntax;
 mod view;
 mod watch;
 mod write;
@@ -45,7 +49,7 @@ pub use access::{Authenticator, User};
 pub use body::Body;
 pub use status::{Details, Status};
 
-use self::{kinds::Registry, kinds::Resource, logs::LogSource};
+use self::{admission::Admission, kinds::Registry, kinds::Resource, logs::LogSource};
 use crate::store::{Entry, Store};
 
 /// The state of the API.
@@ -55,6 +59,7 @@ pub(crate) struct Api {
     logs: RwLock<Option<Arc<dyn LogSource>>>,
     policy: access::Policy,
     tokens: access::tokens::Tokens,
+    admission: RwLock<Arc<[Arc<dyn Admission>]>>,
     /// Definitions are accepted one after the other, so that two never claim the same names.
     definitions: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -79,6 +84,7 @@ impl Api {
             logs: RwLock::new(None),
             policy: access::Policy::default(),
             tokens,
+            admission: RwLock::new(Arc::new([])),
             definitions: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
         })
@@ -102,6 +108,10 @@ impl Api {
 
     pub(crate) fn set_log_source(&self, source: Arc<dyn LogSource>) {
         *self.logs.write() = Some(source);
+    }
+
+    pub(crate) fn set_admission(&self, rules: Vec<Arc<dyn Admission>>) {
+        *self.admission.write() = rules.into();
     }
 
     pub(crate) fn set_administrator(&self, secret: secrecy::SecretString) {

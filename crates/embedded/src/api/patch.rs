@@ -2,14 +2,25 @@
 
 use serde_json::Value;
 
-use super::{metadata::Object, status::Status};
+use super::{
+    metadata::{self, Object},
+    status::Status,
+    syntax,
+};
+use crate::schema::shape::{self, Unreadable};
 
 /// Bounds the work of one patch, like the API server does.
 const OPERATIONS: usize = 10_000;
 
 /// A patch that was read.
 #[derive(Debug)]
-pub(crate) enum Patch {
+pub(crate) struct Patch {
+    change: Change,
+    doubts: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Change {
     Json(json_patch::Patch),
     Merge(Value),
 }
@@ -18,7 +29,8 @@ impl Patch {
     /// Reads a patch by its media type. `custom` tells whether the object is a custom resource.
     pub(crate) fn parse(media_type: &str, body: &[u8], custom: bool) -> Result<Self, Status> {
         let malformed = |error: serde_json::Error| {
-            Status::bad_request(format!("error decoding patch: {error}"))
+            let problem = syntax::problem(body).unwrap_or_else(|| error.to_string());
+            Status::bad_request(format!("error decoding patch: {problem}"))
         };
         match media_type {
             "application/json-patch+json" => {
@@ -26,14 +38,23 @@ impl Patch {
                 if patch.0.len() > OPERATIONS {
                     return Err(Status::too_many_operations(OPERATIONS, patch.0.len()));
                 }
-                Ok(Self::Json(patch))
+                Ok(Self { change: Change::Json(patch), doubts: Vec::new() })
             }
             "application/merge-patch+json" => {
-                let patch: Value = serde_json::from_slice(body).map_err(malformed)?;
-                if !patch.is_object() {
-                    return Err(Status::bad_request("error decoding patch: it is not an object"));
+                let mut input = serde_json::Deserializer::from_slice(body);
+                let read = match shape::any(&mut input) {
+                    Ok(read) => read,
+                    Err(Unreadable::Syntax(error)) => return Err(malformed(error)),
+                    Err(Unreadable::Type(problem)) => return Err(Status::bad_request(problem)),
+                };
+                input.end().map_err(malformed)?;
+                if !read.value.is_object() {
+                    let found = metadata::type_name(&read.value);
+                    return Err(Status::bad_request(format!(
+                        "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+                    )));
                 }
-                Ok(Self::Merge(patch))
+                Ok(Self { change: Change::Merge(read.value), doubts: read.doubts })
             }
             "application/strategic-merge-patch+json" if !custom => Err(Status::not_implemented(
                 "strategic merge patch is not served here; use application/merge-patch+json or application/json-patch+json",
@@ -52,17 +73,19 @@ impl Patch {
     }
 
     /// What the patch makes of an object.
-    pub(crate) fn apply(&self, object: &Object) -> Result<Object, Status> {
+    pub(crate) fn apply(&self, object: &Object) -> Result<Value, Status> {
         let mut value = Value::Object(object.clone());
-        match self {
-            Self::Json(patch) => {
+        match &self.change {
+            Change::Json(patch) => {
                 json_patch::patch(&mut value, patch).map_err(|_| Status::patch_rejected())?;
             }
-            Self::Merge(patch) => json_patch::merge(&mut value, patch),
+            Change::Merge(patch) => json_patch::merge(&mut value, patch),
         }
-        match value {
-            Value::Object(object) => Ok(object),
-            _ => Err(Status::patch_rejected()),
-        }
+        Ok(value)
+    }
+
+    /// Fields that the patch names twice.
+    pub(crate) fn doubts(&self) -> &[String] {
+        &self.doubts
     }
 }

@@ -61,18 +61,22 @@ impl Query {
     pub(crate) fn dry_run(&self, options: &str) -> Result<bool, Status> {
         match self.text("dryRun") {
             "" => Ok(false),
-            "All" => Ok(true),
-            other => {
-                let cause = Cause {
-                    reason: "FieldValueNotSupported".into(),
-                    message: format!("Unsupported value: {:?}: supported values: \"All\"", [other])
-                        .replace(['[', ']'], ""),
-                    field: "dryRun".into(),
-                };
-                Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
-            }
+            one => dry_run(&[one], options),
         }
     }
+}
+
+/// Whether `dryRun`, which may only be `All`, is asked for.
+pub(crate) fn dry_run(given: &[&str], options: &str) -> Result<bool, Status> {
+    let wrong: Vec<Cause> = given
+        .iter()
+        .filter(|one| **one != "All")
+        .map(|one| Cause::not_supported("dryRun", &Value::from(*one), &["All"]))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(!given.is_empty());
+    }
+    Err(Status::invalid("meta.k8s.io", options, "", wrong))
 }
 
 /// What to do about fields that the schema does not know.

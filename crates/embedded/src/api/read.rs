@@ -189,8 +189,8 @@ pub(crate) async fn list(
             let _ = write!(meta, ",\"remainingItemCount\":{left}");
         }
     }
-    let items = listing.entries.iter().map(|(_, entry)| view.entry(entry)).collect();
-    Ok(serve::json(Body::list(view.list_head(&meta), items)))
+    let items = listing.entries.iter().map(|(_, entry)| view.item(entry)).collect();
+    Ok(serve::json(Body::list(view.list_head(&meta), items, view.items_are_open())))
 }
 
 /// Deletes all objects that are selected, and answers with the list of them.
@@ -204,7 +204,7 @@ pub(crate) async fn delete_all(
 ) -> Result<Response<Body>, Status> {
     let filter = Filter::new(resource, namespace, None, &list)?;
     let listing = select(api, resource, &filter, &list).await?;
-    let items = listing.entries.iter().map(|(_, entry)| view.entry(entry)).collect();
+    let items = listing.entries.iter().map(|(_, entry)| view.item(entry)).collect();
     let targets = listing.entries.iter().map(|(key, _)| target(resource, key));
     let deletions = targets.map(|target| async move {
         match api.delete(&target, options).await {
@@ -215,7 +215,7 @@ pub(crate) async fn delete_all(
     });
     futures::future::try_join_all(deletions).await?;
     let meta = format!("\"resourceVersion\":\"{}\"", listing.revision);
-    Ok(serve::json(Body::list(view.list_head(&meta), items)))
+    Ok(serve::json(Body::list(view.list_head(&meta), items, view.items_are_open())))
 }
 
 /// The object of a key.

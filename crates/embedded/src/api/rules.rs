@@ -1,38 +1,71 @@
 //! The rules of objects beside `metadata`: schemas of custom resources, rules of built-in kinds.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
 use super::{
-    crds,
+    decode,
     kinds::{Custom, Resource},
     metadata::Object,
     query::FieldValidation,
     status::Status,
 };
-use crate::schema::{Cause, builtin};
+use crate::schema::{Cause, builtin, shape};
 
 /// Drops unknown fields and fills in defaults. Returns warnings, or refuses under `Strict`.
 pub(crate) fn complete(
     object: &mut Object,
     resource: &Resource,
-    mut unknown: Vec<String>,
+    doubts: Vec<String>,
     fields: FieldValidation,
 ) -> Result<Vec<String>, Status> {
+    let doubts = fill_in(object, resource, doubts);
+    judge(doubts, fields, |problem| {
+        let (kind, version) = (&resource.kind, &resource.version);
+        Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {problem}"
+        ))
+    })
+}
+
+/// The same for what a patch made.
+pub(crate) fn complete_patched(
+    object: &mut Object,
+    resource: &Resource,
+    doubts: Vec<String>,
+    fields: FieldValidation,
+    patched: &Value,
+) -> Result<Vec<String>, Status> {
+    let doubts = fill_in(object, resource, doubts);
+    judge(doubts, fields, |problem| decode::invalid_patch(patched, problem))
+}
+
+fn judge(
+    doubts: Vec<String>,
+    fields: FieldValidation,
+    refuse: impl FnOnce(&str) -> Status,
+) -> Result<Vec<String>, Status> {
+    match fields {
+        FieldValidation::Strict if !doubts.is_empty() => {
+            Err(refuse(&format!("strict decoding error: {}", doubts.join(", "))))
+        }
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(doubts),
+    }
+}
+
+fn fill_in(object: &mut Object, resource: &Resource, mut doubts: Vec<String>) -> Vec<String> {
     let mut value = Value::Object(std::mem::take(object));
     match &resource.custom {
-        None if resource.is(crds::TABLE) => {
-            serde_json::from_value::<CustomResourceDefinition>(value.clone())
-                .map_err(|error| undecodable(resource, &error.to_string()))?;
-        }
         None => {
-            let more = builtin::unknown_fields(&resource.kind, &mut value);
-            unknown.extend(more.map_err(|problem| undecodable(resource, &problem))?);
             builtin::default(&resource.kind, &mut value);
+            if let Some(shape) = shape::of_kind(&resource.group, &resource.kind) {
+                shape::write(shape, &mut value);
+            }
         }
         Some(custom) => {
             if let Some(schema) = &custom.schema {
-                unknown.extend(schema.prune(&mut value));
+                let unknown = schema.prune(&mut value);
+                doubts.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
                 schema.default(&mut value);
             }
         }
@@ -40,24 +73,7 @@ pub(crate) fn complete(
     if let Value::Object(completed) = value {
         *object = completed;
     }
-    let texts = || unknown.iter().map(|path| format!("unknown field {path:?}"));
-    match fields {
-        _ if unknown.is_empty() => Ok(Vec::new()),
-        FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(texts().collect()),
-        FieldValidation::Strict => {
-            let all = texts().collect::<Vec<_>>().join(", ");
-            Err(undecodable(resource, &format!("strict decoding error: {all}")))
-        }
-    }
-}
-
-/// 400 in the words of the API server's decoder.
-pub(crate) fn undecodable(resource: &Resource, problem: &str) -> Status {
-    let (kind, version) = (&resource.kind, &resource.version);
-    Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: {problem}"
-    ))
+    doubts
 }
 
 /// What an object breaks, `metadata` aside.

@@ -168,7 +168,7 @@ impl<'a> Parser<'a> {
                 ));
             }
         };
-        if let Some(problem) = super::names::qualified_name(key).into_iter().next() {
+        if let Some(problem) = crate::schema::names::qualified_name(key).into_iter().next() {
             return Err(format!("<nil>: Invalid value: {key:?}: {problem}"));
         }
         let operator = if negated {
@@ -197,7 +197,7 @@ impl<'a> Parser<'a> {
     }
 
     fn checked(key: &str, value: &str) -> Result<String, String> {
-        match super::names::label_value(value).into_iter().next() {
+        match crate::schema::names::label_value(value).into_iter().next() {
             None => Ok(value.to_owned()),
             Some(problem) => Err(format!("values[0][{key}]: Invalid value: {value:?}: {problem}")),
         }

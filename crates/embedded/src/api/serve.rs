@@ -10,16 +10,17 @@ use serde_json::Value;
 use super::{
     Api, Body, Status,
     access::{Caller, review},
+    decode,
     delete::DeleteOptions,
     discovery,
     forms::Part,
     kinds::Resource,
     logs,
-    metadata::Object,
     patch::Patch,
     query::{ListOptions, Query, WriteOptions},
     read,
     route::{self, Route},
+    subresource,
     view::View,
     watch,
     write::{Target, Written},
@@ -80,6 +81,18 @@ pub(crate) async fn answer(
                 "status" if target.resource.has_status => {
                     object(api, parts, body, &query, &target, Part::Status).await
                 }
+                "finalize" if target.resource.is("namespaces") && parts.method == Method::PUT => {
+                    object(api, parts, body, &query, &target, Part::Finalize).await
+                }
+                "binding" if target.resource.is("pods") => {
+                    subresource::bind(api, parts, body, &query, &target).await
+                }
+                "eviction" if target.resource.is("pods") => {
+                    subresource::evict(api, parts, body, &query, &target).await
+                }
+                "scale" if target.resource.scale.is_some() => {
+                    subresource::scale(api, parts, body, &query, &target).await
+                }
                 "log" if target.resource.is("pods") && parts.method == Method::GET => {
                     pod_log(api, &query, &target).await
                 }
@@ -126,7 +139,7 @@ async fn collection(
         }
         Method::POST => {
             let options = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
-            let object = read_object(parts, body, resource)?;
+            let object = decode::body(parts, body, &**resource)?;
             let _guard = api.guard(resource).await;
             api.create(resource, namespace, object, options)
                 .await
@@ -169,7 +182,7 @@ async fn object(
         }
         Method::PUT => {
             let options = WriteOptions::new(query, Caller::of(parts), "UpdateOptions")?;
-            let object = read_object(parts, body, resource)?;
+            let object = decode::body(parts, body, &**resource)?;
             let _guard = api.guard(resource).await;
             api.replace(target, part, object, options)
                 .await
@@ -177,7 +190,7 @@ async fn object(
         }
         Method::PATCH => {
             let options = WriteOptions::new(query, Caller::of(parts), "PatchOptions")?;
-            let patch = Patch::parse(media_type(parts), body, resource.custom.is_some())?;
+            let patch = Patch::parse(decode::media_type(parts), body, resource.custom.is_some())?;
             let _guard = api.guard(resource).await;
             api.patch(target, part, &patch, options)
                 .await
@@ -203,45 +216,6 @@ async fn pod_log(api: &Arc<Api>, query: &Query, target: &Target) -> Result<Respo
     let text = header::HeaderValue::from_static("text/plain");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     Ok(response)
-}
-
-fn media_type(parts: &Parts) -> &str {
-    let value = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
-}
-
-pub(crate) fn read_object(
-    parts: &Parts,
-    body: &Bytes,
-    resource: &Resource,
-) -> Result<Object, Status> {
-    match media_type(parts) {
-        "" | "application/json" => {}
-        "application/vnd.kubernetes.protobuf" => {
-            return Err(Status::not_implemented(
-                "protobuf is not served here; send application/json",
-            ));
-        }
-        _ => {
-            return Err(Status::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json",
-            ));
-        }
-    }
-    let unreadable = |problem: String| {
-        let kind = &resource.kind;
-        let start: String = String::from_utf8_lossy(body).chars().take(30).collect();
-        let shown = if body.is_empty() { "<empty>".to_owned() } else { format!("{start:?}") };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {problem} ({shown})"
-        ))
-    };
-    match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(unreadable("json: cannot unmarshal into Go value of type struct".into())),
-        Err(error) if error.is_eof() => Err(unreadable("unexpected end of JSON input".into())),
-        Err(error) => Err(unreadable(error.to_string())),
-    }
 }
 
 fn answer_written(written: Written, view: &View) -> Response<Body> {

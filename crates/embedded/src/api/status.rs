@@ -1,6 +1,6 @@
 //! Error bodies: the `Status` objects of an API server, word for word.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
@@ -31,7 +31,7 @@ struct Contents {
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
     #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'static str,
+    reason: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -88,7 +88,7 @@ impl Status {
             metadata: Empty {},
             status: "Failure",
             message: message.into(),
-            reason,
+            reason: reason.into(),
             details: None,
             code,
         }))
@@ -138,6 +138,19 @@ impl Status {
         Self::failure(409, "AlreadyExists", message).about(resource, name)
     }
 
+    /// 409 of a `generateName` whose names are all taken.
+    pub(crate) fn no_free_name(resource: &Resource, name: &str) -> Self {
+        let message = format!(
+            "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+            resource.qualified()
+        );
+        let mut status = Self::failure(409, "AlreadyExists", message).about(resource, name);
+        if let Some(details) = &mut status.0.details {
+            details.retry_after_seconds = 1;
+        }
+        status
+    }
+
     pub(crate) fn revision_on_create() -> Self {
         Self::failure(500, "", "resourceVersion should not be set on objects to be created")
     }
@@ -158,6 +171,11 @@ impl Status {
             kind: kind.into(),
             ..Details::default()
         })
+    }
+
+    /// An error that the API server gives no class.
+    pub(crate) fn unknown(message: impl Into<String>) -> Self {
+        Self::failure(500, "", message)
     }
 
     /// The optimistic lock failed.
@@ -220,6 +238,19 @@ impl Status {
         Self::failure(404, "NotFound", format!("namespaces {namespace:?} not found")).with(
             Details { name: namespace.into(), kind: "namespaces".into(), ..Details::default() },
         )
+    }
+
+    /// A refusal by a rule of admission, in its own words.
+    pub(crate) fn denied(
+        code: u16,
+        reason: String,
+        message: String,
+        details: Option<Details>,
+    ) -> Self {
+        let mut status = Self::failure(code, "", message);
+        status.0.reason = reason.into();
+        status.0.details = details;
+        status
     }
 
     /// 422: the fields that break a rule.

@@ -16,6 +16,8 @@ pub(crate) struct View {
     resource: Arc<Resource>,
     /// How the stored bytes begin when they are in the wanted version already.
     start: String,
+    /// How long API version and kind are there.
+    type_meta: usize,
     metadata_only: bool,
 }
 
@@ -33,7 +35,8 @@ impl View {
             Form::Whole => false,
         };
         let start = format!("{{\"apiVersion\":{:?}", resource.api_version());
-        Ok(Self { resource: resource.clone(), start, metadata_only })
+        let type_meta = format!("{start},\"kind\":{:?},", resource.kind).len();
+        Ok(Self { resource: resource.clone(), start, type_meta, metadata_only })
     }
 
     /// An entry, nearly always as its stored bytes.
@@ -42,6 +45,22 @@ impl View {
             return entry.json().clone();
         }
         self.object(super::forms::served(&self.resource, entry))
+    }
+
+    /// An entry as an item of a list; see [`Self::items_are_open`].
+    pub(crate) fn item(&self, entry: &Entry) -> Bytes {
+        let object = self.entry(entry);
+        if self.items_are_open() {
+            object.slice(self.type_meta.min(object.len())..)
+        } else {
+            object
+        }
+    }
+
+    /// Whether items lack their first brace: lists of built-in kinds leave API version and kind
+    /// out, with which the stored bytes begin.
+    pub(crate) fn items_are_open(&self) -> bool {
+        !self.metadata_only && self.resource.custom.is_none()
     }
 
     /// An object that is in the version of the resource.

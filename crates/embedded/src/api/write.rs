@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::{
     Api,
     access::{self, Attributes},
+    admission::{Operation, Review},
     core, crds,
+    decode::{self, Input},
     forms::{self, Part, served, served_bytes, served_object, stored_form},
     kinds::Resource,
     metadata::{self, Object},
@@ -21,6 +22,9 @@ use crate::store::{Action, Draft, Expect, Requirement, Write, WriteError};
 
 /// How often a change is tried again when others change the same object.
 const ATTEMPTS: usize = 256;
+
+/// How many generated names are tried.
+const NAMES: usize = 8;
 
 /// Which object a request is about.
 #[derive(Debug, Clone)]
@@ -54,13 +58,14 @@ impl Api {
         &self,
         resource: &Arc<Resource>,
         namespace: &str,
-        mut object: Object,
+        input: Input,
         options: WriteOptions,
     ) -> Result<Written, Status> {
+        let Input { mut object, doubts } = input;
         if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
             return Err(Status::definition_terminating(resource));
         }
-        let unknown = self.decode(resource, namespace, &mut object)?;
+        settle(resource, namespace, &mut object)?;
         if !metadata::get(&object, "resourceVersion").is_empty() {
             return Err(Status::revision_on_create());
         }
@@ -72,8 +77,8 @@ impl Api {
         self.check_namespace(resource, namespace, metadata::get(&object, "name"))?;
         metadata::begin(&mut object, resource, namespace);
         core::begin(resource, &mut object);
-        let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
-        for _ in 0..8 {
+        let mut warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
+        for _ in 0..NAMES {
             if !prefix.is_empty() {
                 metadata::set(&mut object, "name", metadata::generate_name(&prefix)?);
             }
@@ -81,13 +86,25 @@ impl Api {
             let target = Target { resource: resource.clone(), namespace: namespace.into(), name };
             access::escalation::check(self, &options.caller, &target, &object, None)?;
             self.admit_new(&target, &mut object)?;
+            let more = self.review(&Review {
+                operation: Operation::Create,
+                target: &target,
+                part: Part::Main,
+                caller: &options.caller,
+                object: Some(&object),
+                old_object: None,
+                dry_run: options.dry_run,
+            })?;
             match self.store_new(&target, &object, &options).await {
                 Err(status) if status.code() == 409 && !prefix.is_empty() => {}
-                Ok(body) => return Ok(Written { created: true, body, warnings }),
+                Ok(body) => {
+                    warnings.extend(more);
+                    return Ok(Written { created: true, body, warnings });
+                }
                 Err(status) => return Err(status),
             }
         }
-        Err(Status::already_exists(resource, metadata::get(&object, "name")))
+        Err(Status::no_free_name(resource, metadata::get(&object, "name")))
     }
 
     fn admit_new(&self, target: &Target, object: &mut Object) -> Result<(), Status> {
@@ -95,6 +112,7 @@ impl Api {
         let mut causes = metadata::validate(object, resource);
         causes.extend(rules::validate(resource, object, None));
         refuse(resource, &target.name, causes)?;
+        core::canonical(resource, object);
         if resource.is(crds::TABLE) {
             let registry = self.kinds();
             crds::accept(object, None, &registry)?;
@@ -148,11 +166,12 @@ impl Api {
         &self,
         target: &Target,
         part: Part,
-        mut object: Object,
+        input: Input,
         options: WriteOptions,
     ) -> Result<Written, Status> {
         let resource = &target.resource;
-        let unknown = self.decode(resource, &target.namespace, &mut object)?;
+        let Input { mut object, doubts } = input;
+        settle(resource, &target.namespace, &mut object)?;
         match metadata::get(&object, "name") {
             "" => metadata::set(&mut object, "name", target.name.as_str()),
             name if name == target.name => {}
@@ -169,9 +188,10 @@ impl Api {
         {
             metadata::remove(&mut object, "resourceVersion");
             access::demand(self, &options.caller, &Attributes::on("create", target))?;
-            return self.create(resource, &target.namespace, object, options).await;
+            let input = Input { object, doubts };
+            return self.create(resource, &target.namespace, input, options).await;
         }
-        let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
+        let warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
         let change = |_: &Object| Ok((object.clone(), warnings.clone()));
         self.modify(target, part, &options, change).await
     }
@@ -186,16 +206,19 @@ impl Api {
     ) -> Result<Written, Status> {
         let resource = &target.resource;
         let change = |current: &Object| {
-            let mut object = patch.apply(current)?;
-            let unknown = self.decode(resource, &target.namespace, &mut object)?;
-            let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
+            let patched = patch.apply(current)?;
+            let Input { mut object, doubts } = decode::patched(&patched, &**resource)?;
+            settle(resource, &target.namespace, &mut object)?;
+            let doubts = patch.doubts().iter().cloned().chain(doubts).collect();
+            let warnings =
+                rules::complete_patched(&mut object, resource, doubts, options.fields, &patched)?;
             Ok((object, warnings))
         };
         self.modify(target, part, &options, change).await
     }
 
     /// Reads, changes and writes an object until nobody else came between.
-    async fn modify(
+    pub(crate) async fn modify(
         &self,
         target: &Target,
         part: Part,
@@ -203,9 +226,18 @@ impl Api {
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<Written, Status> {
         let change = |old: &Object| {
-            let (mut new, warnings) = change(old)?;
+            let (mut new, mut warnings) = change(old)?;
             access::escalation::check(self, &options.caller, target, &new, Some(old))?;
             self.admit_change(target, part, &mut new, old)?;
+            warnings.extend(self.review(&Review {
+                operation: Operation::Update,
+                target,
+                part,
+                caller: &options.caller,
+                object: Some(&new),
+                old_object: Some(old),
+                dry_run: options.dry_run,
+            })?);
             Ok((new, warnings))
         };
         self.rewrite(target, options.dry_run, change).await
@@ -215,9 +247,10 @@ impl Api {
     pub(crate) async fn modify_unchecked(
         &self,
         target: &Target,
+        dry_run: bool,
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<(), Status> {
-        self.rewrite(target, false, change).await.map(|_| ())
+        self.rewrite(target, dry_run, change).await.map(|_| ())
     }
 
     async fn rewrite(
@@ -306,70 +339,11 @@ impl Api {
         let mut causes = metadata::validate_update(new, old);
         causes.extend(rules::validate(resource, new, Some(old)));
         refuse(resource, &target.name, causes)?;
+        core::canonical(resource, new);
         if resource.is(crds::TABLE) {
             crds::accept(new, Some(old), &self.kinds())?;
         }
         Ok(())
-    }
-
-    /// Checks what every object sent must have: API version, kind, shape of its metadata, and the
-    /// namespace of the path. Returns unknown fields of `metadata`.
-    pub(crate) fn decode(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        object: &mut Object,
-    ) -> Result<Vec<String>, Status> {
-        let api_version = resource.api_version();
-        for (field, expected) in [("kind", &resource.kind), ("apiVersion", &api_version)] {
-            match object.get(field) {
-                None | Some(Value::Null) if resource.custom.is_some() => {
-                    let shown = Value::Object(object.clone());
-                    let name = if field == "kind" { "Kind" } else { "apiVersion" };
-                    return Err(Status::bad_request(format!(
-                        "the object provided is unrecognized (must be of type {}): Object '{name}' is missing in '{shown}'",
-                        resource.kind
-                    )));
-                }
-                None | Some(Value::Null) => {}
-                Some(Value::String(found)) if found == expected => {}
-                Some(Value::String(found)) if found.is_empty() && resource.custom.is_none() => {}
-                Some(Value::String(found)) if field == "apiVersion" => {
-                    return Err(Status::bad_request(format!(
-                        "the API version in the data ({found}) does not match the expected API version ({expected})"
-                    )));
-                }
-                Some(Value::String(found)) => {
-                    let version =
-                        object.get("apiVersion").and_then(Value::as_str).unwrap_or(&api_version);
-                    let version = version.rsplit('/').next().unwrap_or_default();
-                    return Err(Status::bad_request(format!(
-                        "{found} in version {version:?} cannot be handled as a {expected}: the kind does not match"
-                    )));
-                }
-                Some(_) => {
-                    return Err(rules::undecodable(
-                        resource,
-                        &format!(
-                            "json: cannot unmarshal into Go struct field TypeMeta.{field} of type string"
-                        ),
-                    ));
-                }
-            }
-            object.insert(field.into(), expected.as_str().into());
-        }
-        let unknown = metadata::normalise(object)
-            .map_err(|problem| rules::undecodable(resource, &problem))?;
-        let own = metadata::get(object, "namespace");
-        if resource.namespaced {
-            if !own.is_empty() && own != namespace {
-                return Err(Status::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
-            metadata::set(object, "namespace", namespace);
-        }
-        Ok(unknown)
     }
 
     fn check_namespace(
@@ -389,6 +363,27 @@ impl Api {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// Gives an object its kind, its version and the namespace of its path.
+pub(crate) fn settle(
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Object,
+) -> Result<(), Status> {
+    object.insert("kind".into(), resource.kind.as_str().into());
+    object.insert("apiVersion".into(), resource.api_version().into());
+    metadata::normalise(object);
+    if resource.namespaced {
+        let own = metadata::get(object, "namespace");
+        if !own.is_empty() && own != namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        metadata::set(object, "namespace", namespace);
+    }
+    Ok(())
 }
 
 fn refuse(resource: &Resource, name: &str, causes: Vec<Cause>) -> Result<(), Status> {

@@ -13,10 +13,12 @@ mod defaults;
 mod definition;
 mod formats;
 mod lists;
+pub(crate) mod names;
 mod node;
 mod path;
 mod pattern;
 mod prune;
+pub mod shape;
 mod structural;
 #[cfg(test)]
 mod testing;
@@ -26,8 +28,8 @@ mod tests;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::Value;
 
-pub(crate) use cause::quote;
 pub use cause::{Cause, summary};
+pub(crate) use cause::{compact_json, quote};
 use check::At;
 use node::{Additional, Builder, Node};
 use path::Path;

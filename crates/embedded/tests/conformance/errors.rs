@@ -142,7 +142,7 @@ async fn words_of_unreadable_bodies() {
     );
     assert_eq!(
         send("{\"apiVersion\":\"v2\"}").await,
-        "the API version in the data (v2) does not match the expected API version (v1)"
+        "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
     );
     assert_eq!(
         send("{\"metadata\":{\"name\":\"a\",\"namespace\":\"other\"}}").await,
@@ -247,7 +247,9 @@ async fn unknown_fields_of_a_custom_resource() {
     answer.ok();
     let patch = json!({"spec": {"weight": 1}});
     let strict = format!("{}?fieldValidation=Strict", widgets.path(&kit, "w"));
-    assert_eq!(kit.merge(&strict, patch).await.failure().0, 400);
+    let (code, _, message) = kit.merge(&strict, patch).await.failure();
+    assert_eq!(code, 422);
+    assert!(message.ends_with("strict decoding error: unknown field \"spec.weight\""), "{message}");
 }
 
 #[tokio::test]

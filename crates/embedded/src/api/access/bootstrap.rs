@@ -46,10 +46,10 @@ async fn keep(api: &Api, resource: &Arc<Resource>, wanted: Value) -> Result<(), 
     let target = read::target(resource, super::super::kinds::text(&wanted, "/metadata/name"));
     if api.store.get(&resource.table, &target.key()).is_none() {
         let Value::Object(object) = wanted else { return Ok(()) };
-        api.create(resource, "", object, WriteOptions::internal()).await?;
+        api.create(resource, "", object.into(), WriteOptions::internal()).await?;
         return Ok(());
     }
-    api.modify_unchecked(&target, |current| Ok((mended(current, &wanted), Vec::new()))).await
+    api.modify_unchecked(&target, false, |current| Ok((mended(current, &wanted), Vec::new()))).await
 }
 
 /// A default role or binding with what is missing in it.
@@ -152,7 +152,7 @@ async fn set_rules(
     rules: Vec<Rule>,
 ) -> Result<(), Status> {
     let target: Target = read::target(resource, key);
-    let write = api.modify_unchecked(&target, |current| {
+    let write = api.modify_unchecked(&target, false, |current| {
         let mut object = current.clone();
         // It may have become a role of its own meanwhile.
         if object.get("aggregationRule").is_some_and(Value::is_object) {

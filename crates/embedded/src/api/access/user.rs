@@ -73,8 +73,8 @@ pub(super) fn account_groups(namespace: &str) -> [String; 2] {
 /// Namespace and name of a service account, from the name of its user.
 pub(super) fn account_of(user: &str) -> Option<(&str, &str)> {
     let (namespace, name) = user.strip_prefix(ACCOUNT)?.split_once(':')?;
-    let sound = crate::api::names::label(namespace).is_empty()
-        && crate::api::names::subdomain(name).is_empty();
+    let sound = crate::schema::names::label(namespace).is_empty()
+        && crate::schema::names::subdomain(name).is_empty();
     sound.then_some((namespace, name))
 }
 

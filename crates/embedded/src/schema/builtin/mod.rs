@@ -9,18 +9,15 @@ mod data;
 mod names;
 mod network;
 mod pod;
-mod quantity;
+pub(super) mod quantity;
 mod rbac;
 #[cfg(test)]
 mod tests;
-mod typed;
 mod workload;
 
 use serde_json::{Map, Value, json};
 
 use super::cause::Cause;
-
-pub use typed::unknown_fields;
 
 /// Fills in the defaults of a core kind; for other kinds nothing happens.
 pub fn default(kind: &str, object: &mut Value) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::schema::Cause;
 
-const PATTERN: &str =
+pub(crate) const PATTERN: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// A quantity, in billionths.
@@ -54,6 +54,44 @@ impl Quantity {
         }
     }
 
+    /// In the form in which it is written: without a fraction, with the largest suffix of its family.
+    fn canonical(self, suffix: &str) -> String {
+        const BILLION: i128 = 1_000_000_000;
+        let value = self.0;
+        if value == 0 {
+            return "0".to_owned();
+        }
+        let whole = value / BILLION;
+        if suffix.ends_with('i') && value % BILLION == 0 && whole.abs() >= 1024 {
+            let (mut number, mut power) = (whole, 0);
+            while number % 1024 == 0 && power < 6 {
+                number /= 1024;
+                power += 1;
+            }
+            let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+            return format!("{number}{}", suffixes.get(power).unwrap_or(&""));
+        }
+        let (mut number, mut exponent) = (value, -9_i32);
+        while number % 10 == 0 {
+            number /= 10;
+            exponent += 1;
+        }
+        while exponent.rem_euclid(3) != 0 {
+            number = number.saturating_mul(10);
+            exponent -= 1;
+        }
+        if suffix.starts_with(['e', 'E']) && suffix != "E" && suffix != "Ei" && exponent != 0 {
+            return format!("{number}e{exponent}");
+        }
+        let suffixes = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+        while exponent > 18 {
+            number = number.saturating_mul(10);
+            exponent -= 1;
+        }
+        let at = usize::try_from((exponent + 9) / 3).unwrap_or(0);
+        format!("{number}{}", suffixes.get(at).unwrap_or(&""))
+    }
+
     fn sign(self) -> Ordering {
         self.0.cmp(&0)
     }
@@ -83,6 +121,28 @@ fn scale(suffix: &str) -> Option<(u32, i32)> {
             (0, exponent.clamp(-60, 60))
         }
     })
+}
+
+/// A quantity as the API server writes it; none if it is not one.
+pub(crate) fn canonical(text: &str) -> Option<String> {
+    let suffix = text.trim_start_matches(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    Quantity::parse(text).map(|quantity| quantity.canonical(suffix))
+}
+
+/// Why a text is not a quantity.
+pub(crate) fn problem(text: &str) -> &'static str {
+    let number = text.trim_start_matches(['+', '-']);
+    let suffix = number.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let sign = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    let digits = sign.strip_prefix(['+', '-']).unwrap_or(sign);
+    let fits = suffix.len() < number.len() && digits.bytes().all(|c| c.is_ascii_digit());
+    if fits && !suffix.is_empty() {
+        "unable to parse quantity's suffix"
+    } else if fits {
+        "unable to parse numeric part of quantity"
+    } else {
+        PATTERN
+    }
 }
 
 /// Checks that a value is a quantity and not negative.
@@ -118,6 +178,23 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case("1024Mi", "1Gi")]
+    #[case("1.5Gi", "1536Mi")]
+    #[case("0.5Ki", "512")]
+    #[case("0.5", "500m")]
+    #[case("1000m", "1")]
+    #[case("1500", "1500")]
+    #[case("100000", "100k")]
+    #[case("1e3", "1e3")]
+    #[case("10e3", "10e3")]
+    #[case("0.0", "0")]
+    #[case("-1.5", "-1500m")]
+    fn are_written_in_one_form(#[case] given: &str, #[case] written: &str) {
+        assert_eq!(canonical(given).as_deref(), Some(written));
+        assert_eq!(canonical(written).as_deref(), Some(written));
+    }
 
     #[rstest]
     #[case("1Gi", "1073741824")]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{default, unknown_fields, validate};
+use super::{default, validate};
 use crate::schema::testing::{any_json, seen};
 
 const KINDS: [&str; 16] = [
@@ -226,24 +226,6 @@ fn the_pull_policy_follows_the_tag(#[case] image: &str, #[case] policy: &str) {
     assert_eq!(pod.pointer("/spec/containers/0/imagePullPolicy"), Some(&json!(policy)));
 }
 
-#[test]
-fn unknown_fields_of_core_kinds_are_named_and_dropped() {
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "foo": 1, "spec": {
-        "containers": [{"name": "a", "bar": true, "resources": {"limits": {"cpu": 1}}}], "volumes": [],
-    }});
-    assert_eq!(
-        unknown_fields("Pod", &mut pod),
-        Ok(vec!["foo".to_owned(), "spec.containers[0].bar".to_owned()])
-    );
-    assert_eq!(
-        pod,
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {
-            "containers": [{"name": "a", "resources": {"limits": {"cpu": "1"}}}], "volumes": [],
-        }})
-    );
-    assert!(unknown_fields("Pod", &mut json!({"spec": {"containers": "none"}})).is_err());
-}
-
 proptest! {
     #[test]
     fn nothing_panics_and_defaults_settle(object in any_json(), old in any_json(), kind in 0..KINDS.len()) {
@@ -254,6 +236,5 @@ proptest! {
         default(kind, &mut twice);
         prop_assert_eq!(&once, &twice);
         validate(kind, &once, Some(&old));
-        let _ = unknown_fields(kind, &mut once);
     }
 }

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Api, Body, Status,
+        decode::{self, Input},
         kinds::{self, Resource},
         metadata::{self, Object},
         query::{Query, WriteOptions},
         rules, serve,
-        write::Target,
+        write::{self, Target},
     },
     Caller, Rule, User,
 };
@@ -30,7 +31,7 @@ pub(crate) fn answer(
     namespace: &str,
 ) -> Result<Response<Body>, Status> {
     let caller = Caller::of(parts);
-    let (mut object, warnings) = read(api, parts, body, query, resource, namespace)?;
+    let (mut object, warnings) = read(parts, body, query, resource, namespace)?;
     let review = Value::Object(object.clone());
     let status = match resource.kind.as_str() {
         "SubjectAccessReview" => access::subject(api, &review)?,
@@ -61,14 +62,13 @@ pub(crate) fn token(
     account: &Target,
 ) -> Result<Response<Body>, Status> {
     let form = kinds::form("authentication.k8s.io/v1", "TokenRequest");
-    let (mut object, warnings) = read(api, parts, body, query, &form, &account.namespace)?;
+    let (mut object, warnings) = read(parts, body, query, &form, &account.namespace)?;
     token::request(api, account, &mut object)?;
     Ok(respond(object, warnings))
 }
 
 /// Reads and completes what was sent.
 fn read(
-    api: &Api,
     parts: &Parts,
     body: &Bytes,
     query: &Query,
@@ -76,15 +76,15 @@ fn read(
     namespace: &str,
 ) -> Result<(Object, Vec<String>), Status> {
     let options = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
-    let mut object = serve::read_object(parts, body, resource)?;
-    let unknown = api.decode(resource, namespace, &mut object)?;
+    let Input { mut object, doubts } = decode::body(parts, body, resource)?;
+    write::settle(resource, namespace, &mut object)?;
     if !resource.namespaced {
         metadata::remove(&mut object, "namespace");
     }
     for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata::remove(&mut object, field);
     }
-    let warnings = rules::complete(&mut object, resource, unknown, options.fields)?;
+    let warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
     object.entry("metadata").or_insert_with(|| json!({}));
     Ok((object, warnings))
 }
