@@ -5,9 +5,11 @@ use anyhow::Result;
 use crate::shell;
 
 pub(crate) fn run(quick: bool) -> Result<()> {
-    let binary = shell::build(true)?;
-    let mut bench = shell::cargo();
-    bench.args(["run", "--release", "--package", "bench", "--", "--binary"]).arg(binary);
+    let programs = ["--package", "quartermaster", "--package", "bench", "--bins"];
+    shell::run(shell::cargo().args(["build", "--release"]).args(programs))?;
+    let built = shell::built("release")?;
+    let mut bench = shell::command(built.join("bench"));
+    bench.arg("--binary").arg(built.join("quartermaster"));
     if quick {
         bench.arg("--quick");
     }

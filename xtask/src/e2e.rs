@@ -25,7 +25,7 @@ pub(crate) fn run(only: &[String], skipped: &Skipped) -> Result<()> {
     let wanted = |name: &str| only.is_empty() || only.iter().any(|target| target == name);
     let binary = shell::build(false)?;
     let mut tests = shell::cargo();
-    tests.args(["test", "--package", "quartermaster-e2e", "--features", "external"]);
+    tests.args(["test", "--workspace", "--features", "quartermaster-e2e/external"]);
     tests.env("QUARTERMASTER_BIN", &binary);
     for target in TARGETS.into_iter().filter(|target| wanted(target)) {
         tests.args(["--test", target]);

@@ -62,17 +62,24 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Builds the program and gives its path.
+/// Builds the program, for tests as `cargo test --workspace` does, and gives its path.
+///
+/// Which features of a dependency are on depends on what is built together: only with `--workspace`
+/// everywhere is each dependency compiled once.
 pub(crate) fn build(release: bool) -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--package", "quartermaster"]);
-    if release {
-        build.arg("--release");
-    }
-    run(&mut build)?;
+    // What users build has nothing on that only tests want.
+    let (what, profile): (&[&str], _) = match release {
+        true => (&["--release", "--package", "quartermaster"], "release"),
+        false => (&["--workspace", "--bin", "quartermaster"], "debug"),
+    };
+    run(cargo().arg("build").args(what))?;
+    Ok(built(profile)?.join("quartermaster"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn built(profile: &str) -> Result<PathBuf> {
     let metadata = output(cargo().args(["metadata", "--format-version=1", "--no-deps"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let target = metadata["target_directory"].as_str().context("no target directory")?;
-    let profile = if release { "release" } else { "debug" };
-    Ok(Path::new(target).join(profile).join("quartermaster"))
+    Ok(Path::new(target).join(profile))
 }
