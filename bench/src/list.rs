@@ -17,6 +17,7 @@ use crate::{
     Size,
     load::{self, Connection, Target},
     report::{Report, Section, mib, ms, percentile, rate},
+    say,
 };
 
 pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> Result<()> {
@@ -24,6 +25,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
     let base = up.api_base().trim_start_matches("http://").to_owned();
     let address: SocketAddr = base.parse().context("the API is at a plain address")?;
     let filled = fill(&up, address, size.workspaces).await?;
+    say("all are created; waiting until all are reconciled");
     let settled = settle(&up, size.workspaces).await;
     let idle = Tree::of(up.endpoints.pid).resident;
 
@@ -40,6 +42,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
     let mut rows = Vec::new();
     for (name, target) in [("list", &all), ("list, compressed", &small), ("get one", &one)] {
         for connections in [1, 8, 64] {
+            say(&format!("{name}, connections: {connections}"));
             rows.push(row(&up, name, target, connections, time).await?);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Cores, memory and processor, without any name of the machine.
+/// Cores, memory, processor, and what else they have to do, without any name of the machine.
 pub(crate) fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let read = |file: &str, key: &str| {
@@ -12,9 +12,14 @@ pub(crate) fn describe() -> String {
     };
     let memory = read("/proc/meminfo", "MemTotal");
     let memory: u64 = memory.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "{cores} cores ({}), {} GiB, shared by server and load generator",
+        "{cores} cores ({}), {} GiB, Linux {}, shared by server and load generator; load average \
+         before the first measurement: {}",
         read("/proc/cpuinfo", "model name"),
-        memory / (1024 * 1024)
+        memory / (1024 * 1024),
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown")
     )
 }

@@ -1,6 +1,7 @@
 //! Measures the built program beside the figures of the design: start, memory, the embedded store,
 //! lists under load. Run by `cargo xtask bench`; writes `bench/report.md` and `bench/report.json`.
 
+mod disk;
 mod list;
 mod load;
 mod machine;
@@ -8,7 +9,7 @@ mod report;
 mod start;
 mod store;
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use anyhow::Result;
 use clap::Parser;
@@ -32,10 +33,20 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     let size = if cli.quick { Size::QUICK } else { Size::FULL };
     let mut report = report::Report::new(machine::describe(), cli.quick);
+    say(&format!("1/3 {} starts", 2 * size.starts + 1));
     start::measure(&cli.binary, size, &mut report).await?;
+    say("2/3 the embedded store");
     store::measure(size, &mut report).await?;
+    say(&format!("3/3 lists of {} workspaces", size.workspaces));
     list::measure(&cli.binary, size, &mut report).await?;
-    report.write(&cli.out)
+    report.write(&cli.out)?;
+    say(&format!("wrote {}", cli.out.join("report.md").display()));
+    Ok(())
+}
+
+/// Tells how far it is.
+fn say(text: &str) {
+    let _gone = writeln!(std::io::stderr().lock(), "bench: {text}");
 }
 
 /// How much of everything.
