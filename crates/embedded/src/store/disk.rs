@@ -243,6 +243,7 @@ fn load(
                 &mut garbage,
             );
         }
+        memory.started(options);
         Ok(Ok((memory, garbage)))
     };
     read().map_err(failed)?.map_err(unusable)

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Action, Entry, StoreOptions};
+use super::{Action, Entry, KEPT_AT_START, StoreOptions};
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Empty, to be filled by [`Memory::apply`]; keeps less history until [`Memory::started`].
     pub(super) fn new(options: &StoreOptions, floors: BTreeMap<String, u64>) -> Self {
         let tables = floors
             .into_iter()
@@ -143,9 +144,15 @@ impl Memory {
             revisions,
             tables,
             owned: HashMap::new(),
-            history_events: options.history_events,
-            history_bytes: options.history_bytes,
+            history_events: options.history_events / KEPT_AT_START,
+            history_bytes: options.history_bytes / KEPT_AT_START,
         }
+    }
+
+    /// All that was on the disk is here: from now on the whole history is kept.
+    pub(super) fn started(&mut self, options: &StoreOptions) {
+        self.history_events = options.history_events;
+        self.history_bytes = options.history_bytes;
     }
 
     pub(super) fn revision(&self) -> u64 {

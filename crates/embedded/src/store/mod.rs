@@ -36,12 +36,16 @@ use writer::Request;
 /// How many writes may wait for the writer before callers wait too.
 const QUEUE: usize = 1024;
 
+/// Which part of the history a start keeps. Only clients from before it can ask for any, and the
+/// whole of it would have to be read again at the next start.
+const KEPT_AT_START: usize = 8;
+
 /// Bounds of the store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Events kept per resource for watches that resume or lag.
+    /// Events kept per resource for watches that resume or lag; a start keeps an eighth.
     pub history_events: usize,
-    /// Bytes of objects kept per resource for the same purpose.
+    /// Bytes of objects kept per resource for the same purpose; a start keeps an eighth.
     pub history_bytes: usize,
     /// The file never grows beyond this; a write that would need more is refused as on a full disk.
     pub max_file_bytes: u64,

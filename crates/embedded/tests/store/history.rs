@@ -109,11 +109,39 @@ async fn compaction_holds_over_restarts() {
         store.close().await;
     }
     // The log keeps the live objects, the history, and what the last batch left.
-    let database = redb::Database::open(directory.path().join("store.redb")).unwrap();
+    let records = records(directory.path());
+    assert!(records < 40, "{records} records for {} objects", expected.len());
+}
+
+#[tokio::test]
+async fn what_a_start_reads_does_not_grow_with_what_happened_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = StoreOptions { history_events: 80, ..StoreOptions::default() };
+    for round in 0..3 {
+        let store = Store::open(directory.path(), options.clone()).unwrap();
+        for n in 0..100 {
+            put(&store, "a", &format!("{round}-{n}"), Expect::Any).await.unwrap();
+        }
+        let end = store.revision();
+        assert_eq!(store.watch(THINGS, end - 80).unwrap().take().unwrap().len(), 80);
+        store.close().await;
+        // Clients from before go on where they were, unless they were far behind.
+        let store = Store::open(directory.path(), options.clone()).unwrap();
+        assert_eq!(store.watch(THINGS, end - 10).unwrap().take().unwrap().len(), 10);
+        assert_eq!(store.watch(THINGS, end - 11).unwrap_err(), Expired { oldest: end - 10 });
+        put(&store, "a", "last", Expect::Any).await.unwrap();
+        store.close().await;
+        // The ten events, the object before them, and the last write.
+        assert_eq!(records(directory.path()), 12, "round {round}");
+    }
+}
+
+/// How many records the log has.
+fn records(directory: &std::path::Path) -> u64 {
+    let database = redb::Database::open(directory.join("store.redb")).unwrap();
     let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
     let log = redb::TableDefinition::<u64, &[u8]>::new("log");
-    let records = redb::ReadableTableMetadata::len(&transaction.open_table(log).unwrap()).unwrap();
-    assert!(records < 40, "{records} records for {} objects", expected.len());
+    redb::ReadableTableMetadata::len(&transaction.open_table(log).unwrap()).unwrap()
 }
 
 #[tokio::test]
