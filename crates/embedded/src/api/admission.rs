@@ -78,7 +78,12 @@ impl Denial {
             ("", "") => format!("{denied} without explanation"),
             ("", why) | (why, _) => format!("{denied}: {why}"),
         };
-        Status::denied(self.code.max(400), self.reason, message, self.details.map(|details| *details))
+        Status::denied(
+            self.code.max(400),
+            self.reason,
+            message,
+            self.details.map(|details| *details),
+        )
     }
 }
 

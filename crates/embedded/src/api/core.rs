@@ -35,7 +35,7 @@ pub(crate) fn begin(resource: &Resource, object: &mut Object) {
         "persistentvolumeclaims" | "persistentvolumes" => json!({"phase": "Pending"}),
         "services" => json!({"loadBalancer": {}}),
         "statefulsets.apps" => json!({"replicas": 0}),
-        "jobs.batch" => json!({}),
+        "jobs.batch" | "resourcequotas" => json!({}),
         // A node is registered with its status; other kinds have none of their own.
         _ => return,
     };

@@ -134,6 +134,7 @@ const BUILT_IN: &[Line] = {
         ("v1", "PersistentVolume", "persistentvolumes", &["pv"], Subdomain, STATUS | RETURNS),
         ("v1", "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], Subdomain, NAMESPACED | STATUS | RETURNS),
         ("v1", "Pod", "pods", &["po"], Subdomain, NAMESPACED | STATUS | COUNTS | RETURNS),
+        ("v1", "ResourceQuota", "resourcequotas", &["quota"], Subdomain, NAMESPACED | STATUS | RETURNS),
         ("v1", "Secret", "secrets", &[], Subdomain, NAMESPACED),
         ("v1", "Service", "services", &["svc"], Label1035, NAMESPACED | STATUS | RETURNS),
         ("v1", "ServiceAccount", "serviceaccounts", &["sa"], Subdomain, NAMESPACED | RETURNS),

@@ -20,6 +20,7 @@ mod metadata;
 mod names;
 mod patch;
 mod query;
+mod quota;
 mod read;
 mod route;
 mod rules;
@@ -62,6 +63,8 @@ pub(crate) struct Api {
     admission: RwLock<Arc<[Arc<dyn Admission>]>>,
     /// Definitions are accepted one after the other, so that two never claim the same names.
     definitions: tokio::sync::Mutex<()>,
+    /// Writes that count for quotas are done one after the other.
+    charges: tokio::sync::Mutex<()>,
     stop: CancellationToken,
 }
 
@@ -86,6 +89,7 @@ impl Api {
             tokens,
             admission: RwLock::new(Arc::new([])),
             definitions: tokio::sync::Mutex::new(()),
+            charges: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
         })
     }
@@ -95,9 +99,9 @@ impl Api {
         core::make_namespaces(self).await?;
         access::bootstrap::reconcile(self).await?;
         let (collect, expire) = (collect::Collector::new(self.clone()), expire::run(self.clone()));
-        let roles = access::bootstrap::run(self.clone());
+        let (roles, quotas) = (access::bootstrap::run(self.clone()), quota::run(self.clone()));
         Ok(tokio::spawn(async move {
-            futures::join!(collect.run(), expire, roles);
+            futures::join!(collect.run(), expire, roles, quotas);
         }))
     }
 

@@ -14,7 +14,7 @@ use super::{
     kinds::Resource,
     metadata::{self, Object},
     query::WriteOptions,
-    rules,
+    quota, rules,
     status::Status,
 };
 use crate::schema::Cause;
@@ -127,6 +127,7 @@ impl Api {
         options: &WriteOptions,
     ) -> Result<Bytes, Status> {
         let resource = &target.resource;
+        let charge = quota::charge(self, target, object, None, options.dry_run).await?;
         let draft = Draft::new(&stored_form(resource, object));
         let key = target.key();
         if options.dry_run {
@@ -147,7 +148,11 @@ impl Api {
             action: Action::Put,
             draft,
         };
-        match self.store.write(write).await {
+        let stored = self.store.write(write).await;
+        if let (Err(_), Some(charge)) = (&stored, charge) {
+            charge.undo().await;
+        }
+        match stored {
             Ok(entry) => {
                 self.written(resource, &entry);
                 Ok(served(resource, &entry))
@@ -240,7 +245,7 @@ impl Api {
             })?);
             Ok((new, warnings))
         };
-        self.rewrite(target, options.dry_run, change).await
+        self.rewrite(target, options.dry_run, true, change).await
     }
 
     /// A change by the cluster itself, which may touch what a client may not.
@@ -250,13 +255,15 @@ impl Api {
         dry_run: bool,
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<(), Status> {
-        self.rewrite(target, dry_run, change).await.map(|_| ())
+        self.rewrite(target, dry_run, false, change).await.map(|_| ())
     }
 
+    /// `limited` tells whether the change counts for quotas.
     async fn rewrite(
         &self,
         target: &Target,
         dry_run: bool,
+        limited: bool,
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<Written, Status> {
         let resource = &target.resource;
@@ -271,6 +278,12 @@ impl Api {
             }
             let action =
                 if forms::is_finished(resource, &new, &old) { Action::Delete } else { Action::Put };
+            let charge = match action {
+                Action::Put if limited => {
+                    quota::charge(self, target, &new, Some(&old), dry_run).await?
+                }
+                _ => None,
+            };
             let draft = Draft::new(&stored_form(resource, &new));
             if dry_run {
                 let body = served_bytes(resource, draft.unrevised());
@@ -284,7 +297,11 @@ impl Api {
                 action,
                 draft,
             };
-            match self.store.write(write).await {
+            let stored = self.store.write(write).await;
+            if let (Err(_), Some(charge)) = (&stored, charge) {
+                charge.undo().await;
+            }
+            match stored {
                 Ok(entry) => {
                     if action == Action::Put {
                         self.written(resource, &entry);

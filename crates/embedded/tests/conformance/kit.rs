@@ -103,7 +103,6 @@ impl Kit {
     }
 
     /// A kit for a case that no other server could pass, and why. `None` on a real cluster.
-    #[expect(dead_code, reason = "every case so far is for both")]
     pub(crate) async fn embedded_only(reason: &str) -> Option<Self> {
         if std::env::var_os(KUBECONFIG).is_some() {
             Record::new().left_out(reason);

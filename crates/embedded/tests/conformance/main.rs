@@ -14,6 +14,7 @@ mod kit;
 mod lists;
 mod namespaces;
 mod patches;
+mod quota;
 mod reviews;
 mod roles;
 mod watches;

@@ -10,6 +10,7 @@ mod names;
 mod network;
 mod pod;
 pub(super) mod quantity;
+mod quota;
 mod rbac;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ mod workload;
 use serde_json::{Map, Value, json};
 
 use super::cause::Cause;
+
+pub(crate) use quantity::Quantity;
 
 /// Fills in the defaults of a core kind; for other kinds nothing happens.
 pub fn default(kind: &str, object: &mut Value) {
@@ -52,6 +55,7 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         "Pod" => pod::check_pod,
         "StatefulSet" => workload::check_stateful_set,
         "Job" => workload::check_job,
+        "ResourceQuota" => quota::check_quota,
         "Role" => rbac::check_role,
         "ClusterRole" => rbac::check_cluster_role,
         "RoleBinding" => rbac::check_binding,

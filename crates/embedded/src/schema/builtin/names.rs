@@ -21,6 +21,11 @@ pub(super) fn check_subdomain(field: &str, text: &str, causes: &mut Vec<Cause>) 
     report(field, text, subdomain(text), causes);
 }
 
+/// A name that may have a prefix with dots and a slash.
+pub(super) fn check_qualified(field: &str, text: &str, causes: &mut Vec<Cause>) {
+    report(field, text, crate::schema::names::qualified_name(text), causes);
+}
+
 /// Anything that can be one segment of a path.
 pub(super) fn check_segment(field: &str, text: &str, causes: &mut Vec<Cause>) {
     let problems = match text {

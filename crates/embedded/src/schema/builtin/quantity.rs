@@ -11,7 +11,7 @@ pub(crate) const PATTERN: &str =
 
 /// A quantity, in billionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Quantity(i128);
+pub(crate) struct Quantity(i128);
 
 impl Quantity {
     /// Parses a quantity; what is too large becomes the largest.
@@ -46,7 +46,7 @@ impl Quantity {
     }
 
     /// A quantity of an object; numbers are quantities too.
-    pub(super) fn of(value: &Value) -> Option<Self> {
+    pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {
             Value::String(text) => Self::parse(text),
             Value::Number(number) => Self::parse(&number.to_string()),
@@ -55,7 +55,7 @@ impl Quantity {
     }
 
     /// In the form in which it is written: without a fraction, with the largest suffix of its family.
-    fn canonical(self, suffix: &str) -> String {
+    pub(crate) fn canonical(self, suffix: &str) -> String {
         const BILLION: i128 = 1_000_000_000;
         let value = self.0;
         if value == 0 {
@@ -90,6 +90,16 @@ impl Quantity {
         }
         let at = usize::try_from((exponent + 9) / 3).unwrap_or(0);
         format!("{number}{}", suffixes.get(at).unwrap_or(&""))
+    }
+
+    /// The quantity of so many billionths.
+    pub(crate) fn of_billionths(billionths: i128) -> Self {
+        Self(billionths)
+    }
+
+    /// The quantity as a number of billionths.
+    pub(crate) fn billionths(self) -> i128 {
+        self.0
     }
 
     fn sign(self) -> Ordering {
