@@ -39,6 +39,38 @@ pub enum InstallError {
     },
 }
 
+/// A derived definition as people would write it: no titles, and optional fields are left out, not
+/// null.
+pub fn tidy(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let unchanged = definition.clone();
+    let Ok(mut value) = serde_json::to_value(definition) else { return unchanged };
+    for version in value["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        tidy_schema(&mut version["schema"]["openAPIV3Schema"]);
+    }
+    serde_json::from_value(value).unwrap_or(unchanged)
+}
+
+fn tidy_schema(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.remove("nullable");
+    object.remove("title");
+    if let Some(words) = object.get_mut("enum").and_then(Value::as_array_mut) {
+        words.retain(|word| !word.is_null());
+    }
+    for (key, child) in object {
+        match (key.as_str(), child) {
+            ("properties" | "patternProperties", Value::Object(children)) => {
+                children.values_mut().for_each(tidy_schema);
+            }
+            ("anyOf" | "oneOf" | "allOf", Value::Array(children)) => {
+                children.iter_mut().for_each(tidy_schema);
+            }
+            ("items" | "additionalProperties" | "not", child) => tidy_schema(child),
+            _ => {}
+        }
+    }
+}
+
 /// Creates or updates the definitions and waits until the API serves them. Those that are as
 /// wanted are not written.
 pub async fn install(

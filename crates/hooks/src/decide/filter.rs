@@ -1,41 +1,56 @@
 //! Which events an endpoint or a target wants (contract §3.4).
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Event;
 
 /// Patterns for each part of an event; parts without patterns pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Filter {
     /// The sender's name of the event, in any case.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub events: Patterns,
     /// `owner/name`, or a URL without scheme, user and `.git`.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub repos: Patterns,
     /// Short branches.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub branches: Patterns,
     /// Short tags.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub tags: Patterns,
     /// Full refs.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub refs: Patterns,
     /// `domain/name` of images.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub images: Patterns,
     /// Tags of images.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub image_tags: Patterns,
     /// Buckets.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub buckets: Patterns,
     /// Keys of objects.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub keys: Patterns,
     /// Whether deletions are dropped.
     pub ignore_deletes: bool,
 }
 
 /// Any of these, none of those with a leading `!`. `*` stops at a slash, `**` does not.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Patterns(pub Vec<String>);
 
 impl Patterns {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn pass<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> bool {
         if self.0.is_empty() {
             return true;

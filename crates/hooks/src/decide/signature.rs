@@ -1,6 +1,8 @@
 //! HMAC signatures over raw bytes (contract §1.6), compared in constant time.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
@@ -9,7 +11,21 @@ use super::{digest::unhex, form};
 use crate::model::{Header, Inbound, Keys};
 
 /// A hash function that a signature may use, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// SHA-1.
     #[default]

@@ -47,31 +47,52 @@ const NAP: Duration = Duration::from_secs(30);
 /// All couriers.
 #[derive(Debug)]
 pub struct Couriers {
-    stop: CancellationToken,
+    journal: Journal,
+    running: Vec<(Arc<dyn Target>, CancellationToken)>,
     tasks: TaskTracker,
 }
 
 impl Couriers {
     pub(super) fn start(journal: &Journal, targets: Vec<(Arc<dyn Target>, Pace)>) -> Self {
-        let couriers = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        for (target, pace) in targets {
-            let courier = Courier {
-                journal: journal.clone(),
-                target,
-                pace,
-                rate: Bucket::new(pace.rate),
-                places: Arc::new(Semaphore::new(pace.concurrency.max(1))),
-                trouble: Arc::default(),
-                tasks: couriers.tasks.clone(),
-            };
-            couriers.tasks.spawn(courier.run(couriers.stop.clone()));
-        }
+        let mut couriers =
+            Self { journal: journal.clone(), running: Vec::new(), tasks: TaskTracker::new() };
+        couriers.replace(targets);
         couriers
+    }
+
+    /// Tells these targets from now on. Those that were told before go on undisturbed; attempts at
+    /// the others end by themselves.
+    pub fn replace(&mut self, targets: Vec<(Arc<dyn Target>, Pace)>) {
+        let mut before = std::mem::take(&mut self.running);
+        for (target, pace) in targets {
+            let known = before.iter().position(|(known, _)| Arc::ptr_eq(known, &target));
+            let running = match known {
+                Some(index) => before.swap_remove(index),
+                None => (Arc::clone(&target), self.spawn(target, pace)),
+            };
+            self.running.push(running);
+        }
+        before.into_iter().for_each(|(_, stop)| stop.cancel());
+    }
+
+    fn spawn(&self, target: Arc<dyn Target>, pace: Pace) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let courier = Courier {
+            journal: self.journal.clone(),
+            target,
+            pace,
+            rate: Bucket::new(pace.rate),
+            places: Arc::new(Semaphore::new(pace.concurrency.max(1))),
+            trouble: Arc::default(),
+            tasks: self.tasks.clone(),
+        };
+        self.tasks.spawn(courier.run(stop.clone()));
+        stop
     }
 
     /// Ends once the attempts that are running have ended.
     pub async fn stop(self) {
-        self.stop.cancel();
+        self.running.into_iter().for_each(|(_, stop)| stop.cancel());
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -2,10 +2,14 @@
 
 mod answer;
 mod event;
+mod hook;
 mod inbound;
 mod keys;
+mod span;
 
 pub use answer::{Answer, Class, Refusal};
 pub use event::{Event, EventKind, Image, ImageName, Notice, Object, Repo};
+pub use hook::*;
 pub use inbound::{Header, Inbound};
 pub use keys::{Key, Keys};
+pub use span::Span;

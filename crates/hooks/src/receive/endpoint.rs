@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub keep: Keep,
     /// How long all notifications of one request together may take while the sender waits.
     pub inline_time: Duration,
+    /// Whether senders are told to come again later.
+    pub suspended: bool,
 }
 
 /// What the journal gets of an endpoint's requests.
@@ -84,6 +86,11 @@ impl Table {
         }
         self.routes.insert(path, Route { endpoint: Arc::clone(endpoint), not_after });
         Ok(())
+    }
+
+    /// Whose a path is.
+    pub fn taken(&self, path: &str) -> Option<&str> {
+        self.routes.get(path).map(|route| &*route.endpoint.name)
     }
 
     /// Name, source and paths of all endpoints, by name.

@@ -5,7 +5,7 @@
 //! parsing, telling the targets, the answer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -35,6 +35,9 @@ mod reply;
 
 pub use endpoint::{Endpoint, Keep, Route, Table};
 use reply::Reply;
+
+/// When senders shall come again to an endpoint that is paused.
+const PAUSED: Duration = Duration::from_secs(300);
 
 /// What is bounded for all requests; an endpoint may have its own limit for bodies and its own
 /// rate.
@@ -79,6 +82,17 @@ impl Default for Limits {
 /// How many requests of an endpoint, with the name of its source, got a status.
 pub type Counts = BTreeMap<(String, &'static str, u16), u64>;
 
+/// How the requests of one endpoint were answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// With success.
+    pub accepted: u64,
+    /// With anything else.
+    pub refused: u64,
+    /// When the last accepted one came, in Unix seconds; 0 if none did.
+    pub last_accepted: i64,
+}
+
 /// Receives webhooks.
 #[derive(Debug)]
 pub struct Receiver {
@@ -88,6 +102,8 @@ pub struct Receiver {
     budget: Arc<Budget>,
     /// Answers by endpoint, source and status.
     counts: Mutex<Counts>,
+    /// When each endpoint accepted something last.
+    accepted: Mutex<HashMap<String, i64>>,
     /// Work that goes on when its caller is gone.
     work: TaskTracker,
 }
@@ -100,6 +116,7 @@ impl Receiver {
             failures: Failures::new(limits.failures, limits.exempt.clone()),
             budget: Budget::new(limits.inflight_bytes),
             counts: Mutex::default(),
+            accepted: Mutex::default(),
             work: TaskTracker::new(),
             limits,
         })
@@ -126,10 +143,35 @@ impl Receiver {
         self.counts.lock().clone()
     }
 
+    /// How the requests of the endpoint of this name were answered.
+    pub fn tally(&self, name: &str) -> Tally {
+        let last_accepted = self.accepted.lock().get(name).copied().unwrap_or_default();
+        let mut tally = Tally { last_accepted, ..Tally::default() };
+        for ((endpoint, _, status), count) in &*self.counts.lock() {
+            let place = if *status < 300 { &mut tally.accepted } else { &mut tally.refused };
+            *place += if endpoint == name { count } else { &0 };
+        }
+        tally
+    }
+
+    /// Forgets what endpoints of other names were answered.
+    pub fn forget_all_but(&self, names: &BTreeSet<String>) {
+        self.counts.lock().retain(|(name, ..), _| names.contains(name));
+        self.accepted.lock().retain(|name, _| names.contains(name));
+    }
+
     fn count(&self, endpoint: &Endpoint, reply: &Reply) {
         let mut counts = self.counts.lock();
         let key = (endpoint.name.clone(), endpoint.source.name(), reply.status());
         *counts.entry(key).or_default() += 1;
+        drop(counts);
+        if reply.status() < 300 {
+            let mut accepted = self.accepted.lock();
+            match accepted.get_mut(&endpoint.name) {
+                Some(last) => *last = now(),
+                None => drop(accepted.insert(endpoint.name.clone(), now())),
+            }
+        }
     }
 
     /// Resolves when no accepted request is being worked on; to be called after the listener has
@@ -207,6 +249,9 @@ impl Receiver {
         };
         if method != Method::POST {
             return Err(Reply::post_only());
+        }
+        if endpoint.suspended {
+            return Err(Reply::retry(503, "paused", PAUSED));
         }
         endpoint.rate.take().map_err(too_many)?;
         Ok(endpoint)

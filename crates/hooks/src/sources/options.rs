@@ -1,9 +1,13 @@
 //! What one endpoint may change about its source. Absent options mean flux-recv's behaviour.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{decide::signature::Algorithm, model::Keys};
 
 /// Whether a sender that may sign must.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum SignatureMode {
     /// A signature that is there must be right; none is fine.
     #[default]

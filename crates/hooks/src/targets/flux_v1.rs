@@ -11,7 +11,7 @@ use reqwest::{
 };
 use serde::de::IgnoredAny;
 
-use super::{Failure, Target, Telling, http_client};
+use super::{Failure, Guard, Target, Telling, http_client};
 use crate::model::{Event, Notice};
 
 /// Longer than any inline deadline; background attempts end with it.
@@ -29,6 +29,25 @@ pub struct FluxV1 {
 impl FluxV1 {
     /// The daemon whose API is at `api`, known to us by `token`.
     pub fn new(name: &str, api: &str, token: Option<&str>) -> Result<Self, String> {
+        Self::with(name, api, token, |url| http_client::client(url, TIMEOUT))
+    }
+
+    /// The same for an address that a stranger chose.
+    pub fn guarded(
+        name: &str,
+        api: &str,
+        token: Option<&str>,
+        guard: Guard,
+    ) -> Result<Self, String> {
+        Self::with(name, api, token, |url| http_client::guarded(url, TIMEOUT, guard))
+    }
+
+    fn with(
+        name: &str,
+        api: &str,
+        token: Option<&str>,
+        client: impl FnOnce(&Url) -> Result<Client, String>,
+    ) -> Result<Self, String> {
         let mut url = notify_url(api)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -45,12 +64,7 @@ impl FluxV1 {
         }
         let no_host = |()| format!("cannot use \"{api}\" as the API URL");
         url.set_username("").and(url.set_password(None)).map_err(no_host)?;
-        Ok(Self {
-            name: name.to_owned(),
-            client: http_client::client(&url, TIMEOUT)?,
-            url,
-            headers,
-        })
+        Ok(Self { name: name.to_owned(), client: client(&url)?, url, headers })
     }
 }
 

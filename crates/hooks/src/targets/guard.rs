@@ -36,14 +36,21 @@ const SPECIAL: [&str; 21] = [
 
 /// Which addresses may be called.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
+pub struct Guard {
     allowed: Vec<Network>,
     special: Vec<Network>,
 }
 
 impl Guard {
-    pub(super) fn new(allowed: Vec<Network>) -> Self {
+    /// The public internet, and these ranges.
+    pub fn new(allowed: Vec<Network>) -> Self {
         Self { allowed, special: SPECIAL.iter().filter_map(|text| text.parse().ok()).collect() }
+    }
+
+    /// Whether a URL may be called, as far as it names an address.
+    pub(super) fn admits_url(&self, url: &reqwest::Url) -> bool {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host.parse::<IpAddr>().map_or(true, |address| self.admits(address))
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {

@@ -1,10 +1,6 @@
 //! Any HTTP service: gets the event as JSON, signed by the Standard Webhooks rule.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use reqwest::{
@@ -13,7 +9,7 @@ use reqwest::{
 };
 
 use super::{Failure, Target, Telling, guard::Guard, http_client};
-use crate::{client, decide::standard_webhooks, limits::Network, model::Event};
+use crate::{decide::standard_webhooks, limits::Network, model::Event};
 
 /// How a service is called.
 #[derive(Debug)]
@@ -55,11 +51,6 @@ impl Http {
             "http" => return Err(wrong("url is not https; set allowHTTP if that is meant")),
             _ => return Err(wrong("url is neither https nor http")),
         }
-        let guard = Guard::new(settings.allow);
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host.parse::<IpAddr>().is_ok_and(|address| !guard.admits(address)) {
-            return Err(wrong("url is an address that is not public; see allowCIDRs"));
-        }
         if settings
             .secret
             .as_deref()
@@ -67,12 +58,8 @@ impl Http {
         {
             return Err(wrong("the signing key is not whsec_ with base64 of 24 to 64 bytes"));
         }
-        // A proxy would look names up by itself, past the guard.
-        let client = client::builder(settings.timeout)
-            .no_proxy()
-            .dns_resolver(Arc::new(guard))
-            .build()
-            .map_err(|error| wrong(&error.to_string()))?;
+        let client = http_client::guarded(&url, settings.timeout, Guard::new(settings.allow));
+        let client = client.map_err(|error| wrong(&error))?;
         Ok(Self { name: name.to_owned(), url, secret: settings.secret, client })
     }
 

@@ -1,10 +1,10 @@
 //! The HTTP client of targets, and what statuses mean to all of them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER};
 
-use super::Failure;
+use super::{Failure, Guard};
 use crate::client::{self, Unread};
 
 /// How much of an answer is read.
@@ -15,6 +15,16 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub(super) fn client(url: &Url, timeout: Duration) -> Result<Client, String> {
     let builder = client::builder(timeout);
     let builder = if is_local(url) { builder.no_proxy() } else { builder };
+    builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
+}
+
+/// A client for calls to a `url` that a stranger chose. No proxy: it would look names up by itself,
+/// past the guard.
+pub(super) fn guarded(url: &Url, timeout: Duration, guard: Guard) -> Result<Client, String> {
+    if !guard.admits_url(url) {
+        return Err("url is an address that is not public".to_owned());
+    }
+    let builder = client::builder(timeout).no_proxy().dns_resolver(Arc::new(guard));
     builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
 

@@ -7,13 +7,16 @@ use futures::future::BoxFuture;
 
 use crate::{journal::Id, model::Event};
 
+mod filtered;
 mod flux_v1;
 mod guard;
 mod http;
 mod http_client;
 mod log;
 
+pub use filtered::Filtered;
 pub use flux_v1::FluxV1;
+pub use guard::Guard;
 pub use http::{Http, Settings as HttpSettings};
 pub use log::Log;
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{fold::fold, names::FILE};
@@ -16,6 +16,7 @@ use crate::{
     journal::{self, Pace},
     limits::{Network, Rate},
     listener,
+    model::Span,
     receive::{self, Keep},
     sources::{self, SignatureMode},
 };
@@ -46,9 +47,8 @@ pub(super) struct Entry {
     pub(super) registry_host: String,
     gcr: Option<Gcr>,
     pub(super) allow_empty_key: bool,
-    #[serde(deserialize_with = "algorithm")]
     min_algorithm: Algorithm,
-    signature: Option<Signature>,
+    signature: SignatureMode,
     ignore_deletes: bool,
     events: Vec<String>,
     strict_status: bool,
@@ -151,14 +151,6 @@ struct Gcr {
     token_info_url: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Signature {
-    Auto,
-    Require,
-    Off,
-}
-
 /// `limits` of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -207,24 +199,6 @@ struct PerSecond {
 struct PerMinute {
     per_minute: f64,
     burst: f64,
-}
-
-/// A length of time, `10s`, `1m30s`, `500ms`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span(pub(super) Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let span: jiff::SignedDuration = text.parse().map_err(serde::de::Error::custom)?;
-        Duration::try_from(span).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-fn algorithm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Algorithm, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    Algorithm::named(name.as_bytes())
-        .ok_or_else(|| serde::de::Error::custom(format!("unknown algorithm \"{name}\"")))
 }
 
 /// Reads the file; beside the settings there may be warnings.
@@ -317,16 +291,11 @@ impl Entry {
             issuers: gcr.issuers,
             token_info_url: gcr.token_info_url,
         });
-        let signature = match self.signature {
-            None | Some(Signature::Auto) => SignatureMode::Auto,
-            Some(Signature::Require) => SignatureMode::Require,
-            Some(Signature::Off) => SignatureMode::Off,
-        };
         sources::Options {
             registry_host: self.registry_host.clone(),
             google,
             minimum: self.min_algorithm,
-            signature,
+            signature: self.signature,
             ignore_deletes: self.ignore_deletes,
             events: self.events.clone(),
             strict_status: self.strict_status,

@@ -106,14 +106,14 @@ impl Live {
             let settled = now == seen;
             seen = now;
             if asked || settled && now != current {
-                self.reload().await;
+                self.reload();
                 current = print(&self.files);
                 seen = current;
             }
         }
     }
 
-    async fn reload(&mut self) {
+    fn reload(&mut self) {
         let mut said = Vec::new();
         let (loaded, files) = load(&self.file, &mut said);
         self.files = files;
@@ -121,7 +121,7 @@ impl Live {
             tracing::info!("{line}");
         }
         let swapped = match loaded {
-            Ok(loaded) => self.swap(loaded).await,
+            Ok(loaded) => self.swap(loaded),
             Err(problem) => Err(problem),
         };
         match swapped {
@@ -130,16 +130,17 @@ impl Live {
         }
     }
 
-    async fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
+    fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
         if self.journal.is_none() && loaded.table.keeps() {
             self.journal = Some(open_journal(&loaded.settings, &mut std::io::sink())?);
         }
         loaded.table.journal = self.journal.clone();
         self.receiver.replace(loaded.table);
-        if let Some(couriers) = self.couriers.take() {
-            couriers.stop().await;
+        match (&mut self.couriers, &self.journal) {
+            (Some(couriers), _) => couriers.replace(loaded.targets),
+            (None, Some(journal)) => self.couriers = Some(journal.couriers(loaded.targets)),
+            (None, None) => {}
         }
-        self.couriers = self.journal.as_ref().map(|journal| journal.couriers(loaded.targets));
         Ok(())
     }
 

@@ -218,6 +218,7 @@ impl<'a> Builder<'a> {
             auth,
             keep,
             inline_time: self.settings.inline_time(),
+            suspended: false,
         }));
         Ok(built)
     }

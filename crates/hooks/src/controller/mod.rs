@@ -1,0 +1,214 @@
+//! Serves the `Hook` objects of a cluster.
+//!
+//! A reconcile gets a name, reads the object and the Secrets that it names, makes an endpoint of
+//! them, puts all endpoints in place at once, and writes the status if it changed. Secrets are read
+//! anew every so often, because a watch on all of them would want to read what is none of our
+//! business.
+
+mod build;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use cluster::{
+    Cache, Change, Key, Queue, Source,
+    controller::{self, Outcome},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Client;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use self::build::{Built, Problem};
+use crate::{
+    journal::{Couriers, Journal},
+    limits::Network,
+    model::Hook,
+    receive::{Receiver, Table},
+};
+
+/// What the owner of the server allows hooks to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Addresses that targets may be at although they are not public.
+    pub allow: Vec<Network>,
+    /// Whether targets may be reached without TLS.
+    pub allow_http: bool,
+    /// How often Secrets are read anew and counts are written.
+    pub resync: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { allow: Vec::new(), allow_http: false, resync: Duration::from_secs(30) }
+    }
+}
+
+impl Options {
+    /// On a machine of one's own every address is as good as any other.
+    pub fn own_machine() -> Self {
+        let allow = ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()).collect();
+        Self { allow, allow_http: true, ..Self::default() }
+    }
+}
+
+/// A hook that is a Secret short of working is looked at again after this time.
+const INCOMPLETE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What every reconcile needs.
+struct Context {
+    client: Client,
+    cache: Cache<Hook>,
+    receiver: Arc<Receiver>,
+    journal: Journal,
+    options: Options,
+    queue: Queue<Key>,
+    served: Mutex<Served>,
+}
+
+/// What is served now.
+struct Served {
+    hooks: BTreeMap<Key, Entry>,
+    couriers: Couriers,
+}
+
+/// One hook that is complete.
+struct Entry {
+    created: Option<Time>,
+    built: Arc<Built>,
+}
+
+/// Serves hooks until the token is cancelled; attempts that run then end first. `receiver` gets its
+/// endpoints from here, all of them kept in `journal`.
+pub async fn run(
+    client: Client,
+    receiver: Arc<Receiver>,
+    journal: Journal,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    let cache = Source::<Hook>::all().start(&client);
+    let couriers = journal.couriers(Vec::new());
+    let context = Arc::new(Context {
+        client,
+        cache,
+        receiver,
+        journal,
+        options,
+        queue: Queue::new(),
+        served: Mutex::new(Served { hooks: BTreeMap::new(), couriers }),
+    });
+    let watcher = tokio::spawn(watch(Arc::clone(&context)));
+    let how = controller::Options { name: "hooks", workers: 4, observe: None };
+    let reconcile = |key: Key| {
+        let context = Arc::clone(&context);
+        async move { context.reconcile(&key).await }
+    };
+    controller::run(context.queue.clone(), how, reconcile, shutdown).await;
+    watcher.abort();
+    let couriers = context.journal.couriers(Vec::new());
+    let couriers = std::mem::replace(&mut context.served.lock().couriers, couriers);
+    couriers.stop().await;
+    context.journal.flush().await;
+}
+
+/// Turns changes into keys.
+async fn watch(context: Arc<Context>) {
+    let mut changes = context.cache.subscribe();
+    let all = || context.cache.keys().into_iter().for_each(|key| context.queue.add(key));
+    context.cache.ready().await;
+    all();
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Object { key, old, new } => {
+                let generation = |hook: &Option<Arc<Hook>>| {
+                    hook.as_ref().map(|hook| (hook.metadata.uid.clone(), hook.metadata.generation))
+                };
+                // Our own status is no news.
+                if generation(&old) != generation(&new) {
+                    context.queue.add(key);
+                }
+            }
+            Change::Resync => all(),
+        }
+    }
+}
+
+impl Context {
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let Some(hook) = self.cache.get(key.namespace(), key.name()) else {
+            self.served.lock().hooks.remove(key);
+            self.serve();
+            return Outcome::Done;
+        };
+        let before = self.served.lock().hooks.get(key).map(|entry| Arc::clone(&entry.built));
+        let built = match build::build(&self.client, &hook, &self.options, before.as_ref()).await {
+            Ok(built) => Ok(built),
+            // What is served goes on.
+            Err(Problem::Unavailable(error)) => {
+                tracing::warn!(hook = %key, %error, "cannot read the Secrets of a hook");
+                return Outcome::Retry;
+            }
+            Err(Problem::Hook(reason)) => Err(reason),
+        };
+        let refused = match built {
+            Ok(built) => {
+                let path = built.path().to_owned();
+                let created = hook.metadata.creation_timestamp.clone();
+                let changed = before.is_none_or(|before| !Arc::ptr_eq(&before, &built));
+                if changed {
+                    self.served.lock().hooks.insert(key.clone(), Entry { created, built });
+                }
+                let taken = self.serve();
+                match taken.get(key) {
+                    Some(by) => Err(build::taken(by)),
+                    None => Ok(path),
+                }
+            }
+            Err(reason) => {
+                if self.served.lock().hooks.remove(key).is_some() {
+                    self.serve();
+                }
+                Err(reason)
+            }
+        };
+        let again = if refused.is_ok() { self.options.resync } else { INCOMPLETE_AGAIN };
+        let counts = self.receiver.tally(&key.to_string());
+        match status::write(&self.client, &hook, refused, counts).await {
+            Ok(()) => Outcome::After(again.min(self.options.resync)),
+            Err(error) if cluster::error::is_not_found(&error) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(hook = %key, %error, "cannot write the status of a hook");
+                Outcome::Retry
+            }
+        }
+    }
+
+    /// Puts all complete hooks in place, the older ones first; gives those whose path is taken,
+    /// and by whom.
+    fn serve(&self) -> BTreeMap<Key, String> {
+        let mut served = self.served.lock();
+        let mut order: Vec<(&Key, &Entry)> = served.hooks.iter().collect();
+        order.sort_by(|a, b| (a.1.created.as_ref(), a.0).cmp(&(b.1.created.as_ref(), b.0)));
+        let mut table = Table::default();
+        table.journal = Some(self.journal.clone());
+        let mut taken = BTreeMap::new();
+        let mut targets = Vec::new();
+        let mut names = BTreeSet::new();
+        for (key, entry) in order {
+            match entry.built.register(&mut table) {
+                Ok(()) => targets.extend(entry.built.targets.iter().cloned()),
+                Err(by) => drop(taken.insert(key.clone(), by)),
+            }
+            names.insert(key.to_string());
+        }
+        self.receiver.replace(table);
+        self.receiver.forget_all_but(&names);
+        served.couriers.replace(targets);
+        taken
+    }
+}

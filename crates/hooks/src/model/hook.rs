@@ -1,0 +1,331 @@
+//! `Hook`: one endpoint as an object of the cluster. Secrets are in Secrets of its namespace.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use crate::{
+    decide::{filter::Filter, replay::Policy, signature::Algorithm},
+    sources::SignatureMode,
+};
+
+/// Where webhooks of one sender come in and what becomes of them.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "quartermaster.io",
+    version = "v1alpha1",
+    kind = "Hook",
+    namespaced,
+    status = "HookStatus",
+    derive = "PartialEq",
+    doc = "Hook is an endpoint for the webhooks of one sender: its secret, its filter, its targets.",
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.source"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Accepted", type_ = "integer", json_path = ".status.deliveries.accepted"),
+    printcolumn(name = "Path", type_ = "string", json_path = ".status.webhookPath", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[expect(clippy::duplicated_attributes, reason = "columns have types")]
+#[serde(rename_all = "camelCase")]
+pub struct HookSpec {
+    /// Who sends: `GitHub`, `GitLab`, `MinIO`, … Names are case-sensitive.
+    #[schemars(length(min = 1, max = 64))]
+    pub source: String,
+    /// The secret shared with the sender. Its bytes make the path, and verify what the source can
+    /// verify.
+    pub secret_ref: SecretKey,
+    /// Earlier secrets, which count until the sender has the new one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub previous_secret_refs: Vec<PreviousSecret>,
+    /// A further path, `/hook/` and 8 to 128 characters, that stays when the secret changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^/hook/[A-Za-z0-9._~-]{8,128}$"))]
+    pub path: Option<String>,
+    /// The host that image names are put together with, for senders that leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub registry_host: Option<String>,
+    /// What is special about the source here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<HookOptions>,
+    /// What a request must bring beside what its source asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<HookAuth>,
+    /// Whether a source that cannot prove who it is may do without `auth`: its URL is then the
+    /// only secret.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub insecure: bool,
+    /// Which events are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// Who is told.
+    #[schemars(length(min = 1, max = 16))]
+    pub targets: Vec<HookTarget>,
+    /// When the sender is answered, and what repeats mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<HookDelivery>,
+    /// Limits of this endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<HookLimits>,
+    /// Whether senders are told to come again later.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A key of a Secret in the namespace of the hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in it.
+    #[serde(default = "token", skip_serializing_if = "is_token")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn token() -> String {
+    "token".to_owned()
+}
+
+fn is_token(key: &str) -> bool {
+    key == "token"
+}
+
+/// A secret that is on its way out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousSecret {
+    /// Which.
+    #[serde(flatten)]
+    pub secret: SecretKey,
+    /// When it stops to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub not_after: Option<Timestamp>,
+}
+
+/// What is special about a source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HookOptions {
+    /// The weakest signature that passes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_algorithm: Option<Algorithm>,
+    /// Whether a signature that may be left out is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureMode>,
+    /// The token of a second signature, by the Standard Webhooks rule (GitLab).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_secret_ref: Option<SecretKey>,
+    /// Event names beyond the source's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// The header of a generic signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Whether deletions of branches are dropped.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ignore_deletes: bool,
+    /// Whether unwanted events are answered with 200 instead of 400.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ignore_unwanted: bool,
+    /// Whether refusals that senders would not understand keep their honest status.
+    #[serde(skip_serializing_if = "is_false")]
+    pub strict_status: bool,
+    /// The audience that tokens of Google's push service must name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The service account of Google's push service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// Extra authentication.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookAuth {
+    /// What kind it is of.
+    #[serde(rename = "type")]
+    pub kind: AuthKind,
+    /// The Secret: keys `username` and `password` for `basic`, `token` for `bearer`, `value` for
+    /// `header`.
+    pub secret_ref: SecretName,
+    /// The header, for `header`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A Secret in the namespace of the hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretName {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// How a request proves where it is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthKind {
+    /// By user name and password.
+    Basic,
+    /// By a bearer token.
+    Bearer,
+    /// By a header's value.
+    Header,
+}
+
+/// One target. Which fields count depends on its type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookTarget {
+    /// Its name among the targets of the hook; its type, if there is only one of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: TargetKind,
+    /// Where it is: the API of a Flux v1 daemon, or the address of a service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub url: Option<String>,
+    /// Its secret: an API token (`flux-v1`), or the key that calls are signed with (`http`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKey>,
+    /// How long one call may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Calls at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub max_concurrency: Option<u32>,
+    /// Calls per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub rate: Option<u32>,
+    /// Which events it is told, of those that the hook lets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+}
+
+/// The kinds of targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// A Flux v1 daemon.
+    #[serde(rename = "flux-v1")]
+    FluxV1,
+    /// Any service: the event as JSON, signed.
+    Http,
+    /// The log of the server.
+    #[default]
+    Log,
+}
+
+impl TargetKind {
+    /// The word in files and objects.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::FluxV1 => "flux-v1",
+            Self::Http => "http",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// When the sender is answered, and what repeats mean.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HookDelivery {
+    /// Once the event is on disk, or after the targets were told once.
+    pub ack: Ack,
+    /// What repeats mean; `reject` if a target has side effects, else `suppress`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Policy>,
+    /// How long a repeat is taken for the sender's own retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_window: Option<Span>,
+    /// How long a repeat is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_retention: Option<Span>,
+    /// How long the sender waits for the targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline_timeout: Option<Span>,
+}
+
+/// When the sender is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// Once the event is on disk.
+    #[default]
+    Stored,
+    /// After the targets were told once.
+    Downstream,
+}
+
+/// Limits of one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HookLimits {
+    /// Bytes of a body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 104_857_600))]
+    pub max_body_bytes: Option<u32>,
+    /// Requests per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub per_second: Option<u32>,
+    /// Requests at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+}
+
+/// How a hook is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// The generation that the rest is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the sender must send to, below the public address. Whoever may read it may send, if
+    /// the source cannot sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_path: Option<String>,
+    /// What came in since the server started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<HookDeliveries>,
+    /// `Ready`, with the reason if it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// What came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookDeliveries {
+    /// Requests answered with success.
+    pub accepted: u64,
+    /// Requests answered with anything else.
+    pub refused: u64,
+    /// When the last accepted one came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_accepted: Option<Timestamp>,
+}

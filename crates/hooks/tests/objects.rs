@@ -1,0 +1,253 @@
+//! `Hook` objects on the embedded cluster: from a Secret and an object to a notification.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::{net::SocketAddr, time::Duration};
+
+use embedded::Cluster;
+use hooks::{
+    controller,
+    decide::digest::{endpoint, hex},
+    decide::signature::Algorithm,
+    model::Hook,
+    server::{Options, Server},
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+const KEY: &str = "correct-horse-battery-staple-01";
+const OTHER: &str = "correct-horse-battery-staple-02";
+
+struct World {
+    cluster: Cluster,
+    client: Client,
+    server: Server,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let cluster = Cluster::open(embedded::Options::new(directory.path().join("cluster")));
+        let cluster = cluster.await.unwrap();
+        let client = cluster.client();
+        cluster::crds::install(&client, &hooks::crds()).await.unwrap();
+        let options = Options {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            directory: directory.path().join("hooks"),
+            controller: controller::Options {
+                resync: Duration::from_millis(50),
+                ..controller::Options::own_machine()
+            },
+        };
+        let server = Server::start(client.clone(), options).await.unwrap();
+        Self { cluster, client, server, _directory: directory }
+    }
+
+    fn hooks(&self) -> Api<Hook> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    async fn secret(&self, name: &str, token: &str) {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), "default");
+        let secret = json!({"metadata": {"name": name}, "stringData": {"token": token}});
+        let patch = PatchParams::default();
+        match secrets.get_opt(name).await.unwrap() {
+            None => {
+                let secret = serde_json::from_value(secret).unwrap();
+                secrets.create(&PostParams::default(), &secret).await.unwrap();
+            }
+            Some(_) => drop(secrets.patch(name, &patch, &Patch::Merge(secret)).await.unwrap()),
+        }
+    }
+
+    async fn hook(&self, name: &str, spec: Value) {
+        let hook = serde_json::from_value(json!({
+            "apiVersion": "quartermaster.io/v1alpha1", "kind": "Hook",
+            "metadata": {"name": name}, "spec": spec,
+        }));
+        self.hooks().create(&PostParams::default(), &hook.unwrap()).await.unwrap();
+    }
+
+    /// Waits until the Ready condition has this reason, and gives the hook.
+    async fn until(&self, name: &str, reason: &str) -> Hook {
+        self.when(name, reason, |hook| {
+            let conditions = hook.status.iter().flat_map(|status| &status.conditions);
+            conditions.clone().any(|condition| {
+                condition.type_ == "Ready"
+                    && condition.reason == reason
+                    && condition.observed_generation == hook.metadata.generation
+            })
+        })
+        .await
+    }
+
+    async fn when(&self, name: &str, what: &str, met: impl Fn(&Hook) -> bool) -> Hook {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let hook = self.hooks().get(name).await.unwrap();
+            if met(&hook) {
+                return hook;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no {what}: {:?}", hook.status);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends a push of this branch, signed with this key; gives the status.
+    async fn push(&self, key: &str, branch: &str) -> u16 {
+        let body = format!(
+            r#"{{"ref":"refs/heads/{branch}","repository":{{"ssh_url":"git@code.example.com:team/app.git"}}}}"#
+        );
+        let mac = hex(&Algorithm::Sha256.hmac(key.as_bytes(), &[body.as_bytes()]));
+        let request = format!(
+            "POST /hook/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-GitHub-Event: push\r\n\
+             Content-Type: application/json\r\nX-Hub-Signature-256: sha256={mac}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            endpoint(key.as_bytes(), ""),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.server.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    async fn end(self) {
+        self.server.stop().await;
+        self.cluster.shutdown().await;
+    }
+}
+
+/// A daemon that accepts everything and passes on what it was told.
+async fn downstream() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+                    let text = String::from_utf8_lossy(&read).into_owned();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                    let length = head.to_lowercase();
+                    let length = length.split_once("content-length: ").expect("a length").1;
+                    let length = length.lines().next().unwrap().parse::<usize>().unwrap();
+                    if body.len() >= length {
+                        sender.send(body.to_owned()).unwrap();
+                        read.clear();
+                        let _ =
+                            stream.write_all(b"HTTP/1.1 202 A\r\ncontent-length: 0\r\n\r\n").await;
+                    }
+                }
+            });
+        }
+    });
+    (address, receiver)
+}
+
+async fn told(receiver: &mut mpsc::UnboundedReceiver<String>) -> String {
+    tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await.unwrap().unwrap()
+}
+
+fn flux(address: SocketAddr) -> Value {
+    json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "targets": [{"type": "flux-v1", "url": format!("http://{address}/api/flux")}]})
+}
+
+#[tokio::test]
+async fn a_hook_serves_and_says_so() {
+    let world = World::new().await;
+    let (address, mut receiver) = downstream().await;
+    world.hook("code", flux(address)).await;
+    let hook = world.until("code", "SecretNotFound").await;
+    assert_eq!(hook.status.unwrap().webhook_path, None);
+    assert_eq!(world.push(KEY, "main").await, 404);
+
+    world.secret("code", KEY).await;
+    let hook = world.until("code", "Serving").await;
+    let path = format!("/hook/{}", endpoint(KEY.as_bytes(), ""));
+    assert_eq!(hook.status.unwrap().webhook_path, Some(path));
+    assert_eq!(world.push(KEY, "main").await, 202);
+    assert!(told(&mut receiver).await.contains(r#""Branch":"main""#));
+    let counted = |hook: &Hook| {
+        let deliveries = hook.status.as_ref().and_then(|status| status.deliveries.clone());
+        deliveries.is_some_and(|one| one.accepted == 1 && one.last_accepted.is_some())
+    };
+    world.when("code", "counts", counted).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn secrets_rotate_and_hooks_end() {
+    let world = World::new().await;
+    let (address, _receiver) = downstream().await;
+    world.secret("code", KEY).await;
+    world.hook("code", flux(address)).await;
+    world.until("code", "Serving").await;
+    assert_eq!(world.push(KEY, "main").await, 202);
+    world.secret("code", OTHER).await;
+    let path = format!("/hook/{}", endpoint(OTHER.as_bytes(), ""));
+    world
+        .when("code", "another path", |hook| {
+            hook.status.as_ref().is_some_and(|status| status.webhook_path.as_ref() == Some(&path))
+        })
+        .await;
+    assert_eq!((world.push(KEY, "a").await, world.push(OTHER, "b").await), (404, 202));
+
+    let suspend = Patch::Merge(json!({"spec": {"suspend": true}}));
+    world.hooks().patch("code", &PatchParams::default(), &suspend).await.unwrap();
+    world.until("code", "Suspended").await;
+    assert_eq!(world.push(OTHER, "c").await, 503);
+
+    world.hooks().delete("code", &Default::default()).await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while world.push(OTHER, "d").await != 404 {
+        assert!(tokio::time::Instant::now() < deadline, "it is still served");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_harms_nobody_else() {
+    let world = World::new().await;
+    let (address, _receiver) = downstream().await;
+    world.secret("code", KEY).await;
+    world.hook("first", flux(address)).await;
+    world.until("first", "Serving").await;
+    world.hook("second", flux(address)).await;
+    let hook = world.until("second", "PathTaken").await;
+    let message = &hook.status.unwrap().conditions[0].message;
+    assert!(message.contains("default/first"), "{message}");
+
+    let with = |change: Value| {
+        let mut spec = flux(address);
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        spec
+    };
+    world.hook("unknown", with(json!({"source": "Hub"}))).await;
+    world.hook("open", with(json!({"source": "Generic"}))).await;
+    world.hook("twice", with(json!({"targets": [{"type": "log"}, {"type": "log"}]}))).await;
+    for name in ["unknown", "open", "twice"] {
+        world.until(name, "InvalidSpec").await;
+    }
+    assert_eq!(world.push(KEY, "main").await, 202);
+
+    // The path is free once its owner is gone.
+    world.hooks().delete("first", &Default::default()).await.unwrap();
+    world.until("second", "Serving").await;
+    world.end().await;
+}
