@@ -1,7 +1,9 @@
 //! Measures the built program beside the figures of the design: start, memory, the embedded store,
-//! lists under load. Run by `cargo xtask bench`; writes `bench/report.md` and `bench/report.json`.
+//! lists under load, webhooks. Run by `cargo xtask bench`; writes `bench/report.md` and
+//! `bench/report.json`.
 
 mod disk;
+mod hooks;
 mod list;
 mod load;
 mod machine;
@@ -23,9 +25,25 @@ struct Cli {
     /// Fewer objects and shorter runs, to see that it works
     #[arg(long)]
     quick: bool,
+    /// Measure only these parts
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
     /// Where the report goes
     #[arg(long, default_value = "bench")]
     out: PathBuf,
+}
+
+/// A section of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Start and memory
+    Start,
+    /// The embedded store
+    Store,
+    /// Lists under load
+    Lists,
+    /// Webhooks
+    Hooks,
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -33,18 +51,29 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     let size = if cli.quick { Size::QUICK } else { Size::FULL };
     let mut report = report::Report::new(machine::describe(), cli.quick);
-    say(&format!("1/3 {} starts", 2 * size.starts + 1));
-    start::measure(&cli.binary, size, &mut report).await?;
-    say("2/3 the embedded store");
-    store::measure(size, &mut report).await?;
-    say(&format!("3/3 lists of {} workspaces", size.workspaces));
-    list::measure(&cli.binary, size, &mut report).await?;
+    let wanted = |part: Part| cli.only.is_empty() || cli.only.contains(&part);
+    if wanted(Part::Start) {
+        say(&format!("{} starts", 2 * size.starts + 1));
+        start::measure(&cli.binary, size, &mut report).await?;
+    }
+    if wanted(Part::Store) {
+        say("the embedded store");
+        store::measure(size, &mut report).await?;
+    }
+    if wanted(Part::Lists) {
+        say(&format!("lists of {} workspaces", size.workspaces));
+        list::measure(&cli.binary, size, &mut report).await?;
+    }
+    if wanted(Part::Hooks) {
+        say(&format!("webhooks, and {} of them queued", size.events));
+        hooks::measure(&cli.binary, size, &mut report).await?;
+    }
     report.write(&cli.out)?;
     say(&format!("wrote {}", cli.out.join("report.md").display()));
     Ok(())
 }
 
-/// Tells how far it is.
+/// Tells what is measured now.
 fn say(text: &str) {
     let _gone = writeln!(std::io::stderr().lock(), "bench: {text}");
 }
@@ -56,9 +85,12 @@ struct Size {
     writes: usize,
     workspaces: usize,
     seconds: u64,
+    events: usize,
 }
 
 impl Size {
-    const FULL: Self = Self { starts: 20, writes: 20_000, workspaces: 10_000, seconds: 10 };
-    const QUICK: Self = Self { starts: 3, writes: 1_000, workspaces: 500, seconds: 1 };
+    const FULL: Self =
+        Self { starts: 20, writes: 20_000, workspaces: 10_000, seconds: 10, events: 1_000_000 };
+    const QUICK: Self =
+        Self { starts: 3, writes: 1_000, workspaces: 500, seconds: 1, events: 10_000 };
 }
