@@ -43,6 +43,9 @@ pub struct Endpoints {
     pub api: String,
     /// URL that workspaces are opened at.
     pub apps: String,
+    /// URL that webhooks are received at, if they are.
+    #[serde(default)]
+    pub hooks: Option<String>,
     /// URL of the probes.
     pub ops: String,
     /// What programs send as `Authorization: Bearer`; empty where callers are known by other means.

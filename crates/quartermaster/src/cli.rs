@@ -81,6 +81,9 @@ pub(crate) struct Up {
     /// Address that workspaces are opened at [default: port 4004]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_APPS_LISTEN", hide_env_values = true)]
     pub(crate) apps_listen: Option<SocketAddr>,
+    /// Address that webhooks are received at [default: port 4001]
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_HOOKS_LISTEN", hide_env_values = true)]
+    pub(crate) hooks_listen: Option<SocketAddr>,
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,
@@ -141,6 +144,10 @@ pub(crate) struct Serve {
     /// Address that workspaces are opened at [default: port 4004]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_APPS_LISTEN", hide_env_values = true)]
     pub(crate) apps_listen: Option<SocketAddr>,
+    /// Address that webhooks are received at [default: not received]; their journal is kept
+    /// in the data directory
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_HOOKS_LISTEN", hide_env_values = true)]
+    pub(crate) hooks_listen: Option<SocketAddr>,
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Endpoints {
     pub(crate) api: String,
     pub(crate) apps: String,
+    /// Where webhooks are received, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hooks: Option<String>,
     pub(crate) ops: String,
     /// Only where callers are known by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod endpoints;
 mod failure;
+mod hooks;
 mod images;
 mod output;
 mod permissions;

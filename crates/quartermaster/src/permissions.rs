@@ -42,6 +42,9 @@ impl Needed {
             cluster.extend(workspaces::permissions::CONTROLLER);
             own_namespace.push(LEASE);
         }
+        if settings.hooks.is_some() {
+            cluster.extend(hooks::permissions::SERVING);
+        }
         if settings.samples {
             own_namespace.push(SAMPLES);
         }

@@ -14,11 +14,13 @@ use crate::{
     cli::{self, Auth, ClusterChoice},
     config::{Config, Connect, Controller, Listeners},
     failure::Failure,
+    hooks::HookSettings,
 };
 
 const API_PORT: u16 = 4000;
 const OPS_PORT: u16 = 4002;
 const APPS_PORT: u16 = 4004;
+const HOOKS_PORT: u16 = 4001;
 
 /// Settings of `up` or `serve`, complete and checked.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) api: SocketAddr,
     pub(crate) apps: SocketAddr,
     pub(crate) ops: SocketAddr,
+    pub(crate) hooks: Option<HookSettings>,
     pub(crate) identity: Identity,
     pub(crate) connect: Connect,
     pub(crate) definitions: bool,
@@ -75,7 +78,14 @@ impl Settings {
         let data_dir = data_dir(up.data_dir.data_dir.or(file.data_dir))?;
         let flags = [up.listen, up.apps_listen, up.ops_listen];
         let [api, apps, ops] = addresses(flags, &file.listeners, Ipv4Addr::LOCALHOST);
+        let hooks = up.hooks_listen.or(file.listeners.hooks);
+        let hooks = HookSettings {
+            listen: hooks.unwrap_or_else(|| beside(api, HOOKS_PORT)),
+            directory: data_dir.join("hooks"),
+            own_machine: true,
+        };
         let settings = Self {
+            hooks: Some(hooks),
             cluster: ClusterChoice::Embedded(data_dir.clone()),
             data_dir: Some(data_dir),
             api,
@@ -123,7 +133,19 @@ impl Settings {
             ClusterChoice::Embedded(_) => None,
             ClusterChoice::Elsewhere(_) => Some(file.controller.lease()),
         };
+        let hooks = match (serve.hooks_listen.or(file.listeners.hooks), &data_dir) {
+            (None, _) => None,
+            (Some(listen), Some(dir)) => {
+                let own_machine = identity == Identity::Local;
+                Some(HookSettings { listen, directory: dir.join("hooks"), own_machine })
+            }
+            (Some(_), None) => {
+                return Err(Failure::usage("hooks need a directory for their journal")
+                    .hint("say it with --data-dir DIR, on a disk that lasts"));
+            }
+        };
         let settings = Self {
+            hooks,
             cluster,
             data_dir,
             api,
@@ -182,10 +204,14 @@ fn addresses(
 ) -> [SocketAddr; 3] {
     let api = api.or(file.api).unwrap_or(SocketAddr::new(IpAddr::V4(default), API_PORT));
     // Neighbours stay beside the API: same address, and free ports if it takes a free one.
-    let beside = |port| SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { port });
-    let apps = apps.or(file.apps).unwrap_or_else(|| beside(APPS_PORT));
-    let ops = ops.or(file.ops).unwrap_or_else(|| beside(OPS_PORT));
+    let apps = apps.or(file.apps).unwrap_or_else(|| beside(api, APPS_PORT));
+    let ops = ops.or(file.ops).unwrap_or_else(|| beside(api, OPS_PORT));
     [api, apps, ops]
+}
+
+/// A neighbour of the API.
+fn beside(api: SocketAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { port })
 }
 
 /// The data directory asked for, or the one of this user.
@@ -213,6 +239,7 @@ mod tests {
             listen: None,
             apps_listen: None,
             ops_listen: None,
+            hooks_listen: None,
             config: None,
             auth: None,
         }

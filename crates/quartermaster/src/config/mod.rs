@@ -57,6 +57,7 @@ pub(crate) struct Config {
 pub(crate) struct Listeners {
     pub(crate) api: Option<SocketAddr>,
     pub(crate) apps: Option<SocketAddr>,
+    pub(crate) hooks: Option<SocketAddr>,
     pub(crate) ops: Option<SocketAddr>,
 }
 

@@ -18,6 +18,7 @@ const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 3..=600;
 pub(super) struct ListenersFile {
     api: Option<Spanned<String>>,
     apps: Option<Spanned<String>>,
+    hooks: Option<Spanned<String>>,
     ops: Option<Spanned<String>>,
 }
 
@@ -26,6 +27,7 @@ impl ListenersFile {
         Listeners {
             api: reader.address("listeners.api", self.api),
             apps: reader.address("listeners.apps", self.apps),
+            hooks: reader.address("listeners.hooks", self.hooks),
             ops: reader.address("listeners.ops", self.ops),
         }
     }

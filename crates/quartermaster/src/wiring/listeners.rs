@@ -64,6 +64,7 @@ impl Listeners {
         Endpoints {
             api: url(&self.api),
             apps: url(&self.apps),
+            hooks: None,
             ops: url(&self.ops),
             token: token.map(|token| token.expose().to_owned()),
             pid: std::process::id(),
@@ -146,7 +147,7 @@ fn url(listener: &Listener) -> String {
 }
 
 /// An address that a client can connect to, also when all addresses are listened at.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
         std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),

@@ -30,6 +30,7 @@ pub(crate) struct Server {
     front: Front,
     place: Place,
     controller: Option<Controller>,
+    hooks: Option<hooks::server::Server>,
     drain: Drain,
 }
 
@@ -57,16 +58,19 @@ impl Server {
         let listeners = Listeners::bind(&settings).await?;
         let client = place.client().clone();
         prepare(place, &settings).await?;
+        let hooks = crate::hooks::start(settings.hooks.as_ref(), &client).await?;
 
         let caches = Caches::start(&client);
         let drain = Drain::new();
-        let endpoints = listeners.endpoints(token.as_ref());
+        let mut endpoints = listeners.endpoints(token.as_ref());
         let front = Front::new(&settings, &client, token);
         let ready = listeners::Readiness { caches: caches.clone(), health: place.health() };
         let listeners = listeners.serve_ops(&front, ready, &drain);
         caches.ready().await;
         place.start_node(&settings).await?;
         let controller = Controller::start(&settings, place, &caches);
+        let address = hooks.as_ref().map(|hooks| listeners::reachable(hooks.address()));
+        endpoints.hooks = address.map(|address| format!("http://{address}"));
 
         let state = kubeflow::State {
             client: client.clone(),
@@ -83,7 +87,7 @@ impl Server {
                 Failure::new(format!("cannot write run/endpoints.json: {error}"))
             })?;
         }
-        Ok(Started { settings, endpoints, front, controller, drain })
+        Ok(Started { settings, endpoints, front, controller, hooks, drain })
     }
 
     /// What it runs with.
@@ -114,10 +118,13 @@ impl Server {
         if let Some(dir) = &self.settings.data_dir {
             Endpoints::remove(dir);
         }
-        let Self { drain, controller, mut place, .. } = self;
+        let Self { drain, controller, hooks, mut place, .. } = self;
         let hurry = place.hurry();
         let ending = async {
             drain.stop(DRAIN).await;
+            if let Some(hooks) = hooks {
+                hooks.stop().await;
+            }
             if let Some(controller) = controller {
                 controller.stop().await;
             }
@@ -144,13 +151,14 @@ struct Started {
     endpoints: Endpoints,
     front: Front,
     controller: Option<Controller>,
+    hooks: Option<hooks::server::Server>,
     drain: Drain,
 }
 
 impl Started {
     fn with(self, place: Place) -> Server {
-        let Self { settings, endpoints, front, controller, drain } = self;
-        Server { settings, endpoints, front, place, controller, drain }
+        let Self { settings, endpoints, front, controller, hooks, drain } = self;
+        Server { settings, endpoints, front, place, controller, hooks, drain }
     }
 }
 
@@ -160,7 +168,10 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
     if !place.is_own() {
         Needed::by(settings).check(client, place.namespace(settings)).await?;
     }
-    let definitions = workspaces::crds();
+    let mut definitions = workspaces::crds();
+    if settings.hooks.is_some() {
+        definitions.extend(hooks::crds());
+    }
     if settings.definitions {
         cluster::crds::install(client, &definitions).await.map_err(|error| {
             broken(&error).hint(
