@@ -1,6 +1,11 @@
 //! Finds where two records differ.
 
-use std::{cell::Cell, fs, path::Path};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -28,10 +33,11 @@ pub(super) struct Compared {
 
 #[derive(Debug)]
 pub(super) struct Difference {
+    case: String,
     /// What was asked, and for which field the answers differ.
-    pub(super) place: String,
-    pub(super) embedded: String,
-    pub(super) real: String,
+    place: String,
+    embedded: String,
+    real: String,
 }
 
 /// Differences that are meant to be, each with a reason.
@@ -102,17 +108,19 @@ fn case(name: &str, embedded: &[Value], real: &[Value], known: &Explanations) ->
     for index in 0..embedded.len().max(real.len()) {
         let (ours, theirs) = (embedded.get(index), real.get(index));
         let asked = theirs.or(ours).map(asked).unwrap_or_default();
-        if let (Some(ours), Some(theirs)) = (ours, theirs) {
-            compared.count(theirs);
-            differences("", ours, theirs, &mut found);
-        } else {
-            found.push(("".to_owned(), shown(ours), shown(theirs)));
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if asked_of(ours) == asked_of(theirs) => {
+                compared.count(theirs);
+                exchange(ours, theirs, &mut found);
+            }
+            _ => found.push(("".to_owned(), shown(ours), shown(theirs))),
         }
         for (field, embedded, real) in found.drain(..) {
             match known.reason(name, &field) {
                 Some(reason) => compared.explained.push(reason.to_owned()),
                 None => compared.unexplained.push(Difference {
-                    place: format!("{name}: {asked}: {field}"),
+                    case: name.to_owned(),
+                    place: format!("{asked}: {field}"),
                     embedded,
                     real,
                 }),
@@ -151,6 +159,18 @@ fn asked_of(line: &Value) -> (&Value, &Value) {
     (&line["method"], &line["path"])
 }
 
+/// Compares what was answered; what was sent is in the record for those who read it.
+fn exchange(ours: &Value, theirs: &Value, found: &mut Vec<(String, String, String)>) {
+    for key in ["code", "contentType", "warnings", "body"] {
+        let (ours, theirs) = (&ours[key], &theirs[key]);
+        if key == "body" && ours["kind"] != theirs["kind"] {
+            found.push(("/body".to_owned(), shown(Some(ours)), shown(Some(theirs))));
+        } else {
+            differences(&format!("/{key}"), ours, theirs, found);
+        }
+    }
+}
+
 /// Collects the fields for which two values differ.
 fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<(String, String, String)>) {
     match (ours, theirs) {
@@ -180,12 +200,19 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "nothing".to_owned(), Value::to_string)
 }
 
-/// What is wrong, as lines for a person. Explanations are checked only if all cases ran.
+/// What is wrong, as lines for a person; what differs in the same way in many cases only once.
+/// Explanations are checked only if all cases ran.
 pub(super) fn problems(compared: &[Compared], explanations: Option<&Explanations>) -> Vec<String> {
-    let all = compared.iter().flat_map(|case| &case.unexplained);
-    let mut lines: Vec<_> = all
-        .map(|one| format!("{}\n  embedded: {}\n  real:     {}", one.place, one.embedded, one.real))
-        .collect();
+    let mut cases: BTreeMap<(&str, &str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for one in compared.iter().flat_map(|case| &case.unexplained) {
+        let same = cases.entry((&one.place, &one.embedded, &one.real)).or_default();
+        same.insert(&one.case);
+    }
+    let line = |((place, ours, theirs), cases): (_, BTreeSet<&str>)| {
+        let cases: Vec<_> = cases.into_iter().collect();
+        format!("{place}\n  embedded: {ours}\n  real:     {theirs}\n  in: {}", cases.join(" "))
+    };
+    let mut lines: Vec<_> = cases.into_iter().map(line).collect();
     let unused = explanations.into_iter().flat_map(Explanations::unused);
     lines.extend(unused.map(|one| format!("explains nothing any more: {one}")));
     lines
@@ -226,8 +253,8 @@ mod tests {
         let theirs = cases(json!([get(422, json!({"a": {"b/c": 3}, "l": [1]}))]));
         let all = all(&ours, &theirs, &known(json!([])));
         let places: Vec<_> = all[0].unexplained.iter().map(|one| one.place.as_str()).collect();
-        let expected = ["/body/a/b~1c", "/body/a/only", "/body/l", "/code"];
-        assert_eq!(places, expected.map(|field| format!("group::case: GET /a: {field}")));
+        let expected = ["/code", "/body/a/b~1c", "/body/a/only", "/body/l"];
+        assert_eq!(places, expected.map(|field| format!("GET /a: {field}")));
     }
 
     #[test]
