@@ -156,7 +156,8 @@ async fn set_rules(
         let mut object = current.clone();
         // It may have become a role of its own meanwhile.
         if object.get("aggregationRule").is_some_and(Value::is_object) {
-            object.insert("rules".into(), json!(rules));
+            let rules = if rules.is_empty() { Value::Null } else { json!(rules) };
+            object.insert("rules".into(), rules);
         }
         Ok((object, Vec::new()))
     });

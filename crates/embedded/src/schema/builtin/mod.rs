@@ -34,6 +34,7 @@ pub fn default(kind: &str, object: &mut Value) {
         "Pod" => pod::default_pod(object),
         "StatefulSet" => workload::default_stateful_set(object),
         "Job" => workload::default_job(object),
+        "Role" | "ClusterRole" => rbac::default_role(object),
         "RoleBinding" | "ClusterRoleBinding" => rbac::default_binding(object),
         _ => {}
     }

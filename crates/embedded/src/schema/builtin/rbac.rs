@@ -7,6 +7,15 @@ use crate::schema::Cause;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
+/// No rules are written as null, however they were sent.
+pub(super) fn default_role(role: &mut Value) {
+    if list(role, &["rules"]).is_empty()
+        && let Some(role) = role.as_object_mut()
+    {
+        role.insert("rules".into(), Value::Null);
+    }
+}
+
 /// Users, groups and roles are of this API group unless something else is said.
 pub(super) fn default_binding(binding: &mut Value) {
     if let Some(role) = object_in(binding, "roleRef") {
