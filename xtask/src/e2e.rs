@@ -1,35 +1,85 @@
-//! The tests against real programs: JupyterLab, Chromium, and `kill -9`.
+//! The tests against real programs: JupyterLab, Chromium, and `kill -9`; and on a real Kubernetes.
+
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::{
+    image::{self, Which},
     shell::{self, say},
     test::Skipped,
     tools,
 };
 
-const TARGETS: [&str; 7] = ["story", "replicas", "outage", "same", "jupyter", "browser", "crash"];
+const TARGETS: [&str; 9] =
+    ["story", "replicas", "rights", "outage", "same", "deploy", "jupyter", "browser", "crash"];
+/// What also runs, or only runs, on a real Kubernetes.
+const REAL: [&str; 7] = ["story", "replicas", "rights", "outage", "same", "deploy", "jupyter"];
+/// What only runs there.
+const ONLY_REAL: [&str; 1] = ["deploy"];
 
 /// `cargo xtask e2e`.
-pub(crate) fn run_alone(only: &[String]) -> Result<()> {
+pub(crate) fn run_alone(only: &[String], real: bool) -> Result<()> {
     let skipped = Skipped::new()?;
-    run(only, &skipped)?;
+    if real {
+        run_real(only, &skipped)?;
+    } else {
+        run(only, &skipped)?;
+    }
     skipped.report()
+}
+
+/// The same tests with `serve` on a real Kubernetes with real containers.
+pub(crate) fn run_real(only: &[String], skipped: &Skipped) -> Result<()> {
+    let binary = shell::build(false)?;
+    let targets: Vec<&str> = wanted(only)?.filter(|name| REAL.contains(name)).collect();
+    // Inside there is no network: everything is built before.
+    shell::run(tests(&targets).arg("--no-run"))?;
+    let mut images = Vec::new();
+    for which in [Which::Quartermaster, Which::Files, Which::Jupyterlab] {
+        images.push(image::file(which, false)?);
+    }
+    let mut run = Command::new(std::env::current_exe()?);
+    run.args(["cluster", "run"]).current_dir(shell::root()).env("QUARTERMASTER_BIN", &binary);
+    for image in images {
+        run.arg("--image").arg(image);
+    }
+    skipped.pass_on(&mut run);
+    if let Ok(programs) = tools::jupyter() {
+        run.env("QUARTERMASTER_JUPYTER", programs);
+    }
+    // The tests take the cluster by a name of their own: other tests must not touch it by chance.
+    let script = "QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec \"$@\"";
+    run.args(["--", "sh", "-c", script, "sh"]);
+    let cargo = tests(&targets);
+    run.arg(cargo.get_program()).args(cargo.get_args());
+    shell::run(run.args(["--offline", "--", "--test-threads=1"]))
+}
+
+fn wanted(only: &[String]) -> Result<impl Iterator<Item = &'static str>> {
+    if let Some(unknown) = only.iter().find(|name| !TARGETS.contains(&name.as_str())) {
+        bail!("there is no test target {unknown}; there are: {}", TARGETS.join(", "));
+    }
+    let all = only.is_empty();
+    Ok(TARGETS.into_iter().filter(move |name| all || only.iter().any(|wanted| wanted == name)))
+}
+
+fn tests(targets: &[&str]) -> Command {
+    let mut tests = shell::cargo();
+    tests.args(["test", "--workspace", "--features", "quartermaster-e2e/external"]);
+    for target in targets {
+        tests.args(["--test", target]);
+    }
+    tests
 }
 
 /// Builds the program, installs what is missing, runs the targets.
 pub(crate) fn run(only: &[String], skipped: &Skipped) -> Result<()> {
-    if let Some(unknown) = only.iter().find(|name| !TARGETS.contains(&name.as_str())) {
-        bail!("there is no test target {unknown}; there are: {}", TARGETS.join(", "));
-    }
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|target| target == name);
     let binary = shell::build(false)?;
-    let mut tests = shell::cargo();
-    tests.args(["test", "--workspace", "--features", "quartermaster-e2e/external"]);
+    let targets: Vec<&str> = wanted(only)?.filter(|name| !ONLY_REAL.contains(name)).collect();
+    let wanted = |name: &str| targets.contains(&name);
+    let mut tests = tests(&targets);
     tests.env("QUARTERMASTER_BIN", &binary);
-    for target in TARGETS.into_iter().filter(|target| wanted(target)) {
-        tests.args(["--test", target]);
-    }
     skipped.pass_on(&mut tests);
     if wanted("jupyter") {
         match tools::jupyter() {

@@ -34,8 +34,11 @@ enum Task {
     },
     /// Run the tests that need JupyterLab, a browser or much time, installing what is missing
     E2e {
-        /// Only these test targets: story, replicas, rights, outage, same, jupyter, browser, crash
+        /// Only these test targets, such as story or jupyter
         only: Vec<String>,
+        /// With `serve` on a real Kubernetes and its containers, those that can
+        #[arg(long)]
+        real: bool,
     },
     /// Measure start, memory, the store and lists; writes bench/report.md and bench/report.json
     Bench {
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
         Task::Image { which, release, output } => image::run(which, release, output),
         Task::Test { real: true, cases } => real::run(&cases),
         Task::Test { .. } => test::run(),
-        Task::E2e { only } => e2e::run_alone(&only),
+        Task::E2e { only, real } => e2e::run_alone(&only, real),
         Task::Bench { quick } => bench::run(quick),
         Task::Generate { check } => generate::run(check),
     };

@@ -53,22 +53,4 @@ impl Access {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_the_owner_of_the_machine_passes() {
-        let attributes = Attributes {
-            verb: "list",
-            group: "kubeflow.org",
-            version: "v1beta1",
-            resource: "workspaces",
-            namespace: None,
-            name: None,
-        };
-        assert!(Access::Local.check(&Identity::local(), &attributes).await.is_ok());
-        let stranger = Identity { user: "local".into(), groups: Vec::new() };
-        let error = Access::Local.check(&stranger, &attributes).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Forbidden);
-    }
-}
+mod tests;

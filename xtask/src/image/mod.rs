@@ -55,13 +55,7 @@ pub(crate) enum Which {
 
 /// Writes one image and prints its file.
 pub(crate) fn run(which: Which, release: bool, output: Option<PathBuf>) -> Result<()> {
-    let file = match which {
-        Which::Quartermaster => pack(&QUARTERMASTER, release)?,
-        Which::Files => pack(&FILES, release)?,
-        Which::Jupyterlab => jupyterlab()?,
-        Which::Busybox => busybox()?,
-        Which::Pause => pause()?,
-    };
+    let file = file(which, release)?;
     let file = match output {
         None => file,
         Some(output) => {
@@ -72,6 +66,17 @@ pub(crate) fn run(which: Which, release: bool, output: Option<PathBuf>) -> Resul
     };
     shell::print(&file.display().to_string());
     Ok(())
+}
+
+/// Writes one image and gives its file.
+pub(crate) fn file(which: Which, release: bool) -> Result<PathBuf> {
+    match which {
+        Which::Quartermaster => pack(&QUARTERMASTER, release),
+        Which::Files => pack(&FILES, release),
+        Which::Jupyterlab => jupyterlab(),
+        Which::Busybox => busybox(),
+        Which::Pause => pause(),
+    }
 }
 
 /// The image of [`PAUSE`], made once.

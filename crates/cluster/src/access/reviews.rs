@@ -1,16 +1,13 @@
 //! SubjectAccessReviews, remembered for a short time.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::{Api, Client, api::PostParams};
 use moka::sync::Cache;
+use tokio::time::Instant;
 use web::{Error, Identity};
 
 use super::Attributes;

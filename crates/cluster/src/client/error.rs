@@ -164,7 +164,8 @@ fn server_certificate(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "is not valid yet (or this machine's clock is wrong)".into()
         }
-        CertificateError::UnknownIssuer => {
+        // Authorities of clusters often have the same name: then only the signature tells.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "is signed by another CA than the one that is trusted".into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -183,6 +184,7 @@ fn is_about_us(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateRequired
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
             | AlertDescription::UnknownCA
             | AlertDescription::UnsupportedCertificate
     )

@@ -58,6 +58,8 @@ enum Try {
     Held,
     /// It is somebody else's.
     Theirs(String),
+    /// Somebody wrote it at the same time; the next look tells who and what.
+    Raced,
 }
 
 impl Lease {
@@ -99,7 +101,7 @@ impl Lease {
                     tracing::info!(lease = self.name, holder = self.holder, "leading");
                     self.lead(&mut record, asked, &shutdown, &work).await;
                 }
-                Ok(Try::Held) => {}
+                Ok(Try::Held | Try::Raced) => {}
                 Ok(Try::Theirs(holder)) => {
                     if told.as_ref() != Some(&holder) {
                         tracing::info!(lease = self.name, leader = holder, "standing by");
@@ -144,6 +146,9 @@ impl Lease {
                     tracing::error!(lease = self.name, leader, "somebody took the lease: stopping");
                     return;
                 }
+                Ok(Ok(Try::Raced)) => {
+                    tracing::debug!(lease = self.name, "lease written by another")
+                }
                 Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "lease not renewed"),
                 Err(_) => tracing::warn!(lease = self.name, "lease not renewed in time"),
             }
@@ -180,9 +185,8 @@ impl Lease {
                 record.look(Some(&written), Instant::now());
                 Ok(Try::Held)
             }
-            // Somebody was faster; who, the next look tells.
             Err(error) if error::is_conflict(&error) || error::is_already_exists(&error) => {
-                Ok(Try::Theirs("another replica".to_owned()))
+                Ok(Try::Raced)
             }
             Err(error) => Err(error),
         }

@@ -166,6 +166,25 @@ async fn one_that_is_cut_off_stops_before_another_may_begin() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_note_that_somebody_writes_on_it_ends_nobodys_leadership() {
+    let (api, working) = (Api::default(), Arc::default());
+    let leader = replica(&api, "a", &working);
+    leads("a", &working).await;
+    for number in 0..200_u32 {
+        tokio::time::sleep(Duration::from_millis(333)).await;
+        let mut lease = api.lease.lock();
+        let lease = lease.as_mut().unwrap();
+        let version = lease["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>();
+        lease["metadata"]["resourceVersion"] = json!((version.unwrap() + 1).to_string());
+        lease["metadata"]["annotations"] = json!({"note": number.to_string()});
+    }
+    assert_eq!(*working.lock(), BTreeSet::from(["a"]));
+    assert_eq!(api.lease.lock().as_ref().unwrap()["spec"]["leaseTransitions"], 0);
+    leader.stop.cancel();
+    leader.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_many_that_start_at_once_one_leads() {
     let (api, working) = (Api::default(), Arc::default());
     let names = ["a", "b", "c", "d", "e"];

@@ -6,7 +6,7 @@ mod front;
 mod listeners;
 mod place;
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
 use web::{
     listener::Drain,
@@ -51,6 +51,7 @@ impl Server {
     async fn on(place: &mut Place, settings: Settings) -> Result<Started, Failure> {
         let token = match &settings.data_dir {
             Some(dir) if front::wants_token(&settings) => {
+                own_directory(dir)?;
                 Some(Token::load_or_create(dir).map_err(broken)?)
             }
             _ => None,
@@ -160,6 +161,14 @@ impl Started {
         let Self { settings, endpoints, front, controller, hooks, drain } = self;
         Server { settings, endpoints, front, place, controller, hooks, drain }
     }
+}
+
+/// Makes the data directory, for its owner alone.
+fn own_directory(dir: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Failure::new(format!("cannot make the directory {}: {error}", dir.display()))
+            .hint("choose another directory with --data-dir DIR")
+    })
 }
 
 /// Makes sure that the cluster lets us work and has what we work with.
