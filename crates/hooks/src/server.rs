@@ -8,9 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::Admin,
-    controller,
-    journal::{self, Journal, OpenError},
-    listener,
+    controller, journal, listener,
     receive::{self, Receiver, Table},
 };
 
@@ -19,7 +17,7 @@ use crate::{
 pub struct Options {
     /// The address of the listener; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The directory of the journal.
+    /// The directory of the journal, which is made for the first hook.
     pub directory: PathBuf,
     /// What hooks may do.
     pub controller: controller::Options,
@@ -31,9 +29,6 @@ pub enum StartError {
     /// The address is taken, or none of this machine.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
-    /// The journal.
-    #[error("cannot open the journal of hooks")]
-    Journal(#[from] OpenError),
 }
 
 /// Hooks that are being served.
@@ -57,16 +52,13 @@ impl Server {
         let socket = TcpListener::bind(listen).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let kept = journal::Options { directory: Some(directory), ..journal::Options::default() };
-        let journal = Journal::open(kept)?;
-        let mut table = Table::default();
-        table.journal = Some(journal.clone());
-        let receiver = Receiver::new(table, receive::Limits::default());
+        let receiver = Receiver::new(Table::default(), receive::Limits::default());
         let (close, closed) = watch::channel(false);
         let limits = listener::Limits::default();
         let listening = listener::serve(socket, limits, Arc::clone(&receiver), closed);
         let stop = CancellationToken::new();
         let controlling =
-            controller::run(client, Arc::clone(&receiver), journal, controller, stop.clone());
+            controller::run(client, Arc::clone(&receiver), kept, controller, stop.clone());
         Ok(Self {
             address,
             receiver,

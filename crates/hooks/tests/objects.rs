@@ -11,10 +11,11 @@ use hooks::{
     model::Hook,
     server::{Options, Server},
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -30,7 +31,7 @@ struct World {
     cluster: Cluster,
     client: Client,
     server: Server,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl World {
@@ -50,7 +51,7 @@ impl World {
             },
         };
         let server = Server::start(client.clone(), options).await.unwrap();
-        Self { cluster, client, server, _directory: directory }
+        Self { cluster, client, server, directory }
     }
 
     fn hooks(&self) -> Api<Hook> {
@@ -171,8 +172,11 @@ fn flux(address: SocketAddr) -> Value {
 async fn a_hook_serves_and_says_so() {
     let world = World::new().await;
     let (address, mut receiver) = downstream().await;
+    let journal = world.directory.path().join("hooks");
+    assert!(!journal.exists(), "who has no hooks does not pay for their journal");
     world.hook("code", flux(address)).await;
     let hook = world.until("code", "SecretNotFound").await;
+    assert!(journal.exists());
     assert_eq!(hook.status.unwrap().webhook_path, None);
     assert_eq!(world.push(KEY, "main").await, 404);
 
@@ -249,5 +253,113 @@ async fn what_is_wrong_is_said_and_harms_nobody_else() {
     // The path is free once its owner is gone.
     world.hooks().delete("first", &Default::default()).await.unwrap();
     world.until("second", "Serving").await;
+    world.end().await;
+}
+
+/// Makes a kind that only its definition knows, and gives its API.
+async fn kind(client: &Client, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let (group, version) = version.split_once('/').unwrap();
+    let crd = serde_json::from_value(json!({
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{"name": version, "served": true, "storage": true, "schema":
+                {"openAPIV3Schema": {"type": "object", "properties": {"spec":
+                    {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]},
+    }));
+    cluster::crds::install(client, &[crd.unwrap()]).await.unwrap();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    Api::namespaced_with(client.clone(), "default", &resource)
+}
+
+#[tokio::test]
+async fn flux_objects_are_found_and_annotated() {
+    let world = World::new().await;
+    let version = "source.toolkit.fluxcd.io/v1";
+    let api = kind(&world.client, version, "GitRepository", "gitrepositories").await;
+    for (name, url, branch, suspend) in [
+        ("main", "https://code.example.com/team/app", "main", false),
+        ("dev", "https://code.example.com/team/app", "dev", false),
+        ("other", "https://code.example.com/team/other", "main", false),
+        ("suspended", "https://code.example.com/team/app", "main", true),
+    ] {
+        let object = serde_json::from_value(json!({
+            "apiVersion": version, "kind": "GitRepository", "metadata": {"name": name},
+            "spec": {"url": url, "ref": {"branch": branch}, "suspend": suspend},
+        }));
+        api.create(&PostParams::default(), &object.unwrap()).await.unwrap();
+    }
+    world.secret("code", KEY).await;
+    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "delivery": {"ack": "downstream"}, "targets": [{"type": "flux-v2", "auto": true}]});
+    world.hook("code", spec).await;
+    world.until("code", "Serving").await;
+
+    let asked = async |name: &str| {
+        let object = api.get(name).await.unwrap();
+        let annotations = object.metadata.annotations.unwrap_or_default();
+        annotations.get("reconcile.fluxcd.io/requestedAt").cloned()
+    };
+    assert_eq!(world.push(KEY, "main").await, 200);
+    let first = asked("main").await.unwrap();
+    for name in ["dev", "other", "suspended"] {
+        assert_eq!(asked(name).await, None, "{name}");
+    }
+    assert_eq!(world.push(KEY, "dev").await, 200);
+    assert!(asked("dev").await.is_some());
+    assert_eq!(asked("main").await, Some(first));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn expressions_choose_what_is_told() {
+    let world = World::new().await;
+    let (address, mut receiver) = downstream().await;
+    world.secret("code", KEY).await;
+    let mut spec = flux(address);
+    spec["delivery"] = json!({"ack": "downstream"});
+    spec["filter"] = json!({"cel":
+        "event.branch == 'main' || event.branch.startsWith('release/') && req.missing == 1"});
+    world.hook("code", spec).await;
+    world.until("code", "Serving").await;
+    assert_eq!(world.push(KEY, "other").await, 200, "false: success, and nothing is told");
+    assert_eq!(world.push(KEY, "main").await, 200);
+    assert!(told(&mut receiver).await.contains(r#""Branch":"main""#));
+    assert_eq!(world.push(KEY, "release/1").await, 500, "the expression fails");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn workspaces_are_restarted_and_paused() {
+    let world = World::new().await;
+    let version = "kubeflow.org/v1beta1";
+    let api = kind(&world.client, version, "Workspace", "workspaces").await;
+    let object = json!({"apiVersion": version, "kind": "Workspace",
+        "metadata": {"name": "notes"}, "spec": {"paused": false}});
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let pods = Api::<Pod>::namespaced(world.client.clone(), "default");
+    let pod = json!({"metadata": {"name": "notes-0",
+        "labels": {"notebooks.kubeflow.org/workspace-name": "notes"}},
+        "spec": {"containers": [{"name": "main", "image": "x"}]}});
+    pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+
+    world.secret("code", KEY).await;
+    let resources = json!([{"kind": "Workspace", "name": "notes"}]);
+    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "delivery": {"ack": "downstream"}, "targets": [
+            {"type": "workspace", "action": "restart", "resources": resources,
+                "filter": {"branches": ["restart"]}},
+            {"name": "pause", "type": "workspace", "action": "pause", "resources": resources,
+                "filter": {"branches": ["pause"]}}]});
+    world.hook("code", spec).await;
+    world.until("code", "Serving").await;
+    assert_eq!(world.push(KEY, "restart").await, 200);
+    let pod = pods.get_opt("notes-0").await.unwrap();
+    assert!(pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()));
+    let paused = async || api.get("notes").await.unwrap().data["spec"]["paused"].clone();
+    assert_eq!(paused().await, json!(false));
+    assert_eq!(world.push(KEY, "pause").await, 200);
+    assert_eq!(paused().await, json!(true));
+    assert_eq!(world.push(KEY, "pause").await, 409, "what has side effects is not repeated");
     world.end().await;
 }

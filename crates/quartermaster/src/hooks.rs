@@ -42,8 +42,5 @@ pub(crate) async fn start(
             Err(Failure::new(format!("cannot listen at {address}: {error}"))
                 .hint("choose another with --hooks-listen ADDR; port 0 takes a free one"))
         }
-        Err(StartError::Journal(error)) => {
-            Err(Failure::new(format!("cannot open the journal of hooks: {error}")))
-        }
     }
 }

@@ -16,10 +16,16 @@ use crate::{
     },
     journal::Pace,
     limits::{Bucket, Rate},
-    model::{Ack, AuthKind, Hook, HookOptions, HookTarget, Key, Keys, SecretKey, TargetKind},
+    model::{
+        Ack, AuthKind, Hook, HookOptions, HookTarget, Key, Keys, SecretKey, TargetAction,
+        TargetKind,
+    },
     receive::{Endpoint, Keep, Table},
     sources::{self, Source},
-    targets::{Filtered, FluxV1, Guard, Http, HttpSettings, Log, Target},
+    targets::{
+        Filtered, FluxV1, Guard, Http, HttpSettings, Log, Target,
+        cluster::{self, Action, Auto, Cluster},
+    },
 };
 
 /// Why there is no endpoint.
@@ -103,7 +109,7 @@ pub(super) async fn build(
     if let Some(before) = before.filter(|before| before.print == print) {
         return Ok(Arc::clone(before));
     }
-    let builder = Builder { hook, secrets: &secrets, options };
+    let builder = Builder { client, hook, secrets: &secrets, options };
     Ok(Arc::new(builder.build(print)?))
 }
 
@@ -171,6 +177,7 @@ impl Secrets {
 }
 
 struct Builder<'a> {
+    client: &'a Client,
     hook: &'a Hook,
     secrets: &'a Secrets,
     options: &'a Options,
@@ -357,6 +364,51 @@ impl Builder<'_> {
                 },
             )?),
             TargetKind::Log => Arc::new(Log::new(name)),
+            TargetKind::DatasetRefresh => {
+                return Err("there are no datasets in this version".to_owned());
+            }
+            TargetKind::FluxV2
+            | TargetKind::ArgoCd
+            | TargetKind::Workspace
+            | TargetKind::Kubernetes => Arc::new(self.cluster(name, wanted)?),
         })
+    }
+
+    /// A target that is objects of the cluster.
+    fn cluster(&self, name: &str, wanted: &HookTarget) -> Result<Cluster, String> {
+        let action = match (wanted.kind, wanted.action, &wanted.annotation) {
+            (TargetKind::FluxV2, None, None) => {
+                Action::Reconcile { force: wanted.force, reset: wanted.reset }
+            }
+            (TargetKind::ArgoCd, None | Some(TargetAction::Normal), None) => {
+                Action::Refresh { hard: false }
+            }
+            (TargetKind::ArgoCd, Some(TargetAction::Hard), None) => Action::Refresh { hard: true },
+            (TargetKind::Workspace, Some(TargetAction::Restart), None) => Action::Restart,
+            (TargetKind::Workspace, Some(TargetAction::Pause), None) => Action::Pause(true),
+            (TargetKind::Workspace, Some(TargetAction::Start), None) => Action::Pause(false),
+            (TargetKind::Kubernetes, None | Some(TargetAction::Annotate), Some(one)) => {
+                Action::Annotate { key: one.key.clone(), value: one.value.clone() }
+            }
+            (TargetKind::Kubernetes, Some(TargetAction::Run), None) => Action::Run,
+            _ => return Err("action and annotation do not fit the type".to_owned()),
+        };
+        let only = match (&action, wanted.kind) {
+            (Action::Run, _) => Some("CronJob"),
+            (_, TargetKind::Workspace) => Some("Workspace"),
+            _ => None,
+        };
+        if let Some(only) = only.filter(|only| wanted.resources.iter().any(|r| r.kind != *only)) {
+            return Err(format!("the kind of its resources is {only}"));
+        }
+        let auto = match (wanted.auto, wanted.kind) {
+            (false, _) => None,
+            (true, TargetKind::FluxV2) => Some(Auto::Flux),
+            (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
+            (true, _) => return Err("auto is for flux-v2 and argocd".to_owned()),
+        };
+        let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
+        let selection = cluster::selection(namespace, &wanted.resources, auto)?;
+        Ok(Cluster::new(name, self.client.clone(), namespace, selection, action))
     }
 }

@@ -3,7 +3,7 @@
 //! A reconcile gets a name, reads the object and the Secrets that it names, makes an endpoint of
 //! them, puts all endpoints in place at once, and writes the status if it changed. Secrets are read
 //! anew every so often, because a watch on all of them would want to read what is none of our
-//! business.
+//! business. The journal is opened for the first hook: who has none shall not pay for it.
 
 mod build;
 mod status;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::build::{Built, Problem};
 use crate::{
-    journal::{Couriers, Journal},
+    journal::{self, Couriers, Journal},
     limits::Network,
     model::Hook,
     receive::{Receiver, Table},
@@ -64,16 +64,20 @@ struct Context {
     client: Client,
     cache: Cache<Hook>,
     receiver: Arc<Receiver>,
-    journal: Journal,
+    kept: journal::Options,
     options: Options,
     queue: Queue<Key>,
+    /// Held while the journal is opened.
+    opening: tokio::sync::Mutex<()>,
     served: Mutex<Served>,
 }
 
 /// What is served now.
+#[derive(Default)]
 struct Served {
     hooks: BTreeMap<Key, Entry>,
-    couriers: Couriers,
+    /// Open since the first hook came.
+    journal: Option<(Journal, Couriers)>,
 }
 
 /// One hook that is complete.
@@ -83,24 +87,24 @@ struct Entry {
 }
 
 /// Serves hooks until the token is cancelled; attempts that run then end first. `receiver` gets its
-/// endpoints from here, all of them kept in `journal`.
+/// endpoints from here, all of them kept in the journal that `kept` says.
 pub async fn run(
     client: Client,
     receiver: Arc<Receiver>,
-    journal: Journal,
+    kept: journal::Options,
     options: Options,
     shutdown: CancellationToken,
 ) {
     let cache = Source::<Hook>::all().start(&client);
-    let couriers = journal.couriers(Vec::new());
     let context = Arc::new(Context {
         client,
         cache,
         receiver,
-        journal,
+        kept,
         options,
         queue: Queue::new(),
-        served: Mutex::new(Served { hooks: BTreeMap::new(), couriers }),
+        opening: tokio::sync::Mutex::default(),
+        served: Mutex::default(),
     });
     let watcher = tokio::spawn(watch(Arc::clone(&context)));
     let how = controller::Options { name: "hooks", workers: 4, observe: None };
@@ -110,10 +114,11 @@ pub async fn run(
     };
     controller::run(context.queue.clone(), how, reconcile, shutdown).await;
     watcher.abort();
-    let couriers = context.journal.couriers(Vec::new());
-    let couriers = std::mem::replace(&mut context.served.lock().couriers, couriers);
-    couriers.stop().await;
-    context.journal.flush().await;
+    let opened = context.served.lock().journal.take();
+    if let Some((journal, couriers)) = opened {
+        couriers.stop().await;
+        journal.flush().await;
+    }
 }
 
 /// Turns changes into keys.
@@ -145,6 +150,13 @@ impl Context {
             self.serve();
             return Outcome::Done;
         };
+        if let Err(error) = self.open().await {
+            tracing::error!(%error, "hooks cannot be served without their journal");
+            let reason = build::Reason { reason: "JournalUnavailable", message: error };
+            let counts = self.receiver.tally(&key.to_string());
+            let _ = status::write(&self.client, &hook, Err(reason), counts).await;
+            return Outcome::Retry;
+        }
         let before = self.served.lock().hooks.get(key).map(|entry| Arc::clone(&entry.built));
         let built = match build::build(&self.client, &hook, &self.options, before.as_ref()).await {
             Ok(built) => Ok(built),
@@ -188,14 +200,33 @@ impl Context {
         }
     }
 
+    /// Opens the journal, unless it is open.
+    async fn open(&self) -> Result<(), String> {
+        if self.served.lock().journal.is_some() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.opening.lock().await;
+        if self.served.lock().journal.is_some() {
+            return Ok(());
+        }
+        let kept = self.kept.clone();
+        let opened = tokio::task::spawn_blocking(|| Journal::open(kept)).await;
+        let journal = opened.map_err(|error| error.to_string())?;
+        let journal = journal.map_err(|error| format!("cannot open the journal: {error}"))?;
+        let couriers = journal.couriers(Vec::new());
+        self.served.lock().journal = Some((journal, couriers));
+        Ok(())
+    }
+
     /// Puts all complete hooks in place, the older ones first; gives those whose path is taken,
     /// and by whom.
     fn serve(&self) -> BTreeMap<Key, String> {
         let mut served = self.served.lock();
-        let mut order: Vec<(&Key, &Entry)> = served.hooks.iter().collect();
+        let Served { hooks, journal } = &mut *served;
+        let mut order: Vec<(&Key, &Entry)> = hooks.iter().collect();
         order.sort_by(|a, b| (a.1.created.as_ref(), a.0).cmp(&(b.1.created.as_ref(), b.0)));
         let mut table = Table::default();
-        table.journal = Some(self.journal.clone());
+        table.journal = journal.as_ref().map(|(journal, _)| journal.clone());
         let mut taken = BTreeMap::new();
         let mut targets = Vec::new();
         let mut names = BTreeSet::new();
@@ -208,7 +239,9 @@ impl Context {
         }
         self.receiver.replace(table);
         self.receiver.forget_all_but(&names);
-        served.couriers.replace(targets);
+        if let Some((_, couriers)) = journal {
+            couriers.replace(targets);
+        }
         taken
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cel::Expression;
 use crate::model::Event;
 
 /// Patterns for each part of an event; parts without patterns pass.
@@ -36,6 +37,12 @@ pub struct Filter {
     /// Keys of objects.
     #[serde(skip_serializing_if = "Patterns::is_empty")]
     pub keys: Patterns,
+    /// Files that changed; a push whose list of them was cut passes.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub paths: Patterns,
+    /// An expression that must be true, in CEL: variables `req`, `headers`, `event`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cel: Option<Expression>,
     /// Whether deletions are dropped.
     pub ignore_deletes: bool,
 }
@@ -66,7 +73,8 @@ impl Patterns {
 }
 
 impl Filter {
-    /// Whether an event is wanted.
+    /// Whether an event is wanted, as far as patterns say; the expression is for the caller to ask,
+    /// because it may take long.
     pub fn passes(&self, event: &Event) -> bool {
         let repos = event.repo.iter().flat_map(|repo| {
             std::iter::once(repo.full_name.clone())
@@ -95,6 +103,8 @@ impl Filter {
             && self.image_tags.pass(image_tags)
             && self.buckets.pass(object.map(|object| &*object.bucket))
             && self.keys.pass(object.map(|object| &*object.key))
+            && (event.files_truncated
+                || self.paths.pass(event.changed_files.iter().map(String::as_str)))
     }
 }
 
@@ -205,6 +215,20 @@ mod tests {
         assert!(!passes(r#"{"images":["**"]}"#));
         let gone = Event { deleted: true, ..event.clone() };
         assert!(!filter(r#"{"ignoreDeletes":true}"#).passes(&gone));
+    }
+
+    #[test]
+    fn pushes_are_chosen_by_what_they_change() {
+        let mut event = Event::git("push", Repo::default(), "refs/heads/main");
+        event.changed_files = vec!["docs/a.md".into(), "src/b.rs".into()];
+        let docs = filter(r#"{"paths":["docs/**"]}"#);
+        assert!(docs.passes(&event));
+        assert!(!filter(r#"{"paths":["*"]}"#).passes(&event));
+        event.changed_files.clear();
+        assert!(!docs.passes(&event));
+        event.files_truncated = true;
+        assert!(docs.passes(&event));
+        assert!(serde_json::from_str::<Filter>(r#"{"cel":"event."}"#).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The rules, pure: signatures, JSON reading, names of images, paths.
 
 pub mod auth;
+pub mod cel;
 pub mod digest;
 pub mod filter;
 pub mod form;

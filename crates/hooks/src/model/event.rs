@@ -149,6 +149,12 @@ pub struct Event {
     /// The commit after.
     #[serde(default)]
     pub after: Option<String>,
+    /// The files that changed, as far as the sender says.
+    #[serde(default)]
+    pub changed_files: Vec<String>,
+    /// Whether there may be more of them.
+    #[serde(default)]
+    pub files_truncated: bool,
     /// The image.
     #[serde(default)]
     pub image: Option<Image>,
@@ -180,6 +186,8 @@ impl Event {
             tag: None,
             before: None,
             after: None,
+            changed_files: Vec::new(),
+            files_truncated: false,
             image: None,
             object: None,
             alert: None,

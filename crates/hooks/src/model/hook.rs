@@ -1,5 +1,7 @@
 //! `Hook`: one endpoint as an object of the cluster. Secrets are in Secrets of its namespace.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -218,9 +220,83 @@ pub struct HookTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000))]
     pub rate: Option<u32>,
+    /// Which objects of the namespace are told (`flux-v2`, `argocd`, `kubernetes`, `workspace`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub resources: Vec<ResourceRef>,
+    /// Whether the objects are found by what they say (`flux-v2`, `argocd`): their URL, branch, tag
+    /// or image is that of the event.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub auto: bool,
+    /// What is done: `restart`, `pause` or `start` (`workspace`); `annotate` or `run` (`kubernetes`:
+    /// a Job from the template of a CronJob); `normal` or `hard` (`argocd`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<TargetAction>,
+    /// The annotation that is set (`kubernetes`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<AnnotationTemplate>,
+    /// Whether a HelmRelease is upgraded although nothing changed (`flux-v2`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    /// Whether a HelmRelease forgets its failures (`flux-v2`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reset: bool,
     /// Which events it is told, of those that the hook lets pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
+}
+
+/// Objects of the namespace of the hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceRef {
+    /// Group and version; may be left out for the kinds of Flux sources, Application, Workspace and
+    /// CronJob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Kind.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Name, or `*` with `matchLabels`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The namespace of the hook, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Labels of the objects.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// What is done to objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetAction {
+    /// Ends pods, which start anew.
+    Restart,
+    /// Pauses.
+    Pause,
+    /// Starts what is paused.
+    Start,
+    /// Sets an annotation.
+    Annotate,
+    /// Runs a Job.
+    Run,
+    /// Looks again.
+    Normal,
+    /// Looks again, without caches.
+    Hard,
+}
+
+/// An annotation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnnotationTemplate {
+    /// Its key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// Its value; `{time}`, `{id}`, `{branch}`, `{tag}`, `{after}` and `{digest}` are filled in.
+    #[schemars(length(max = 1024))]
+    pub value: String,
 }
 
 /// The kinds of targets.
@@ -230,6 +306,18 @@ pub enum TargetKind {
     /// A Flux v1 daemon.
     #[serde(rename = "flux-v1")]
     FluxV1,
+    /// Objects of Flux v2, which reconcile.
+    #[serde(rename = "flux-v2")]
+    FluxV2,
+    /// Applications of Argo CD, which refresh.
+    #[serde(rename = "argocd")]
+    ArgoCd,
+    /// Workspaces.
+    Workspace,
+    /// Any objects.
+    Kubernetes,
+    /// Datasets, which are filled anew.
+    DatasetRefresh,
     /// Any service: the event as JSON, signed.
     Http,
     /// The log of the server.
@@ -242,6 +330,11 @@ impl TargetKind {
     pub fn word(self) -> &'static str {
         match self {
             Self::FluxV1 => "flux-v1",
+            Self::FluxV2 => "flux-v2",
+            Self::ArgoCd => "argocd",
+            Self::Workspace => "workspace",
+            Self::Kubernetes => "kubernetes",
+            Self::DatasetRefresh => "dataset-refresh",
             Self::Http => "http",
             Self::Log => "log",
         }

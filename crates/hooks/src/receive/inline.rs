@@ -13,16 +13,20 @@ use crate::{
     targets::{Failure, Target, Telling},
 };
 
-/// The calls that a request leads to: whom to tell of which event, and what it is about.
-pub(super) fn calls<'a>(
-    endpoint: &'a Endpoint,
-    events: &[Event],
-) -> Vec<(&'a Arc<dyn Target>, usize, String)> {
+/// A call that a request leads to: whom to tell of which event, and what it is about.
+pub(super) struct Call<'a> {
+    pub(super) target: &'a Arc<dyn Target>,
+    pub(super) event: usize,
+    pub(super) subject: String,
+}
+
+/// The calls that a request leads to.
+pub(super) fn calls<'a>(endpoint: &'a Endpoint, events: &[Event]) -> Vec<Call<'a>> {
     let mut calls = Vec::new();
     for (index, event) in events.iter().enumerate() {
         for target in &endpoint.targets {
             if let Some(subject) = target.subject(event) {
-                calls.push((target, index, subject));
+                calls.push(Call { target, event: index, subject });
             }
         }
     }
@@ -30,8 +34,8 @@ pub(super) fn calls<'a>(
 }
 
 /// Tells all targets, once, and says what the sender is told.
-pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
-    let told = each(endpoint, events, None, |_| true).await;
+pub(super) async fn tell(endpoint: &Endpoint, events: &[Event], calls: &[Call<'_>]) -> Answer {
+    let told = each(endpoint, events, calls, None, |_| true).await;
     let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
     answer(endpoint, &outcomes.fold(Ok(()), Result::and))
 }
@@ -41,6 +45,7 @@ pub(super) async fn tell(endpoint: &Endpoint, events: &[Event]) -> Answer {
 pub(super) async fn each(
     endpoint: &Endpoint,
     events: &[Event],
+    calls: &[Call<'_>],
     id: Option<Id>,
     wanted: impl Fn(usize) -> bool,
 ) -> Vec<(String, Option<Result<(), Failure>>)> {
@@ -51,11 +56,11 @@ pub(super) async fn each(
     let mut told = Vec::new();
     let mut together = Vec::new();
     let mut failed = false;
-    for (number, (target, index, _)) in calls(endpoint, events).into_iter().enumerate() {
+    for (number, Call { target, event: index, .. }) in calls.iter().enumerate() {
         let mut outcome = None;
         if wanted(number) {
             let id = id.zip(u16::try_from(number).ok());
-            let call = call(endpoint, target, id, &events[index], deadline);
+            let call = call(endpoint, target, id, &events[*index], deadline);
             match answers.order {
                 Order::Sequence if failed && stops => {}
                 Order::Sequence => outcome = Some(call.await),

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Endpoint, inline, reply::Reply};
+use super::{
+    Endpoint,
+    inline::{self, Call},
+    reply::Reply,
+};
 use crate::{
     decide::replay::{Policy, Replay},
     journal::{Incoming, Journal, Kept, Wanted},
@@ -24,10 +28,11 @@ pub(super) async fn everything(
     endpoint: &Endpoint,
     request: &Inbound<'_>,
     events: Vec<Event>,
+    calls: &[Call<'_>],
     first: bool,
     replay: Replay,
 ) -> Reply {
-    let wanted = wanted(endpoint, &events, |_| None);
+    let wanted = wanted(calls, |_| None);
     let incoming = incoming(endpoint, request, events.clone(), wanted, replay, !first);
     let (id, claims) = match journal.keep(incoming).await {
         Ok(Kept::Stored(id, _)) if first => return Reply::accepted(id),
@@ -39,8 +44,10 @@ pub(super) async fn everything(
         Ok(Kept::Refused) => return Answer::error(409, "duplicate delivery").into(),
         Err(_) => return unavailable(),
     };
-    let told =
-        inline::each(endpoint, &events, Some(id), |number| claims.get(number) == Some(&true)).await;
+    let told = inline::each(endpoint, &events, calls, Some(id), |number| {
+        claims.get(number) == Some(&true)
+    })
+    .await;
     let mut worst = Ok(());
     for (index, (target, outcome)) in told.into_iter().enumerate() {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
@@ -65,15 +72,16 @@ pub(super) async fn failures(
     endpoint: &Endpoint,
     request: &Inbound<'_>,
     events: Vec<Event>,
+    calls: &[Call<'_>],
 ) -> Reply {
-    let told = inline::each(endpoint, &events, None, |_| true).await;
+    let told = inline::each(endpoint, &events, calls, None, |_| true).await;
     let mut worst = Ok(());
     let mut failed = Vec::new();
     for (_, outcome) in told {
         worst = worst.and(outcome.clone().unwrap_or(Ok(())));
         failed.push(outcome.and_then(Result::err));
     }
-    let wanted = wanted(endpoint, &events, |number| failed.get(number).cloned().flatten());
+    let wanted = wanted(calls, |number| failed.get(number).cloned().flatten());
     let wanted: Vec<Wanted> = wanted.into_iter().filter(|wanted| wanted.failed.is_some()).collect();
     let answer = inline::answer(endpoint, &worst);
     if wanted.is_empty() || answer.status >= 300 {
@@ -110,20 +118,13 @@ fn incoming(
     }
 }
 
-fn wanted(
-    endpoint: &Endpoint,
-    events: &[Event],
-    failed: impl Fn(usize) -> Option<Failure>,
-) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    for (target, index, subject) in inline::calls(endpoint, events) {
-        wanted.push(Wanted {
-            target: target.name().to_owned(),
-            event: index,
-            subject,
-            coalesces: target.coalesces(),
-            failed: failed(wanted.len()),
-        });
-    }
-    wanted
+fn wanted(calls: &[Call<'_>], failed: impl Fn(usize) -> Option<Failure>) -> Vec<Wanted> {
+    let wanted = calls.iter().enumerate().map(|(number, call)| Wanted {
+        target: call.target.name().to_owned(),
+        event: call.event,
+        subject: call.subject.clone(),
+        coalesces: call.target.coalesces(),
+        failed: failed(number),
+    });
+    wanted.collect()
 }

@@ -19,21 +19,24 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    decide::auth::Auth,
+    decide::{auth::Auth, cel},
     journal::Journal,
     limits::{Budget, Failures, Network, Rate, Share},
     listener::{Body, Handler},
-    model::{Answer, Class, Inbound, Refusal},
+    model::{Answer, Class, Event, Inbound, Refusal},
     sources::Outcome,
 };
 
 mod body;
 mod endpoint;
 mod inline;
+mod judge;
 mod kept;
 mod reply;
 
 pub use endpoint::{Endpoint, Keep, Route, Table};
+use inline::Call;
+use judge::judge;
 use reply::Reply;
 
 /// When senders shall come again to an endpoint that is paused.
@@ -267,10 +270,7 @@ impl Receiver {
         let request = Inbound { headers, body, now: now() };
         let source = &endpoint.source;
         let events = match read(endpoint, &request).await {
-            Ok(Outcome::Events(mut events)) => {
-                events.retain(|event| endpoint.filter.passes(event));
-                events
-            }
+            Ok(Outcome::Events(events)) => events,
             Ok(Outcome::Nothing(answer)) => return answer.into(),
             Err(refusal) => {
                 if refusal.class == Class::Credentials {
@@ -294,17 +294,24 @@ impl Receiver {
                 };
             }
         };
-        if inline::calls(endpoint, &events).is_empty() {
+        let (events, calls) = match wanted(endpoint, headers, body, events).await {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                tracing::warn!(endpoint = endpoint.name, "a filter cannot be evaluated: {error}");
+                return Answer::error(500, "filter error").into();
+            }
+        };
+        if calls.is_empty() {
             return source.answers().done.into();
         }
         let journal = self.journal();
         match (endpoint.keep, &journal) {
-            (Keep::Nothing, _) => inline::tell(endpoint, &events).await.into(),
+            (Keep::Nothing, _) => inline::tell(endpoint, &events, &calls).await.into(),
             (Keep::Failures, Some(journal)) => {
-                kept::failures(journal, endpoint, &request, events).await
+                kept::failures(journal, endpoint, &request, events, &calls).await
             }
             (Keep::Everything { first, replay }, Some(journal)) => {
-                kept::everything(journal, endpoint, &request, events, first, replay).await
+                kept::everything(journal, endpoint, &request, events, &calls, first, replay).await
             }
             (Keep::Failures | Keep::Everything { .. }, None) => kept::unavailable(),
         }
@@ -332,6 +339,28 @@ async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<Outcome, Ref
         check.await?;
     }
     endpoint.source.parse(request)
+}
+
+/// The events that pass the filters, and the calls they lead to.
+async fn wanted<'a>(
+    endpoint: &'a Endpoint,
+    headers: &HeaderMap,
+    body: &Bytes,
+    mut events: Vec<Event>,
+) -> Result<(Vec<Event>, Vec<Call<'a>>), cel::Error> {
+    events.retain(|event| endpoint.filter.passes(event));
+    if let Some(expression) = &endpoint.filter.cel {
+        let questions = events.iter().map(|event| (expression.clone(), event)).collect();
+        let mut said = judge(endpoint, headers, body, questions).await?.into_iter();
+        events.retain(|_| said.next() == Some(true));
+    }
+    let mut calls = inline::calls(endpoint, &events);
+    let asks = |call: &Call<'_>| call.target.filter().and_then(|filter| filter.cel.clone());
+    let questions =
+        calls.iter().filter_map(|call| Some((asks(call)?, &events[call.event]))).collect();
+    let mut said = judge(endpoint, headers, body, questions).await?.into_iter();
+    calls.retain(|call| asks(call).is_none() || said.next() == Some(true));
+    Ok((events, calls))
 }
 
 /// The encodings that a body may have: none.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::{
     Answers, Options, Outcome, Source,
     extra::{self, IGNORED, invalid, unreadable},
+    files::{Commits, Total},
     strip,
 };
 use crate::{
@@ -50,6 +51,8 @@ fields! {
         repository: Repository = "repository",
         before: Loose = "before",
         after: Loose = "after",
+        commits: Commits = "commits",
+        total: Total = "total_commits",
     }
 }
 fields! {
@@ -118,6 +121,8 @@ impl Source for Forge {
         event.deleted = deleted;
         event.before = payload.before.0;
         event.after = payload.after.0;
+        (event.changed_files, event.files_truncated) =
+            payload.commits.files(payload.total.0, u64::MAX);
         Ok(Outcome::Events(vec![event]))
     }
 

@@ -1,6 +1,6 @@
 //! GitHub, and whoever signs like it.
 
-use super::{Answers, Options, Outcome, Source, strip};
+use super::{Answers, Options, Outcome, Source, files::Commits, strip};
 use crate::{
     decide::{
         json::{self, Loose, fields},
@@ -27,6 +27,9 @@ const KNOWN: &str = " check_run check_suite commit_comment create delete deploy_
     security_advisory security_and_analysis sponsorship user workflow_dispatch workflow_job \
     workflow_run ";
 
+/// As many commits the sender lists, and no more.
+const MOST_COMMITS: u64 = 2048;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct GitHub {
@@ -48,6 +51,7 @@ fields! {
         before: Loose = "before",
         after: Loose = "after",
         deleted: Flag = "deleted",
+        commits: Commits = "commits",
     }
 }
 fields! {
@@ -112,6 +116,7 @@ impl Source for GitHub {
         event.deleted = push.deleted.0;
         event.before = push.before.0;
         event.after = push.after.0;
+        (event.changed_files, event.files_truncated) = push.commits.files(None, MOST_COMMITS);
         Ok(Outcome::Events(vec![event]))
     }
 

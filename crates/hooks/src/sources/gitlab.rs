@@ -1,6 +1,10 @@
 //! GitLab: a shared token in a header.
 
-use super::{Answers, Options, Outcome, Source, strip};
+use super::{
+    Answers, Options, Outcome, Source,
+    files::{Commits, Total},
+    strip,
+};
 use crate::{
     decide::{
         json::{self, Loose, fields},
@@ -44,6 +48,8 @@ fields! {
         event_name: Loose = "event_name",
         before: Loose = "before",
         after: Loose = "after",
+        commits: Commits = "commits",
+        total: Total = "total_commits_count",
     }
 }
 fields! {
@@ -100,6 +106,7 @@ impl Source for GitLab {
         event.deleted = deleted;
         event.before = push.before.0;
         event.after = push.after.0;
+        (event.changed_files, event.files_truncated) = push.commits.files(push.total.0, u64::MAX);
         Ok(Outcome::Events(vec![event]))
     }
 

@@ -18,6 +18,7 @@ mod cloud_events;
 mod docker_hub;
 mod ecr;
 mod extra;
+mod files;
 mod forge;
 mod generic;
 mod github;

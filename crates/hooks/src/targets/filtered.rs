@@ -30,6 +30,10 @@ impl Target for Filtered {
         self.filter.passes(event).then(|| self.target.subject(event)).flatten()
     }
 
+    fn filter(&self) -> Option<&Filter> {
+        Some(&self.filter)
+    }
+
     fn coalesces(&self) -> bool {
         self.target.coalesces()
     }

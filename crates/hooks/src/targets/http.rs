@@ -89,12 +89,7 @@ impl Target for Http {
     }
 
     fn subject(&self, event: &Event) -> Option<String> {
-        Some(match (&event.repo, &event.image, &event.object) {
-            (Some(repo), ..) => repo.urls.first().unwrap_or(&repo.full_name).clone(),
-            (_, Some(image), _) => format!("{}/{}", image.domain, image.name),
-            (.., Some(object)) => format!("{}/{}", object.bucket, object.key),
-            _ => event.event.clone(),
-        })
+        super::subject(event)
     }
 
     fn coalesces(&self) -> bool {

@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 
-use crate::{journal::Id, model::Event};
+use crate::{decide::filter::Filter, journal::Id, model::Event};
 
+pub mod cluster;
 mod filtered;
 mod flux_v1;
 mod guard;
@@ -56,6 +57,16 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What an event is about, for targets that are told of every kind.
+fn subject(event: &Event) -> Option<String> {
+    Some(match (&event.repo, &event.image, &event.object) {
+        (Some(repo), ..) => repo.urls.first().unwrap_or(&repo.full_name).clone(),
+        (_, Some(image), _) => format!("{}/{}", image.domain, image.name),
+        (.., Some(object)) => format!("{}/{}", object.bucket, object.key),
+        _ => event.event.clone(),
+    })
+}
+
 /// One target.
 pub trait Target: Send + Sync + fmt::Debug {
     /// Its name in the configuration.
@@ -67,6 +78,11 @@ pub trait Target: Send + Sync + fmt::Debug {
 
     /// Whether two notifications of one subject say the same, "look again", so that one will do.
     fn coalesces(&self) -> bool;
+
+    /// What an event must be like to concern it, beside what [`Self::subject`] says.
+    fn filter(&self) -> Option<&Filter> {
+        None
+    }
 
     /// Whether telling it twice does something twice.
     fn side_effects(&self) -> bool {

@@ -125,6 +125,7 @@ pub(super) struct TargetEntry {
     pub(super) max_concurrency: Option<usize>,
     pub(super) rate: Option<f64>,
     pub(super) probe: Option<Span>,
+    pub(super) filter: Option<Filter>,
 }
 
 /// One key among several.

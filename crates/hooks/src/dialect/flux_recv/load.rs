@@ -15,7 +15,7 @@ use crate::{
     model::{Key, Keys},
     receive::{Endpoint, Table},
     sources::{self, Source},
-    targets::{FluxV1, Http, HttpSettings, Log, Target},
+    targets::{Filtered, FluxV1, Http, HttpSettings, Log, Target},
 };
 
 /// Shorter secrets can be guessed from a leaked path.
@@ -50,7 +50,10 @@ impl<'a> Builder<'a> {
         builder.targets.push(daemon);
         for (name, entry) in settings.targets.iter().filter(|(name, _)| *name != "default") {
             let target = builder.target(name, entry)?;
-            builder.targets.push(target);
+            builder.targets.push(match &entry.filter {
+                Some(filter) => Arc::new(Filtered::new(target, filter.clone())),
+                None => target,
+            });
         }
         Ok(builder)
     }

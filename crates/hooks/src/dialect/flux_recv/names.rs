@@ -42,6 +42,7 @@ static TARGET: Names = Names(&[
     ("allowCIDRs", Leaf),
     ("signingKeyPath", Leaf),
     ("timeout", Leaf),
+    ("filter", One(&FILTER)),
 ]);
 static FILTER: Names = Names(&[
     ("events", Leaf),
@@ -53,6 +54,8 @@ static FILTER: Names = Names(&[
     ("imageTags", Leaf),
     ("buckets", Leaf),
     ("keys", Leaf),
+    ("paths", Leaf),
+    ("cel", Leaf),
     ("ignoreDeletes", Leaf),
 ]);
 static ENDPOINT: Names = Names(&[

@@ -1,0 +1,367 @@
+//! CEL expressions in filters (contract §3.4): compiled when the configuration is read, evaluated
+//! within a bound of steps and time.
+//!
+//! The parser is that of the `cel` crate. Its interpreter has no bounds, so the evaluation is our
+//! own, over JSON.
+
+mod eval;
+mod value;
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube_cel::cel::{
+    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators},
+    parser::Parser,
+};
+use regex::{Regex, RegexBuilder};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use self::{eval::Evaluator, value::Val};
+
+/// The longest expression.
+const MAX_TEXT: usize = 8 << 10;
+/// How many steps one evaluation may take.
+const BUDGET: u64 = 1_000_000;
+/// How long one evaluation may take.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How big a regular expression may get.
+const MAX_PATTERN: usize = 1 << 20;
+
+/// The variables of a filter.
+const VARIABLES: [&str; 4] = ["req", "headers", "event", "claims"];
+/// The functions and methods, beside operators.
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "lowerAscii",
+    "upperAscii",
+    "int",
+    "double",
+    "string",
+    operators::IN,
+    operators::NOT_STRICTLY_FALSE,
+];
+const OPERATORS: [&str; 17] = [
+    operators::CONDITIONAL,
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+    operators::SUBSTRACT,
+    operators::ADD,
+    operators::MULTIPLY,
+    operators::DIVIDE,
+    operators::MODULO,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::GREATER_EQUALS,
+    operators::LESS_EQUALS,
+    operators::GREATER,
+    operators::LESS,
+    operators::INDEX,
+    operators::NEGATE,
+];
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// It took too many steps, or too long.
+    TooCostly,
+    /// It makes no sense for this input.
+    Failed(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooCostly => f.write_str("the expression takes too long"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What an expression may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The body as JSON.
+    pub req: &'a Value,
+    /// The headers, names in lower case, without secrets.
+    pub headers: &'a Value,
+    /// The event (contract §3.7).
+    pub event: &'a Value,
+    /// The claims of the sender's token, if it has one.
+    pub claims: &'a Value,
+}
+
+/// A compiled expression. Its text is what it is known by.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Expression(Arc<Program>);
+
+struct Program {
+    text: String,
+    expr: IdedExpr,
+    patterns: HashMap<String, Regex>,
+}
+
+impl Expression {
+    /// Whether the input passes.
+    pub fn passes(&self, input: Input<'_>) -> Result<bool, Error> {
+        self.within(input, BUDGET, PATIENCE)
+    }
+
+    fn within(&self, input: Input<'_>, budget: u64, patience: Duration) -> Result<bool, Error> {
+        let mut evaluator = Evaluator::new(&self.0.patterns, budget, Instant::now() + patience);
+        let Input { req, headers, event, claims } = input;
+        for (name, value) in VARIABLES.into_iter().zip([req, headers, event, claims]) {
+            evaluator.bind(name, Val::of(value));
+        }
+        match evaluator.eval(&self.0.expr)? {
+            Val::Bool(passes) => Ok(passes),
+            _ => Err(Error::Failed("the expression is neither true nor false".to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Expression {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("an expression is longer than {MAX_TEXT} bytes"));
+        }
+        let parsed = Parser::new().max_recursion_depth(64).parse(&text);
+        let expr = parsed.map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
+        let mut patterns = HashMap::new();
+        check(&expr, &mut VARIABLES.to_vec(), &mut patterns)
+            .map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
+        if never_boolean(&expr.expr) {
+            return Err(format!("\"{text}\" is neither true nor false"));
+        }
+        Ok(Self(Arc::new(Program { text, expr, patterns })))
+    }
+}
+
+impl From<Expression> for String {
+    fn from(expression: Expression) -> Self {
+        expression.0.text.clone()
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Expression {}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.text.fmt(f)
+    }
+}
+
+impl JsonSchema for Expression {
+    fn schema_name() -> Cow<'static, str> {
+        "Expression".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "maxLength": MAX_TEXT})
+    }
+}
+
+/// Finds names that nobody knows, and compiles the regular expressions.
+fn check<'a>(
+    expr: &'a IdedExpr,
+    known: &mut Vec<&'a str>,
+    patterns: &mut HashMap<String, Regex>,
+) -> Result<(), String> {
+    match &expr.expr {
+        Expr::Literal(_) => Ok(()),
+        Expr::Ident(name) if known.contains(&name.as_str()) => Ok(()),
+        Expr::Ident(name) => Err(format!("there is no variable {name}")),
+        Expr::Select(select) => check(&select.operand, known, patterns),
+        Expr::List(list) => list.elements.iter().try_for_each(|e| check(e, known, patterns)),
+        Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => {
+                check(&entry.key, known, patterns)?;
+                check(&entry.value, known, patterns)
+            }
+            EntryExpr::StructField(_) => Err("messages are not supported".to_owned()),
+        }),
+        Expr::Call(call) => {
+            let name = call.func_name.as_str();
+            if !OPERATORS.contains(&name) && !FUNCTIONS.contains(&name) {
+                return Err(format!("there is no function {name}"));
+            }
+            if name == "matches" {
+                let Some(Expr::Literal(LiteralValue::String(pattern))) =
+                    call.args.last().map(|last| &last.expr)
+                else {
+                    return Err("the pattern of matches must be spelt out".to_owned());
+                };
+                let pattern = pattern.inner();
+                let regex = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
+                patterns.insert(pattern.to_owned(), regex.map_err(|error| error.to_string())?);
+            }
+            let target = call.target.as_deref();
+            target.into_iter().chain(&call.args).try_for_each(|arg| check(arg, known, patterns))
+        }
+        Expr::Comprehension(loops) => {
+            if loops.iter_var2.is_some() {
+                return Err("macros with two variables are not supported".to_owned());
+            }
+            check(&loops.iter_range, known, patterns)?;
+            check(&loops.accu_init, known, patterns)?;
+            let before = known.len();
+            known.extend([loops.iter_var.as_str(), loops.accu_var.as_str()]);
+            let within = [&loops.loop_cond, &loops.loop_step, &loops.result];
+            let checked = within.into_iter().try_for_each(|part| check(part, known, patterns));
+            known.truncate(before);
+            checked
+        }
+        Expr::Struct(_) | Expr::Unspecified => Err("messages are not supported".to_owned()),
+    }
+}
+
+/// Whether the value is certainly neither true nor false.
+fn never_boolean(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(literal) => !matches!(literal, LiteralValue::Boolean(_)),
+        Expr::List(_) | Expr::Map(_) => true,
+        Expr::Call(call) => matches!(
+            call.func_name.as_str(),
+            operators::ADD
+                | operators::SUBSTRACT
+                | operators::MULTIPLY
+                | operators::DIVIDE
+                | operators::MODULO
+                | "size"
+                | "lowerAscii"
+                | "upperAscii"
+                | "int"
+                | "double"
+                | "string"
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn compiled(text: &str) -> Result<Expression, String> {
+        Expression::try_from(text.to_owned())
+    }
+
+    fn run(text: &str) -> Result<bool, Error> {
+        let req = json!({
+            "ref": "refs/heads/main", "deleted": false, "size": 3, "ratio": 0.5, "none": null,
+            "commits": [{"modified": ["a.yaml", "docs/b.md"]}, {"modified": ["src/c.rs"]}],
+            "labels": {"app": "web"},
+        });
+        let event = json!({"branch": "main", "deleted": false});
+        let headers = json!({"x-github-event": "push"});
+        let input = Input { req: &req, headers: &headers, event: &event, claims: &Value::Null };
+        compiled(text).unwrap().passes(input)
+    }
+
+    #[rstest::rstest]
+    #[case("!event.deleted", true)]
+    #[case("event.branch == 'main' && headers['x-github-event'] == 'push'", true)]
+    #[case("req.ref.startsWith('refs/heads/') && req.ref.endsWith('main')", true)]
+    #[case("req.commits.exists(c, c.modified.exists(f, f.startsWith('docs/')))", true)]
+    #[case("req.commits.all(c, size(c.modified) > 1)", false)]
+    #[case("req.commits.map(c, c.modified.size()) == [2, 1]", true)]
+    #[case("req.commits.filter(c, size(c.modified) == 1).size() == 1", true)]
+    #[case("req.commits.exists_one(c, 'src/c.rs' in c.modified)", true)]
+    #[case("has(req.labels.app) && !has(req.labels.team)", true)]
+    #[case("'app' in req.labels && req.labels['app'] == 'web'", true)]
+    #[case("req.labels.all(key, key.matches('^[a-z]+$'))", true)]
+    #[case("req.size + 1 == 4 && req.size * 2 - 1 == 5 && 7 / 2 == 3 && 7 % 4 == 3", true)]
+    #[case("req.size == 3.0 && req.ratio < 1 && 1 < 2u", true)]
+    #[case("req.none == null ? req.size > 2 : false", true)]
+    #[case("req.missing.field == 1 || true", true)]
+    #[case("false && req.missing == 1", false)]
+    #[case("'Ab'.lowerAscii() == 'ab' && string(3) == '3' && int('4') == 4", true)]
+    #[case("{'a': 1}.a == 1 && [1, 2][1] == 2 && ([1] + [2]) == [1, 2]", true)]
+    #[case("claims == null", true)]
+    fn expressions_have_values(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(run(text), Ok(expected), "{text}");
+    }
+
+    #[rstest::rstest]
+    #[case("req.missing == 1")]
+    #[case("req.commits[9] == 1")]
+    #[case("req.commits[-1] == 1")]
+    #[case("1 / (req.size - 3) == 1")]
+    #[case("9223372036854775807 + req.size > 0")]
+    #[case("req.ref > 1")]
+    #[case("req.ref && true")]
+    #[case("req.ref")]
+    #[case("int('x') == 1")]
+    fn senseless_ones_fail(#[case] text: &str) {
+        assert!(matches!(run(text), Err(Error::Failed(_))), "{text}: {:?}", run(text));
+    }
+
+    #[rstest::rstest]
+    #[case("")]
+    #[case("event.")]
+    #[case("unknown == 1")]
+    #[case("f(1)")]
+    #[case("1")]
+    #[case("1 + 1")]
+    #[case("size(req)")]
+    #[case("req.ref.matches('[')")]
+    #[case("req.ref.matches(req.ref)")]
+    #[case("[1].all(x, y)")]
+    fn wrong_ones_do_not_compile(#[case] text: &str) {
+        assert!(compiled(text).is_err(), "{text}");
+    }
+
+    #[test]
+    fn costly_ones_are_cut() {
+        let many = json!({"list": vec![0; 10_000]});
+        let input = Input { req: &many, headers: &many, event: &many, claims: &Value::Null };
+        let nested = "req.list.all(a, req.list.all(b, req.list.all(c, a == b && b == c)))";
+        let begin = Instant::now();
+        assert_eq!(compiled(nested).unwrap().passes(input), Err(Error::TooCostly));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        let growing = "req.list.map(a, req.list.map(b, req.list)).size() > 0";
+        assert_eq!(compiled(growing).unwrap().passes(input), Err(Error::TooCostly));
+        let once = "req.list.map(a, a + 1).all(b, b == 1)";
+        let patient = Duration::from_secs(60);
+        assert_eq!(compiled(once).unwrap().within(input, BUDGET, patient), Ok(true));
+        let late = compiled(once).unwrap().within(input, BUDGET, Duration::ZERO);
+        assert_eq!(late, Err(Error::TooCostly));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "[a-z().,'\\[\\]{}<>=!&|+*/% 0-9?:]{0,40}") {
+            if let Ok(expression) = compiled(&text) {
+                let input = Input { req: &Value::Null, headers: &Value::Null, event: &Value::Null, claims: &Value::Null };
+                let _ = expression.passes(input);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Asking the CEL expressions of filters: away from the threads that serve connections, because
+//! each may take a tenth of a second.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Map, Value};
+
+use super::Endpoint;
+use crate::{
+    decide::{
+        auth::Auth,
+        cel::{Error, Expression, Input},
+        signature,
+    },
+    model::{Event, Inbound},
+    targets::Telling,
+};
+
+/// Headers that hold secrets whoever sends them.
+const SECRET: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "x-gitlab-token", "x-api-key"];
+
+/// What each expression says of its event.
+pub(super) async fn judge(
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    body: &Bytes,
+    questions: Vec<(Expression, &Event)>,
+) -> Result<Vec<bool>, Error> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let questions: Vec<(Expression, Value)> = questions
+        .into_iter()
+        .map(|(expression, event)| {
+            let source = endpoint.source.name();
+            let telling = Telling { id: None, endpoint: &endpoint.name, source, event };
+            (expression, telling.document(""))
+        })
+        .collect();
+    let (shown, headers, body) = (shown(endpoint, headers), headers.clone(), body.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        let request = Inbound { headers: &headers, body: &body, now: 0 };
+        let req = serde_json::from_slice(&signature::hub_payload(&request));
+        let req = req.unwrap_or_else(|_| Value::Object(Map::new()));
+        let ask = |(expression, event): (Expression, Value)| {
+            let claims = &Value::Null;
+            expression.passes(Input { req: &req, headers: &shown, event: &event, claims })
+        };
+        questions.into_iter().map(ask).collect()
+    });
+    asked.await.unwrap_or_else(|error| Err(Error::Failed(error.to_string())))
+}
+
+fn shown(endpoint: &Endpoint, headers: &HeaderMap) -> Value {
+    let own = match &endpoint.auth {
+        Some(Auth::Header { name, .. }) => Some(name.as_str()),
+        _ => None,
+    };
+    let shown = headers
+        .iter()
+        .filter(|(name, _)| !SECRET.contains(&name.as_str()) && Some(name.as_str()) != own)
+        .map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
+        });
+    Value::Object(shown.collect())
+}
