@@ -9,6 +9,7 @@ mod io;
 mod ops;
 mod server;
 mod stack;
+mod tls;
 
 pub use body::{BodyError, read};
 pub use drain::Drain;

@@ -1,17 +1,19 @@
-//! Binding and serving HTTP/1.1 with limits per connection.
+//! Binding and serving HTTP/1.1, over TLS if wanted, with limits per connection.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tower::Service as _;
 
-use super::{drain::Drain, io::Stalling};
+use super::{drain::Drain, io::Stalling, tls};
 
 /// The other end of a connection, in the extensions of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +81,7 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
     };
     let socket = TcpListener::bind(address).await.map_err(explain)?;
     let address = socket.local_addr().map_err(explain)?;
-    Ok(Listener { socket, address })
+    Ok(Listener { socket, address, tls: None })
 }
 
 /// An address that is taken and not yet served: clients wait in the system's queue.
@@ -87,12 +89,20 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Listener {
     /// The address that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Speaks TLS only. The handshake has as long as the head of a request.
+    #[must_use]
+    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
     }
 
     /// Serves until the drain stops. Connections end after their current answer, or with the grace.
@@ -110,10 +120,24 @@ impl Listener {
                 () = &mut stopping => return,
                 next = next => next,
             };
-            let router = router.clone();
+            let (router, tls) = (router.clone(), self.tls.clone());
             let ending = drain.clone();
             drain.spawn(async move {
-                connection(stream, peer, router, limits, ending).await;
+                // Small answers must not wait for the acknowledgement of the ones before.
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => connection(stream, peer, router, limits, ending).await,
+                    Some(config) => {
+                        let stream = tokio::select! {
+                            biased;
+                            () = ending.stopping() => None,
+                            stream = tls::accept(stream, config, limits.header_time) => stream,
+                        };
+                        if let Some(stream) = stream {
+                            connection(stream, peer, router, limits, ending).await;
+                        }
+                    }
+                }
                 drop(place);
             });
         }
@@ -133,15 +157,10 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    limits: Limits,
-    drain: Drain,
-) {
-    // Small answers must not wait for the acknowledgement of the ones before.
-    let _ = stream.set_nodelay(true);
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let answer = router.clone().call(request.map(Body::new));

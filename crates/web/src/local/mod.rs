@@ -4,9 +4,12 @@
 //! [`Token`] is the secret of a data directory. [`Local`] is what all listeners of one process
 //! share: the token, the open tickets, the key of the session cookies. [`Guard`] is the layer of one
 //! listener; [`source`] holds its rules about `Host`, `Origin` and `Sec-Fetch-*` as pure functions.
+//! [`Authority`] makes certificates for listeners that speak TLS.
 
+mod authority;
 mod guard;
 mod link;
+mod private;
 mod routes;
 mod session;
 pub mod source;
@@ -20,8 +23,10 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 use sha2::Sha256;
 
+pub use authority::{Authority, AuthorityError};
 pub use guard::{Guard, Proof};
 pub use link::{query_value, redirect_with_cookie, without_query};
+pub use private::replace_private;
 pub use routes::{START_TICKET, TICKETS_PATH, routes, start_url};
 pub use session::{COOKIE_PREFIX, SessionCookie};
 pub use token::{Token, TokenError};

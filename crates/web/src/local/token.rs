@@ -1,15 +1,15 @@
 //! The secret of a data directory: whoever can read the file may act as its owner.
 
 use std::{
-    fmt, fs,
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
+
+use super::private::{read_private, write_private};
 
 /// 32 random bytes.
 const ENTROPY: usize = 32;
@@ -73,7 +73,8 @@ impl Token {
         }
         let text = random_text()?;
         let draft = directory.join(format!(".{FILE}.{}", &random_text()?[..12]));
-        let made = write_private(&draft, &text).and_then(|()| fs::hard_link(&draft, &path));
+        let made =
+            write_private(&draft, &format!("{text}\n")).and_then(|()| fs::hard_link(&draft, &path));
         // The draft goes in any case; what counts is whether the link was made.
         let _ = fs::remove_file(&draft);
         match made {
@@ -85,22 +86,15 @@ impl Token {
 
     fn load(path: &Path) -> Result<Self, TokenError> {
         let fail = |source| TokenError::Io { path: path.to_owned(), source };
-        let file = fs::File::open(path).map_err(fail)?;
-        let meta = file.metadata().map_err(fail)?;
-        let mode = meta.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(TokenError::Exposed { path: path.to_owned(), mode });
+        let file = read_private(path, MAX_LENGTH).map_err(fail)?;
+        if file.is_exposed() {
+            return Err(TokenError::Exposed { path: path.to_owned(), mode: file.mode });
         }
-        let mut text = String::new();
-        let damaged = || TokenError::Damaged { path: path.to_owned() };
-        if !meta.is_file() || meta.len() > MAX_LENGTH {
-            return Err(damaged());
-        }
-        file.take(MAX_LENGTH).read_to_string(&mut text).map_err(|_| damaged())?;
+        let text = file.text.unwrap_or_default();
         let text = text.trim_end();
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if text.len() < MIN_LENGTH || !text.bytes().all(sound) {
-            return Err(damaged());
+            return Err(TokenError::Damaged { path: path.to_owned() });
         }
         Ok(Self(text.into()))
     }
@@ -129,15 +123,10 @@ pub(super) fn random_text() -> Result<String, TokenError> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
