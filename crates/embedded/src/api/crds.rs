@@ -11,6 +11,7 @@ use super::{
     metadata::{self, Object},
     status::Status,
     subresource,
+    table::Columns,
 };
 use crate::schema::{Cause, Schema, names};
 
@@ -362,6 +363,7 @@ pub(crate) fn register(registry: &mut Registry, definition: &Object) {
             custom: Some(Custom {
                 schema: compiled(version, &table),
                 definition: uid.to_owned(),
+                columns: Arc::new(Columns::of(version)),
                 selectable: strings_of(version, "/selectableFields", "/jsonPath"),
                 terminating: !text(&definition, "/metadata/deletionTimestamp").is_empty(),
                 gone: gone.clone(),

@@ -67,6 +67,8 @@ pub(crate) struct Custom {
     pub(crate) schema: Option<Arc<crate::schema::Schema>>,
     /// The uid of the definition.
     pub(crate) definition: String,
+    /// What tables of it show.
+    pub(crate) columns: Arc<super::table::Columns>,
     /// Fields that selectors may ask about.
     pub(crate) selectable: Vec<String>,
     /// Whether the definition is being deleted: nothing new can be made then.

@@ -29,6 +29,7 @@ mod serve;
 mod status;
 mod subresource;
 mod syntax;
+mod table;
 mod view;
 mod watch;
 mod write;

@@ -117,7 +117,7 @@ async fn collection(
     resource: &Arc<Resource>,
     namespace: &str,
 ) -> Result<Response<Body>, Status> {
-    let view = View::new(resource, &parts.headers)?;
+    let view = View::new(resource, &parts.headers, query)?;
     match parts.method {
         Method::POST if resource.review && resource.namespaced != namespace.is_empty() => {
             review::answer(api, parts, body, query, resource, namespace)
@@ -166,7 +166,7 @@ async fn object(
     part: Part,
 ) -> Result<Response<Body>, Status> {
     let resource = &target.resource;
-    let view = View::new(resource, &parts.headers)?;
+    let view = View::new(resource, &parts.headers, query)?;
     match parts.method {
         Method::GET => {
             if query.flag("watch")? {

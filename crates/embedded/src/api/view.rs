@@ -1,4 +1,4 @@
-//! How a client wants objects: whole, or only their metadata.
+//! How a client wants objects: whole, only their metadata, or as rows of a table.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Status, kinds::Resource};
+use super::{Status, kinds::Resource, query::Query, table::Table};
 use crate::store::Entry;
 
 /// The form of answers about one resource.
@@ -18,7 +18,14 @@ pub(crate) struct View {
     start: String,
     /// How long API version and kind are there.
     type_meta: usize,
-    metadata_only: bool,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Whole,
+    Metadata,
+    Table(Table),
 }
 
 #[derive(Deserialize)]
@@ -29,26 +36,40 @@ struct OnlyMetadata {
 
 impl View {
     /// What the `Accept` header asks for; the first that can be had counts.
-    pub(crate) fn new(resource: &Arc<Resource>, headers: &HeaderMap) -> Result<Self, Status> {
-        let metadata_only = match accepted(headers)? {
-            Form::Metadata => true,
-            Form::Whole => false,
+    pub(crate) fn new(
+        resource: &Arc<Resource>,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<Self, Status> {
+        let form = match accepted(headers)? {
+            Accepted::Whole => Form::Whole,
+            Accepted::Metadata => Form::Metadata,
+            Accepted::Table(version) => Form::Table(Table::new(resource, version, query)?),
         };
         let start = format!("{{\"apiVersion\":{:?}", resource.api_version());
         let type_meta = format!("{start},\"kind\":{:?},", resource.kind).len();
-        Ok(Self { resource: resource.clone(), start, type_meta, metadata_only })
+        Ok(Self { resource: resource.clone(), start, type_meta, form })
     }
 
     /// An entry, nearly always as its stored bytes.
     pub(crate) fn entry(&self, entry: &Entry) -> Bytes {
-        if !self.metadata_only && entry.json().starts_with(self.start.as_bytes()) {
-            return entry.json().clone();
+        self.event(entry, true)
+    }
+
+    /// An entry in a watch, whose tables tell their columns only once.
+    pub(crate) fn event(&self, entry: &Entry, headers: bool) -> Bytes {
+        match &self.form {
+            Form::Whole if entry.json().starts_with(self.start.as_bytes()) => entry.json().clone(),
+            Form::Table(table) => table.one(&super::forms::served(&self.resource, entry), headers),
+            _ => self.object(super::forms::served(&self.resource, entry)),
         }
-        self.object(super::forms::served(&self.resource, entry))
     }
 
     /// An entry as an item of a list; see [`Self::items_are_open`].
     pub(crate) fn item(&self, entry: &Entry) -> Bytes {
+        if let Form::Table(table) = &self.form {
+            return table.row(&super::forms::served(&self.resource, entry));
+        }
         let object = self.entry(entry);
         if self.items_are_open() {
             object.slice(self.type_meta.min(object.len())..)
@@ -60,13 +81,15 @@ impl View {
     /// Whether items lack their first brace: lists of built-in kinds leave API version and kind
     /// out, with which the stored bytes begin.
     pub(crate) fn items_are_open(&self) -> bool {
-        !self.metadata_only && self.resource.custom.is_none()
+        matches!(self.form, Form::Whole) && self.resource.custom.is_none()
     }
 
     /// An object that is in the version of the resource.
     pub(crate) fn object(&self, json: Bytes) -> Bytes {
-        if !self.metadata_only {
-            return json;
+        match &self.form {
+            Form::Whole => return json,
+            Form::Table(table) => return table.one(&json, true),
+            Form::Metadata => {}
         }
         match serde_json::from_slice::<OnlyMetadata>(&json) {
             Ok(object) => json!({
@@ -82,10 +105,10 @@ impl View {
 
     /// The start of a list, up to its objects. `meta` is the inside of its metadata.
     pub(crate) fn list_head(&self, meta: &str) -> Bytes {
-        let (kind, api_version) = if self.metadata_only {
-            ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned())
-        } else {
-            (self.resource.list_kind.as_str(), self.resource.api_version())
+        let (kind, api_version) = match &self.form {
+            Form::Table(table) => return table.head(meta, true).into(),
+            Form::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".to_owned()),
+            Form::Whole => (self.resource.list_kind.as_str(), self.resource.api_version()),
         };
         format!(
             "{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{{{meta}}},\"items\":["
@@ -94,26 +117,29 @@ impl View {
     }
 
     /// An object that says nothing but a revision.
-    pub(crate) fn bookmark(&self, annotations: &str, revision: u64) -> Bytes {
-        let (kind, api_version) = if self.metadata_only {
-            ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned())
-        } else {
-            (self.resource.kind.as_str(), self.resource.api_version())
+    pub(crate) fn bookmark(&self, annotations: &str, revision: u64, headers: bool) -> Bytes {
+        let (kind, api_version) = match self.form {
+            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            _ => (self.resource.kind.as_str(), self.resource.api_version()),
         };
-        format!(
+        let object = Bytes::from(format!(
             "{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{{{annotations}\"resourceVersion\":\"{revision}\"}}}}"
-        )
-        .into()
+        ));
+        match &self.form {
+            Form::Table(table) => table.one(&object, headers),
+            _ => object,
+        }
     }
 }
 
-enum Form {
+enum Accepted {
     Whole,
     Metadata,
+    Table(&'static str),
 }
 
-/// Protobuf and tables cannot be written here; whoever takes nothing else is told so.
-fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
+/// Protobuf cannot be written here; whoever takes nothing else is told so.
+fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
@@ -124,13 +150,20 @@ fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
         ) {
             continue;
         }
-        let form = parts.find_map(|part| part.strip_prefix("as="));
-        match form {
-            None => return Ok(Form::Whole),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => {
-                return Ok(Form::Metadata);
+        let parts: Vec<&str> = parts.collect();
+        let part = |name: &str| parts.iter().find_map(|part| part.strip_prefix(name));
+        let version = match (part("g="), part("v=")) {
+            (Some("meta.k8s.io"), Some("v1beta1")) => Some("meta.k8s.io/v1beta1"),
+            (Some("meta.k8s.io"), Some("v1") | None) | (None, None) => Some("meta.k8s.io/v1"),
+            _ => None,
+        };
+        match (part("as="), version) {
+            (None, _) => return Ok(Accepted::Whole),
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), _) => {
+                return Ok(Accepted::Metadata);
             }
-            Some(_) => {}
+            (Some("Table"), Some(version)) => return Ok(Accepted::Table(version)),
+            (Some(_), _) => {}
         }
     }
     Err(Status::not_acceptable("application/json"))

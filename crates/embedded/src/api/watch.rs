@@ -39,6 +39,7 @@ struct Stream {
     end: Instant,
     gone: CancellationToken,
     over: bool,
+    headers: bool,
 }
 
 pub(crate) async fn open(
@@ -85,6 +86,7 @@ pub(crate) async fn open(
         end: now + options.timeout.unwrap_or(DEFAULT_TIMEOUT),
         gone: resource.custom.as_ref().map(|custom| custom.gone.clone()).unwrap_or_default(),
         over: false,
+        headers: true,
     };
     let stream = stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
@@ -122,7 +124,7 @@ impl Stream {
     /// Adds what there is to tell now.
     fn fill(&mut self, chunk: &mut BytesMut) {
         while let Some((_, entry)) = self.initial.pop_front() {
-            push(chunk, "ADDED", &self.view.entry(&entry));
+            push(chunk, "ADDED", &self.shown(&entry));
             if chunk.len() >= CHUNK {
                 return;
             }
@@ -145,21 +147,28 @@ impl Stream {
 
     /// An event as this watch sees it: an object that begins or ceases to be selected is added or
     /// deleted here.
-    fn tell(&self, chunk: &mut BytesMut, event: &Event) {
+    fn tell(&mut self, chunk: &mut BytesMut, event: &Event) {
         let accepts = |entry: &Arc<Entry>| self.filter.accepts(&event.key, entry);
         let now = event.kind != EventKind::Deleted && accepts(&event.object);
         let before = event.previous.as_ref().is_some_and(accepts);
-        let object = self.view.entry(&event.object);
-        match (before, now) {
-            (false, true) => push(chunk, "ADDED", &object),
-            (true, true) => push(chunk, "MODIFIED", &object),
-            (true, false) => push(chunk, "DELETED", &object),
-            (false, false) => {}
-        }
+        let kind = match (before, now) {
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+            (false, false) => return,
+        };
+        push(chunk, kind, &self.shown(&event.object));
     }
 
-    fn bookmark(&self, chunk: &mut BytesMut, annotations: &str) {
-        let object = self.view.bookmark(annotations, self.watch.seen());
+    /// An object as this watch shows it: a table tells its columns once.
+    fn shown(&mut self, entry: &Entry) -> Bytes {
+        let headers = std::mem::take(&mut self.headers);
+        self.view.event(entry, headers)
+    }
+
+    fn bookmark(&mut self, chunk: &mut BytesMut, annotations: &str) {
+        let headers = std::mem::take(&mut self.headers);
+        let object = self.view.bookmark(annotations, self.watch.seen(), headers);
         push(chunk, "BOOKMARK", &object);
     }
 }
