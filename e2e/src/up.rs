@@ -48,6 +48,9 @@ pub struct Endpoints {
     pub hooks: Option<String>,
     /// URL of the probes.
     pub ops: String,
+    /// URL of the Kubernetes API of its own cluster; empty where there is none.
+    #[serde(default)]
+    pub kube: String,
     /// What programs send as `Authorization: Bearer`; empty where callers are known by other means.
     #[serde(default)]
     pub token: String,

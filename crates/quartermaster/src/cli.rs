@@ -87,6 +87,9 @@ pub(crate) struct Up {
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,
+    /// Address of the Kubernetes API for kubectl, on this machine only [default: port 4005]
+    #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_KUBE_LISTEN", hide_env_values = true)]
+    pub(crate) kube_listen: Option<SocketAddr>,
     /// Configuration file
     #[arg(short, long, value_name = "FILE", env = "QUARTERMASTER_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,

@@ -1,13 +1,13 @@
 //! `DIR/run/endpoints.json`: where a running server can be reached. Scripts rely on this file.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use web::local::replace_private;
 
 /// The addresses of a running server and the token that it wants. Only its owner may read it.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub(crate) struct Endpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hooks: Option<String>,
     pub(crate) ops: String,
+    /// Only where the cluster is our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kube: Option<String>,
     /// Only where callers are known by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
@@ -31,15 +34,9 @@ fn path(data_dir: &Path) -> PathBuf {
 impl Endpoints {
     /// Puts the file in place, whole or not at all, replacing that of an earlier run.
     pub(crate) fn write(&self, data_dir: &Path) -> io::Result<()> {
-        let target = path(data_dir);
-        let draft = target.with_extension("json.new");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir.join("run"))?;
-        let _stale = fs::remove_file(&draft);
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        fs::rename(draft, target)
+        let text = serde_json::to_string(self)?;
+        replace_private(&path(data_dir), &format!("{text}\n"))
     }
 
     /// The file of a server that runs now; `None` if there is none.

@@ -11,6 +11,7 @@ mod endpoints;
 mod failure;
 mod hooks;
 mod images;
+mod kube_api;
 mod output;
 mod permissions;
 mod seed;

@@ -21,6 +21,7 @@ const API_PORT: u16 = 4000;
 const OPS_PORT: u16 = 4002;
 const APPS_PORT: u16 = 4004;
 const HOOKS_PORT: u16 = 4001;
+const KUBE_PORT: u16 = 4005;
 
 /// Settings of `up` or `serve`, complete and checked.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) apps: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) hooks: Option<HookSettings>,
+    /// Where the API of our own cluster is served.
+    pub(crate) kube: Option<SocketAddr>,
     pub(crate) identity: Identity,
     pub(crate) connect: Connect,
     pub(crate) definitions: bool,
@@ -84,6 +87,9 @@ impl Settings {
             directory: data_dir.join("hooks"),
             own_machine: true,
         };
+        // This one stays on this machine, wherever the API is.
+        let near = if api.ip().is_loopback() { api.ip() } else { Ipv4Addr::LOCALHOST.into() };
+        let beside_kube = SocketAddr::new(near, if api.port() == 0 { 0 } else { KUBE_PORT });
         let settings = Self {
             hooks: Some(hooks),
             cluster: ClusterChoice::Embedded(data_dir.clone()),
@@ -91,6 +97,7 @@ impl Settings {
             api,
             apps,
             ops,
+            kube: Some(up.kube_listen.or(file.listeners.kube).unwrap_or(beside_kube)),
             identity,
             connect: Connect::default(),
             definitions: true,
@@ -151,6 +158,7 @@ impl Settings {
             api,
             apps,
             ops,
+            kube: None,
             identity,
             connect: file.connect,
             definitions: serve.install_definitions.or(file.install.definitions).unwrap_or(true),
@@ -164,6 +172,13 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), Failure> {
+        if let Some(address) = self.kube.filter(|address| !address.ip().is_loopback()) {
+            return Err(Failure::usage(format!(
+                "the kube listener cannot use {address}: the Kubernetes API of `up` is for this \
+                 machine only"
+            ))
+            .hint("listen at 127.0.0.1 or [::1]; to reach it from elsewhere use an SSH tunnel"));
+        }
         for (name, address) in [("api", self.api), ("apps", self.apps), ("ops", self.ops)] {
             if self.identity == Identity::Local && !address.ip().is_loopback() {
                 return Err(Failure::usage(format!(
@@ -240,6 +255,7 @@ mod tests {
             apps_listen: None,
             ops_listen: None,
             hooks_listen: None,
+            kube_listen: None,
             config: None,
             auth: None,
         }
@@ -248,8 +264,14 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let settings = Settings::up(up(), Config::default()).unwrap();
-        let addresses = [settings.api, settings.apps, settings.ops].map(|a| a.to_string());
-        assert_eq!(addresses, ["127.0.0.1:4000", "127.0.0.1:4004", "127.0.0.1:4002"]);
+        let addresses = |settings: &Settings| {
+            let kube = settings.kube.unwrap();
+            [settings.api, settings.apps, settings.ops, kube].map(|a| a.to_string())
+        };
+        assert_eq!(
+            addresses(&settings),
+            ["127.0.0.1:4000", "127.0.0.1:4004", "127.0.0.1:4002", "127.0.0.1:4005"]
+        );
 
         let mut file = Config::default();
         file.auth.mode = Some(Auth::None);
@@ -257,8 +279,7 @@ mod tests {
         file.listeners.ops = Some("127.0.0.1:2".parse().unwrap());
         let flags = cli::Up { listen: Some("[::1]:0".parse().unwrap()), ..up() };
         let settings = Settings::up(flags, file).unwrap();
-        let addresses = [settings.api, settings.apps, settings.ops].map(|a| a.to_string());
-        assert_eq!(addresses, ["[::1]:0", "[::1]:0", "127.0.0.1:2"]);
+        assert_eq!(addresses(&settings), ["[::1]:0", "[::1]:0", "127.0.0.1:2", "[::1]:0"]);
         assert_eq!(settings.identity, Identity::Open);
     }
 
@@ -268,7 +289,10 @@ mod tests {
             let flags = || cli::Up { listen: Some(listen.parse().unwrap()), ..up() };
             assert!(Settings::up(flags(), Config::default()).is_err(), "{listen}");
             let open = cli::Up { auth: Some(cli::LocalAuth::None), ..flags() };
-            assert!(Settings::up(open, Config::default()).is_ok(), "{listen}");
+            let settings = Settings::up(open, Config::default()).unwrap();
+            assert!(settings.kube.unwrap().ip().is_loopback(), "{listen}");
+            let kube = cli::Up { kube_listen: Some(listen.parse().unwrap()), ..up() };
+            assert!(Settings::up(kube, Config::default()).is_err(), "{listen}");
         }
     }
 

@@ -59,6 +59,7 @@ pub(crate) struct Listeners {
     pub(crate) apps: Option<SocketAddr>,
     pub(crate) hooks: Option<SocketAddr>,
     pub(crate) ops: Option<SocketAddr>,
+    pub(crate) kube: Option<SocketAddr>,
 }
 
 /// Who is the caller.

@@ -20,6 +20,7 @@ pub(super) struct ListenersFile {
     apps: Option<Spanned<String>>,
     hooks: Option<Spanned<String>>,
     ops: Option<Spanned<String>>,
+    kube: Option<Spanned<String>>,
 }
 
 impl ListenersFile {
@@ -29,6 +30,7 @@ impl ListenersFile {
             apps: reader.address("listeners.apps", self.apps),
             hooks: reader.address("listeners.hooks", self.hooks),
             ops: reader.address("listeners.ops", self.ops),
+            kube: reader.address("listeners.kube", self.kube),
         }
     }
 }

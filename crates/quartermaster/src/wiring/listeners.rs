@@ -66,6 +66,7 @@ impl Listeners {
             apps: url(&self.apps),
             hooks: None,
             ops: url(&self.ops),
+            kube: None,
             token: token.map(|token| token.expose().to_owned()),
             pid: std::process::id(),
         }

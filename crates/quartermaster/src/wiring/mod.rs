@@ -16,7 +16,12 @@ use workspaces::{Caches, dialect::kubeflow};
 
 use self::{controller::Controller, front::Front, listeners::Listeners, place::Place};
 use crate::{
-    endpoints::Endpoints, failure::Failure, permissions::Needed, seed, settings::Settings,
+    endpoints::Endpoints,
+    failure::Failure,
+    kube_api::{self, KubeApi},
+    permissions::Needed,
+    seed,
+    settings::Settings,
     signals::Signals,
 };
 
@@ -57,6 +62,7 @@ impl Server {
             _ => None,
         };
         let listeners = Listeners::bind(&settings).await?;
+        let kube = KubeApi::bind(&settings).await?;
         let client = place.client().clone();
         prepare(place, &settings).await?;
         let hooks = crate::hooks::start(settings.hooks.as_ref(), &client).await?;
@@ -64,6 +70,7 @@ impl Server {
         let caches = Caches::start(&client);
         let drain = Drain::new();
         let mut endpoints = listeners.endpoints(token.as_ref());
+        endpoints.kube = kube.as_ref().map(KubeApi::url);
         let front = Front::new(&settings, &client, token);
         let ready = listeners::Readiness { caches: caches.clone(), health: place.health() };
         let listeners = listeners.serve_ops(&front, ready, &drain);
@@ -83,6 +90,9 @@ impl Server {
             },
         };
         listeners.serve(state, &front, &settings.connect, &drain);
+        if let (Some(kube), Some(cluster)) = (kube, place.own()) {
+            kube.serve(cluster, &drain)?;
+        }
         if let Some(dir) = &settings.data_dir {
             endpoints.write(dir).map_err(|error| {
                 Failure::new(format!("cannot write run/endpoints.json: {error}"))
@@ -118,6 +128,9 @@ impl Server {
     pub(crate) async fn stop(self, mut signals: Signals) {
         if let Some(dir) = &self.settings.data_dir {
             Endpoints::remove(dir);
+            if self.settings.kube.is_some() {
+                kube_api::remove_kubeconfig(dir);
+            }
         }
         let Self { drain, controller, hooks, mut place, .. } = self;
         let hurry = place.hurry();

@@ -56,6 +56,14 @@ impl Place {
         }
     }
 
+    /// Our own cluster, if it is that.
+    pub(super) fn own(&self) -> Option<&Cluster> {
+        match self {
+            Self::Own { cluster, .. } => Some(cluster),
+            Self::Elsewhere(_) => None,
+        }
+    }
+
     pub(super) fn is_own(&self) -> bool {
         matches!(self, Self::Own { .. })
     }

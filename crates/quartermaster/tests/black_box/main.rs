@@ -5,6 +5,7 @@
 mod certificates;
 mod cli;
 mod input;
+mod kube_api;
 mod security;
 mod serve;
 mod start;
