@@ -47,12 +47,12 @@ fn config_map(name: &str) -> ConfigMap {
 #[case::apply(
     "PATCH",
     "application/apply-patch+yaml",
-    "server-side apply is not served here; use create, replace, application/merge-patch+json or application/json-patch+json"
+    "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)"
 )]
 #[case::strategic(
     "PATCH",
     "application/strategic-merge-patch+json",
-    "strategic merge patch is not served here; use application/merge-patch+json or application/json-patch+json"
+    "strategic merge patch is not served here: use `kubectl replace -f FILE`, or `kubectl patch` with --type=merge (application/merge-patch+json) or --type=json (application/json-patch+json)"
 )]
 #[case::protobuf(
     "PUT",

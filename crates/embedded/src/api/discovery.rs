@@ -3,13 +3,17 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::kinds::{Registry, Resource, api_version};
+use super::{
+    Api,
+    kinds::{Registry, Resource, api_version},
+    openapi,
+};
 
 /// The version of Kubernetes whose behaviour is followed.
 const VERSION: (&str, &str, &str) = ("1", "34", "v1.34.4");
 
 /// The answer to a path that is not about a resource; `None` if there is no such path.
-pub(crate) fn answer(registry: &Registry, path: &[String]) -> Option<Bytes> {
+pub(crate) fn answer(api: &Api, registry: &Registry, path: &[String]) -> Option<Bytes> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let value = match path.as_slice() {
         ["version"] => version(),
@@ -32,8 +36,9 @@ pub(crate) fn answer(registry: &Registry, path: &[String]) -> Option<Bytes> {
             group
         }
         ["apis", name, version] => resources(registry, name, version)?,
+        ["openapi", "v3", rest @ ..] => openapi::answer(api, registry, rest)?,
         [""] => {
-            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]})
+            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
         }
         _ => return None,
     };

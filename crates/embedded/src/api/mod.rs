@@ -18,6 +18,7 @@ mod kinds;
 pub mod logs;
 mod metadata;
 mod names;
+mod openapi;
 mod patch;
 mod query;
 mod quota;

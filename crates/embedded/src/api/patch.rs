@@ -57,11 +57,11 @@ impl Patch {
                 Ok(Self { change: Change::Merge(read.value), doubts: read.doubts })
             }
             "application/strategic-merge-patch+json" if !custom => Err(Status::not_implemented(
-                "strategic merge patch is not served here; use application/merge-patch+json or application/json-patch+json",
+                "strategic merge patch is not served here: use `kubectl replace -f FILE`, or `kubectl patch` with --type=merge (application/merge-patch+json) or --type=json (application/json-patch+json)",
             )),
             "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
                 Err(Status::not_implemented(
-                    "server-side apply is not served here; use create, replace, application/merge-patch+json or application/json-patch+json",
+                    "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
                 ))
             }
             _ => Err(Status::unsupported_media_type(if custom {

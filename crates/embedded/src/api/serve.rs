@@ -67,7 +67,7 @@ pub(crate) async fn answer(
             if parts.method != Method::GET {
                 return Ok(no_page());
             }
-            Ok(discovery::answer(&registry, &path).map_or_else(no_page, json))
+            Ok(discovery::answer(api, &registry, &path).map_or_else(no_page, json))
         }
         Route::Collection { resource, namespace } => {
             drop(registry);
@@ -100,6 +100,11 @@ pub(crate) async fn answer(
                     if target.resource.is("serviceaccounts") && parts.method == Method::POST =>
                 {
                     review::token(api, parts, body, &query, &target)
+                }
+                "exec" | "attach" | "portforward" | "proxy" if target.resource.is("pods") => {
+                    Err(Status::not_implemented(format!(
+                        "{sub} of pods is not served here: pods are processes of this machine, `kubectl logs` and `kubectl describe` tell of them"
+                    )))
                 }
                 _ => Err(Status::no_such_resource()),
             }

@@ -17,4 +17,5 @@ mod patches;
 mod quota;
 mod reviews;
 mod roles;
+mod tables;
 mod watches;

@@ -15,8 +15,6 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Connection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-/// The longest method of HTTP and the space behind it.
-const START: usize = 8;
 /// How much of a plain request is read before it is answered, so that the answer is not lost.
 const PLAIN_BYTES: u64 = 64 << 10;
 
@@ -48,11 +46,11 @@ pub(super) async fn accept(
     }
 }
 
-/// A TLS client begins with the byte 22, an HTTP client with the letters of a method.
+/// A TLS client begins with the byte 22, an HTTP client with a letter of its method.
 async fn speaks_http(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; START];
-    let read = stream.peek(&mut start).await?;
-    Ok(read > 0 && start.iter().take(read).all(|byte| byte.is_ascii_uppercase() || *byte == b' '))
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    Ok(read == 1 && first[0].is_ascii_uppercase())
 }
 
 async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
