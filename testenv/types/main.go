@@ -73,14 +73,18 @@ func describe(t reflect.Type) string {
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
 		return "bytes"
 	case t.Kind() == reflect.Slice:
-		if t.Name() != "" { return name(t) + "=[]" + describe(t.Elem()) }
+		if t.Name() != "" {
+			return name(t) + "=[]" + describe(t.Elem())
+		}
 		return "[]" + describe(t.Elem())
 	case t.Kind() == reflect.Map:
 		inner := "{}" + describe(t.Elem())
 		if t.Name() != "" {
 			return name(t) + "=" + inner
 		}
-		if t.Key().Name() != "string" { return name(t.Key()) + "=" + inner }
+		if t.Key().Name() != "string" {
+			return name(t.Key()) + "=" + inner
+		}
 		return inner
 	case t.Name() != t.Kind().String():
 		return name(t) + "=" + t.Kind().String()
@@ -97,10 +101,22 @@ func visit(t reflect.Type) {
 		return
 	}
 	seen[key] = t
-	fields(t, func(string, string, string) {})
+	fields(t, "", func(string, string, string, string) {})
 }
 
-func fields(t reflect.Type, yield func(name, flags, kind string)) {
+// none is the number of fields that protobuf does not have, such as the kind: it is beside the object.
+const none = "-"
+
+// number is that of a field in protobuf; fields that JSON has in its parent have it behind a dot.
+func number(f reflect.StructField, parent string) string {
+	parts := strings.Split(f.Tag.Get("protobuf"), ",")
+	if len(parts) < 2 || parent == none {
+		return none
+	}
+	return parent + parts[1]
+}
+
+func fields(t reflect.Type, parent string, yield func(name, flags, kind, number string)) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -112,7 +128,11 @@ func fields(t reflect.Type, yield func(name, flags, kind string)) {
 			for inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
-			fields(inner, yield)
+			below := number(f, parent)
+			if below != none {
+				below += "."
+			}
+			fields(inner, below, yield)
 			continue
 		}
 		flags := ""
@@ -130,7 +150,7 @@ func fields(t reflect.Type, yield func(name, flags, kind string)) {
 		if flags == "" {
 			flags = "-"
 		}
-		yield(tag, flags, describe(f.Type))
+		yield(tag, flags, describe(f.Type), number(f, parent))
 	}
 }
 
@@ -147,6 +167,8 @@ func main() {
 	sort.Strings(names)
 	for _, key := range names {
 		fmt.Fprintln(out, key)
-		fields(seen[key], func(name, flags, kind string) { fmt.Fprintf(out, " %s %s %s\n", name, flags, kind) })
+		fields(seen[key], "", func(name, flags, kind, number string) {
+			fmt.Fprintf(out, " %s %s %s %s\n", name, flags, kind, number)
+		})
 	}
 }

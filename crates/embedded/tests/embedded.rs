@@ -54,11 +54,6 @@ fn config_map(name: &str) -> ConfigMap {
     "application/strategic-merge-patch+json",
     "strategic merge patch is not served here: use `kubectl replace -f FILE`, or `kubectl patch` with --type=merge (application/merge-patch+json) or --type=json (application/json-patch+json)"
 )]
-#[case::protobuf(
-    "PUT",
-    "application/vnd.kubernetes.protobuf",
-    "protobuf is not served here; send application/json"
-)]
 #[tokio::test]
 async fn what_is_not_served_says_what_to_use(
     #[case] method: &str,

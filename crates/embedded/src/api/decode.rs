@@ -13,7 +13,7 @@ use super::{
 };
 use crate::schema::{
     Cause,
-    shape::{self, Decoded, Shape, Unreadable},
+    shape::{self, Decoded, Shape, Unreadable, protobuf},
 };
 
 /// How much of an unreadable body is shown.
@@ -70,10 +70,23 @@ fn to_json(parts: &Parts, body: &Bytes) -> Result<(Bytes, Vec<String>), Problem>
     match media_type(parts) {
         "" | "application/json" => Ok((lossless(body), Vec::new())),
         "application/yaml" => yaml(body),
-        "application/vnd.kubernetes.protobuf" => Err(Problem::Status(Status::not_implemented(
-            "protobuf is not served here; send application/json",
-        ))),
+        "application/vnd.kubernetes.protobuf" => {
+            from_protobuf(body).map(|json| (json, Vec::new())).map_err(Problem::Status)
+        }
         _ => Err(Problem::Status(unsupported())),
+    }
+}
+
+/// Go's clients write built-in kinds so.
+fn from_protobuf(body: &Bytes) -> Result<Bytes, Status> {
+    match protobuf::read(body) {
+        Ok(object) => Ok(object.to_string().into()),
+        Err(error @ protobuf::Unreadable::Kind(_)) => {
+            Err(Status::not_implemented(format!("{error}; send application/json")))
+        }
+        Err(error @ protobuf::Unreadable::Malformed(_)) => {
+            Err(Status::bad_request(error.to_string()))
+        }
     }
 }
 
@@ -181,7 +194,7 @@ pub(crate) fn body<'a>(
 /// Reads the options of a deletion.
 pub(crate) fn options(body: &Bytes) -> Result<Value, Status> {
     let Some(shape) = shape::named("meta/v1.DeleteOptions") else { return Ok(Value::Null) };
-    let body = lossless(body);
+    let body = if protobuf::is(body) { from_protobuf(body)? } else { lossless(body) };
     let (kind, api_version) = type_meta(&body).map_err(|problem| match problem {
         Problem::Syntax(problem) => Status::bad_request(problem),
         other => other.into_status(Wanted::built_in("", "DeleteOptions"), &body),

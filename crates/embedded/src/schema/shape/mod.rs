@@ -4,11 +4,13 @@
 //! Built-in kinds have no schema to be checked by; what their decoder takes and their encoder writes
 //! follows from their Go types alone. `types.txt` holds these, written by reflection over the
 //! packages of Kubernetes (`testenv/types`). A line without indent names a type, the lines below are its
-//! fields: name, flags (`o` omitempty, `z` omitzero, `p` pointer, `-` none), type. Types are
+//! fields: name, flags (`o` omitempty, `z` omitzero, `p` pointer, `-` none), type, number in
+//! protobuf (after that of a part whose fields JSON has in its parent; `-` none). Types are
 //! written `[]T` (list), `{}T` (map), `!T` (read by a method of its own), `NAME=T` (named).
 
 mod decode;
 mod encode;
+pub mod protobuf;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +88,8 @@ pub struct Field {
     pointer: bool,
     /// What it holds.
     pub ty: Type,
+    /// Its number in protobuf, after those of the parts that JSON does not show.
+    number: Vec<u32>,
 }
 
 /// A struct.
@@ -123,9 +127,9 @@ impl Table {
                 shapes.push(Shape { name: line, fields: Vec::new() });
                 continue;
             };
-            let mut parts = field.splitn(3, ' ');
+            let mut parts = field.split(' ');
             let mut next = || parts.next().unwrap_or_default();
-            let (name, flags, ty) = (next(), next(), next());
+            let (name, flags, ty, number) = (next(), next(), next(), next());
             if let Some(shape) = shapes.last_mut() {
                 shape.fields.push(Field {
                     name,
@@ -133,6 +137,7 @@ impl Table {
                     omit_zero: flags.contains('z'),
                     pointer: flags.contains('p'),
                     ty: Type::parse(ty, &by_name),
+                    number: number.split('.').filter_map(|one| one.parse().ok()).collect(),
                 });
             }
         }
