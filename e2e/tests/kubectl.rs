@@ -3,7 +3,7 @@
 //! `kubectl/script.txt` holds the commands and what they print. With a kubeconfig in
 //! `QUARTERMASTER_E2E_KUBECONFIG` they run there, else on an `up`; both must print what is in the file.
 //! `QUARTERMASTER_KUBECTL_UPDATE=1` writes the file anew: do that on a real cluster.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     fmt::Write,

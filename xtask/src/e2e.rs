@@ -5,18 +5,25 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::{
+    cluster,
     image::{self, Which},
     shell::{self, say},
     test::Skipped,
     tools,
 };
 
-const TARGETS: [&str; 9] =
-    ["story", "replicas", "rights", "outage", "same", "deploy", "jupyter", "browser", "crash"];
+const TARGETS: [&str; 10] = [
+    "story", "replicas", "rights", "outage", "same", "deploy", "kubectl", "jupyter", "browser",
+    "crash",
+];
 /// What also runs, or only runs, on a real Kubernetes.
-const REAL: [&str; 7] = ["story", "replicas", "rights", "outage", "same", "deploy", "jupyter"];
+const REAL: [&str; 8] =
+    ["story", "replicas", "rights", "outage", "same", "deploy", "kubectl", "jupyter"];
 /// What only runs there.
 const ONLY_REAL: [&str; 1] = ["deploy"];
+
+/// Tells the tests which `kubectl` to use.
+const KUBECTL: &str = "QUARTERMASTER_KUBECTL";
 
 /// `cargo xtask e2e`.
 pub(crate) fn run_alone(only: &[String], real: bool) -> Result<()> {
@@ -45,6 +52,7 @@ pub(crate) fn run_real(only: &[String], skipped: &Skipped) -> Result<()> {
         run.arg("--image").arg(image);
     }
     skipped.pass_on(&mut run);
+    run.env(KUBECTL, cluster::testenv()?.join("kubectl"));
     if let Ok(programs) = tools::jupyter() {
         run.env("QUARTERMASTER_JUPYTER", programs);
     }
@@ -81,6 +89,14 @@ pub(crate) fn run(only: &[String], skipped: &Skipped) -> Result<()> {
     let mut tests = tests(&targets);
     tests.env("QUARTERMASTER_BIN", &binary);
     skipped.pass_on(&mut tests);
+    if wanted("kubectl") {
+        match cluster::testenv() {
+            Ok(programs) => {
+                tests.env(KUBECTL, programs.join("kubectl"));
+            }
+            Err(error) => say(&format!("kubectl cannot be built: {error:#}")),
+        }
+    }
     if wanted("jupyter") {
         match tools::jupyter() {
             Ok(programs) => {

@@ -89,7 +89,7 @@ impl Settings {
         };
         // This one stays on this machine, wherever the API is.
         let near = if api.ip().is_loopback() { api.ip() } else { Ipv4Addr::LOCALHOST.into() };
-        let beside_kube = SocketAddr::new(near, if api.port() == 0 { 0 } else { KUBE_PORT });
+        let kube = beside(SocketAddr::new(near, api.port()), KUBE_PORT);
         let settings = Self {
             hooks: Some(hooks),
             cluster: ClusterChoice::Embedded(data_dir.clone()),
@@ -97,7 +97,7 @@ impl Settings {
             api,
             apps,
             ops,
-            kube: Some(up.kube_listen.or(file.listeners.kube).unwrap_or(beside_kube)),
+            kube: Some(up.kube_listen.or(file.listeners.kube).unwrap_or(kube)),
             identity,
             connect: Connect::default(),
             definitions: true,

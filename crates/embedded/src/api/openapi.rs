@@ -1,7 +1,9 @@
 //! OpenAPI v3: what clients check fields and explain kinds with. Built-in kinds are described by the
 //! types of `k8s-openapi`, custom ones by their definitions. Documents are made when they are asked
-//! for: that is seldom, and they are large.
+//! for: that is seldom, and they are large. Of version 2 there is an empty document.
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
 use k8s_openapi::{
     api::{
         apps::v1 as apps, authentication::v1 as authentication, authorization::v1 as authorization,
@@ -15,8 +17,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Api, crds,
+    Api, Body, crds,
     kinds::{Registry, Resource, text},
+    serve,
 };
 
 const SCHEMAS: &str = "#/components/schemas/";
@@ -25,6 +28,23 @@ const KINDS: &str = "x-kubernetes-group-version-kind";
 const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
+/// The older form of the documents, which old clients look for. It describes nothing: those ask it
+/// about kinds that the newer one does not know, which are none.
+pub(crate) fn version_2(headers: &HeaderMap) -> Response<Body> {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !accept.contains(PROTOBUF) {
+        let info = json!({"title": "Kubernetes", "version": "v1.34.4"});
+        let document = json!({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}});
+        return serve::json(Bytes::from(document.to_string()));
+    }
+    // swagger: "2.0", info: {title: "Kubernetes", version: "v1.34.4"}
+    let document = b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.34.4";
+    let mut response = Response::new(Body::from(Bytes::from_static(document)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    response
+}
 
 /// The list of documents, or one of them; `None` if there is no such path.
 pub(crate) fn answer(api: &Api, registry: &Registry, path: &[&str]) -> Option<Value> {

@@ -15,7 +15,7 @@ use super::{
     discovery,
     forms::Part,
     kinds::Resource,
-    logs,
+    logs, openapi,
     patch::Patch,
     query::{ListOptions, Query, WriteOptions},
     read,
@@ -66,6 +66,9 @@ pub(crate) async fn answer(
         Route::Discovery(path) => {
             if parts.method != Method::GET {
                 return Ok(no_page());
+            }
+            if path == ["openapi", "v2"] {
+                return Ok(openapi::version_2(&parts.headers));
             }
             Ok(discovery::answer(api, &registry, &path).map_or_else(no_page, json))
         }
