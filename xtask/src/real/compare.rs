@@ -48,10 +48,12 @@ pub(super) struct Explanations(Vec<Explanation>);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Explanation {
-    /// A case; `*` at the end stands for anything.
-    case: String,
-    /// A JSON pointer into the exchange; `*` at the end stands for anything.
-    field: String,
+    /// Cases; `*` at the end stands for anything.
+    cases: Vec<String>,
+    /// `METHOD PATH`, if only some exchanges are meant; `*` at the end stands for anything.
+    asked: Option<String>,
+    /// JSON pointers into the exchange; `*` at the end stands for anything.
+    fields: Vec<String>,
     reason: String,
     #[serde(skip)]
     used: Cell<bool>,
@@ -64,15 +66,20 @@ impl Explanations {
         serde_json::from_str(&text).with_context(|| format!("{} is not valid", file.display()))
     }
 
-    fn reason(&self, case: &str, field: &str) -> Option<&str> {
-        let found = self.0.iter().find(|one| fits(&one.case, case) && fits(&one.field, field))?;
+    fn reason(&self, case: &str, asked: &str, field: &str) -> Option<&str> {
+        let any = |patterns: &[String], text: &str| patterns.iter().any(|one| fits(one, text));
+        let found = self.0.iter().find(|one| {
+            any(&one.cases, case)
+                && one.asked.as_ref().is_none_or(|pattern| fits(pattern, asked))
+                && any(&one.fields, field)
+        })?;
         found.used.set(true);
         Some(&found.reason)
     }
 
     pub(super) fn unused(&self) -> impl Iterator<Item = String> {
         let unused = self.0.iter().filter(|one| !one.used.get());
-        unused.map(|one| format!("{} {}: {}", one.case, one.field, one.reason))
+        unused.map(|one| format!("{:?} {:?}: {}", one.cases, one.fields, one.reason))
     }
 }
 
@@ -116,7 +123,7 @@ fn case(name: &str, embedded: &[Value], real: &[Value], known: &Explanations) ->
             _ => found.push(("".to_owned(), shown(ours), shown(theirs))),
         }
         for (field, embedded, real) in found.drain(..) {
-            match known.reason(name, &field) {
+            match known.reason(name, &asked, &field) {
                 Some(reason) => compared.explained.push(reason.to_owned()),
                 None => compared.unexplained.push(Difference {
                     case: name.to_owned(),
@@ -271,11 +278,13 @@ mod tests {
     fn an_explanation_holds_for_its_field_and_must_be_needed() {
         let (ours, theirs) =
             (cases(json!([get(200, json!({"a": 1}))])), cases(json!([get(200, json!({"a": 2}))])));
-        let fits = known(json!([{"case": "group::*", "field": "/body/a", "reason": "because"}]));
+        let fits =
+            known(json!([{"cases": ["group::*"], "fields": ["/body/a"], "reason": "because"}]));
         let compared = all(&ours, &theirs, &fits);
         assert_eq!(compared[0].explained, ["because"]);
         assert!(problems(&compared, Some(&fits)).is_empty());
-        let other = known(json!([{"case": "group::*", "field": "/body/b", "reason": "because"}]));
+        let other =
+            known(json!([{"cases": ["group::*"], "fields": ["/body/b"], "reason": "because"}]));
         let compared = all(&ours, &theirs, &other);
         assert_eq!(problems(&compared, Some(&other)).len(), 2);
     }

@@ -28,7 +28,7 @@ const EXPLANATIONS: &str = "crates/embedded/tests/conformance/differences.json";
 const SUITE: [&str; 5] = ["test", "--package", "embedded", "--test", "conformance"];
 
 /// Controllers whose objects would come into the namespace of a case by chance.
-const CONTROLLERS: &str = "*,-root-ca-certificate-publisher-controller,-serviceaccount-controller";
+const CONTROLLERS: &str = "*,-root-ca-certificate-publisher-controller";
 
 /// Runs the cases that fit a filter on both clusters; without a filter it writes the report.
 pub(crate) fn run(filter: &[String]) -> Result<()> {

@@ -411,6 +411,13 @@ impl Collector {
             return Ok(());
         }
         if let Some(resource) = self.api.kinds().find_table(name).cloned() {
+            let Some(target) = self.target(crds::TABLE, name) else { return Ok(()) };
+            let change = |object: &Object| {
+                let mut object = object.clone();
+                crds::deletes_instances(&mut object);
+                Ok((object, Vec::new()))
+            };
+            self.api.modify_unchecked(&target, false, change).await?;
             self.delete_all(&resource, "").await?;
             if self.api.store.count(name) > 0 {
                 return Ok(());

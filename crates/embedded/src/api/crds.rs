@@ -55,14 +55,6 @@ pub(crate) fn accept(
     if let Value::Object(completed) = definition {
         *object = completed;
     }
-    if !metadata::is_deleting(object) {
-        let mut finalizers: Vec<String> =
-            metadata::finalizers(object).into_iter().map(str::to_owned).collect();
-        if !finalizers.iter().any(|one| one == CLEANUP) {
-            finalizers.push(CLEANUP.into());
-            metadata::set(object, "finalizers", finalizers);
-        }
-    }
     Ok(())
 }
 
@@ -134,6 +126,11 @@ fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
         });
     }
     check_versions(definition, &mut causes);
+    if list(definition, "/spec/versions").next().is_none() {
+        // What is stored follows from the versions, and is checked as well.
+        let problem = "must have at least one stored version";
+        causes.push(Cause::invalid("status.storedVersions", &Value::Null, problem));
+    }
     if let Some(old) = old {
         let old = Value::Object(old.clone());
         for (field, pointer) in [
@@ -172,7 +169,7 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
         let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
         match version.pointer("/schema/openAPIV3Schema") {
             None | Some(Value::Null) => {
-                causes.push(Cause::required(&field, "schemas are required"));
+                causes.push(Cause::required(&field, ""));
             }
             Some(_) if shared && index > 0 => {}
             Some(schema) => {
@@ -281,12 +278,30 @@ fn write_status(definition: &mut Value, registry: &Registry) {
     definition["status"] = status;
 }
 
-/// Says in the status of a definition that its objects are being deleted.
+/// Begins the end of a definition: it stays until its objects are gone.
 pub(crate) fn mark_terminating(definition: &mut Object) {
+    metadata::set(definition, "deletionTimestamp", metadata::now());
+    let mut finalizers: Vec<String> =
+        metadata::finalizers(definition).into_iter().map(str::to_owned).collect();
+    if !finalizers.iter().any(|one| one == CLEANUP) {
+        finalizers.push(CLEANUP.into());
+        metadata::set(definition, "finalizers", finalizers);
+    }
+    let message =
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    terminating(definition, "InstanceDeletionPending", message);
+}
+
+/// Says in the status of a definition that its objects are being deleted.
+pub(crate) fn deletes_instances(definition: &mut Object) {
+    let message = "CustomResource deletion is in progress";
+    terminating(definition, "InstanceDeletionInProgress", message);
+}
+
+fn terminating(definition: &mut Object, reason: &str, message: &str) {
     let mut status =
         definition.get("status").cloned().filter(Value::is_object).unwrap_or(json!({}));
-    let message = "CustomResource deletion is in progress";
-    set_condition(&mut status, "Terminating", "True", "InstanceDeletionInProgress", message);
+    set_condition(&mut status, "Terminating", "True", reason, message);
     definition.insert("status".into(), status);
 }
 

@@ -196,7 +196,8 @@ pub(crate) fn options(body: &Bytes) -> Result<Value, Status> {
     let Some(shape) = shape::named("meta/v1.DeleteOptions") else { return Ok(Value::Null) };
     let body = if protobuf::is(body) { from_protobuf(body)? } else { lossless(body) };
     let (kind, api_version) = type_meta(&body).map_err(|problem| match problem {
-        Problem::Syntax(problem) => Status::bad_request(problem),
+        // Nobody gives these errors a reason, so they count as the server's own.
+        Problem::Syntax(problem) => Status::without_reason(problem),
         other => other.into_status(Wanted::built_in("", "DeleteOptions"), &body),
     })?;
     let version = api_version.rsplit('/').next().unwrap_or_default();
@@ -207,13 +208,12 @@ pub(crate) fn options(body: &Bytes) -> Result<Value, Status> {
     }
     from_json(&body, |input| shape::read(shape, input)).map(|read| read.value).map_err(|error| {
         let version = if version.is_empty() { "v1" } else { version };
-        let problem = match error {
-            Unreadable::Type(problem) => problem,
-            Unreadable::Syntax(error) => error.to_string(),
-        };
-        Status::bad_request(format!(
-            "DeleteOptions in version {version:?} cannot be handled as a DeleteOptions: {problem}"
-        ))
+        match error {
+            Unreadable::Type(problem) => Status::without_reason(problem),
+            Unreadable::Syntax(error) => Status::bad_request(format!(
+                "DeleteOptions in version {version:?} cannot be handled as a DeleteOptions: {error}"
+            )),
+        }
     })
 }
 

@@ -103,7 +103,7 @@ fn propagation(policy: &str, orphan: Option<bool>) -> Result<Option<Propagation>
             let cause = Cause {
                 reason: "FieldValueNotSupported".into(),
                 message: format!(
-                    "Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                 ),
                 field: "propagationPolicy".into(),
             };
@@ -240,6 +240,10 @@ fn step(resource: &Resource, mut object: Object, options: &DeleteOptions) -> Ste
     }
     let before = object.clone();
     let deleting = metadata::is_deleting(&object);
+    if resource.is(crds::TABLE) && !deleting {
+        crds::mark_terminating(&mut object);
+        return Step::Keep(object);
+    }
     let own_grace = object
         .get("metadata")
         .and_then(|metadata| metadata.get("deletionGracePeriodSeconds")?.as_i64())
@@ -282,9 +286,6 @@ fn step(resource: &Resource, mut object: Object, options: &DeleteOptions) -> Ste
             metadata::set(&mut object, "deletionTimestamp", metadata::now());
         }
         metadata::set(&mut object, "deletionGracePeriodSeconds", 0);
-    }
-    if resource.is(crds::TABLE) && !deleting {
-        crds::mark_terminating(&mut object);
     }
     if object == before { Step::Nothing } else { Step::Keep(object) }
 }

@@ -1,5 +1,6 @@
 //! JSON patches and merge patches.
 
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 use super::{
@@ -34,7 +35,15 @@ impl Patch {
         };
         match media_type {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_slice(body).map_err(malformed)?;
+                let read: Value = serde_json::from_slice(body).map_err(malformed)?;
+                if !read.is_array() {
+                    let found = metadata::type_name(&read);
+                    return Err(Status::bad_request(format!(
+                        "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+                    )));
+                }
+                let patch: json_patch::Patch =
+                    serde_json::from_value(read).map_err(|_| Status::patch_rejected())?;
                 if patch.0.len() > OPERATIONS {
                     return Err(Status::too_many_operations(OPERATIONS, patch.0.len()));
                 }
@@ -64,11 +73,10 @@ impl Patch {
                     "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
                 ))
             }
-            _ => Err(Status::unsupported_media_type(if custom {
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-            } else {
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
-            })),
+            "application/strategic-merge-patch+json" => Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            )),
+            _ => Err(Status::unknown_patch()),
         }
     }
 
@@ -77,7 +85,12 @@ impl Patch {
         let mut value = Value::Object(object.clone());
         match &self.change {
             Change::Json(patch) => {
-                json_patch::patch(&mut value, patch).map_err(|_| Status::patch_rejected())?;
+                for operation in &patch.0 {
+                    let lenient = adding(operation, &value);
+                    let operation = lenient.as_ref().unwrap_or(operation);
+                    json_patch::patch(&mut value, std::slice::from_ref(operation))
+                        .map_err(|_| Status::patch_rejected())?;
+                }
             }
             Change::Merge(patch) => json_patch::merge(&mut value, patch),
         }
@@ -88,4 +101,17 @@ impl Patch {
     pub(crate) fn doubts(&self) -> &[String] {
         &self.doubts
     }
+}
+
+/// Like the API server, `replace` of a member that is missing adds it. `None`: as it stands.
+fn adding(operation: &PatchOperation, value: &Value) -> Option<PatchOperation> {
+    let PatchOperation::Replace(replace) = operation else { return None };
+    let (parent, _) = replace.path.as_str().rsplit_once('/')?;
+    let is_new = value.pointer(parent)?.is_object() && replace.path.resolve(value).is_err();
+    is_new.then(|| {
+        PatchOperation::Add(AddOperation {
+            path: replace.path.clone(),
+            value: replace.value.clone(),
+        })
+    })
 }

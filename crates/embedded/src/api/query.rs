@@ -68,15 +68,11 @@ impl Query {
 
 /// Whether `dryRun`, which may only be `All`, is asked for.
 pub(crate) fn dry_run(given: &[&str], options: &str) -> Result<bool, Status> {
-    let wrong: Vec<Cause> = given
-        .iter()
-        .filter(|one| **one != "All")
-        .map(|one| Cause::not_supported("dryRun", &Value::from(*one), &["All"]))
-        .collect();
-    if wrong.is_empty() {
+    if given.iter().all(|one| *one == "All") {
         return Ok(!given.is_empty());
     }
-    Err(Status::invalid("meta.k8s.io", options, "", wrong))
+    let cause = Cause::not_supported("dryRun", &Value::from(given), &["All"]);
+    Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
 }
 
 /// What to do about fields that the schema does not know.
@@ -228,9 +224,8 @@ impl ListOptions {
         let timeout =
             query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
         Ok(Self {
-            labels: LabelSelector::parse(query.text("labelSelector")).map_err(|reason| {
-                Status::bad_request(format!("unable to parse requirement: {reason}"))
-            })?,
+            labels: LabelSelector::parse(query.text("labelSelector"))
+                .map_err(Status::bad_request)?,
             fields: FieldSelector::parse(query.text("fieldSelector"))
                 .map_err(Status::bad_request)?,
             limit: query

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{DecodeError, Engine, engine::general_purpose::STANDARD_NO_PAD};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -110,10 +110,17 @@ fn token(revision: u64, after: &str) -> String {
 }
 
 fn read_token(text: &str) -> Result<Page, Status> {
-    let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = STANDARD_NO_PAD
-        .decode(text.trim_end_matches('='))
-        .map_err(|_| invalid("illegal base64 data"))?;
+    let invalid = |why: &str| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(length) => length,
+            DecodeError::InvalidPadding => 0,
+        };
+        invalid(&format!("illegal base64 data at input byte {at}"))
+    })?;
     let token: Value =
         serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
     if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
@@ -188,6 +195,9 @@ pub(crate) async fn list(
         if !filter.selects() {
             let _ = write!(meta, ",\"remainingItemCount\":{left}");
         }
+    } else if resource.custom.is_some() {
+        // Lists of built-in kinds leave an empty token out.
+        meta.insert_str(0, "\"continue\":\"\",");
     }
     let items = listing.entries.iter().map(|(_, entry)| view.item(entry)).collect();
     Ok(serve::json(Body::list(view.list_head(&meta), items, view.items_are_open())))

@@ -30,7 +30,17 @@ impl LabelSelector {
         let mut parser = Parser { rest: text };
         let mut requirements = Vec::new();
         while !parser.at_end() {
-            requirements.push(parser.requirement()?);
+            if !matches!(parser.peek(), Token::Word(_) | Token::Not) {
+                let found = parser.token();
+                return Err(format!(
+                    "found '{}', expected: !, identifier, or 'end of string'",
+                    found.text()
+                ));
+            }
+            let requirement = parser.requirement();
+            requirements.push(
+                requirement.map_err(|problem| format!("unable to parse requirement: {problem}"))?,
+            );
             match parser.token() {
                 Token::Comma if parser.at_end() => {
                     return Err("found '', expected: identifier after ','".into());
@@ -161,12 +171,7 @@ impl<'a> Parser<'a> {
                 Token::Word(key) => (key, true),
                 other => return Err(format!("found '{}', expected: identifier", other.text())),
             },
-            other => {
-                return Err(format!(
-                    "found '{}', expected: !, identifier, or 'end of string'",
-                    other.text()
-                ));
-            }
+            other => return Err(format!("found '{}', expected: identifier", other.text())),
         };
         if let Some(problem) = crate::schema::names::qualified_name(key).into_iter().next() {
             return Err(format!("<nil>: Invalid value: {key:?}: {problem}"));

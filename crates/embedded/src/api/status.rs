@@ -282,9 +282,9 @@ impl Status {
         Self::failure(405, "MethodNotAllowed", message).with(Details::default())
     }
 
-    pub(crate) fn definition_terminating(resource: &Resource) -> Self {
+    pub(crate) fn definition_terminating(resource: &Resource, name: &str) -> Self {
         let message = "create not allowed while custom resource definition is terminating";
-        Self::failure(405, "MethodNotAllowed", message).about(resource, "")
+        Self::forbidden(resource, name, message)
     }
 
     pub(crate) fn not_acceptable(accepted: &str) -> Self {
@@ -294,6 +294,16 @@ impl Status {
 
     pub(crate) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::failure(415, "UnsupportedMediaType", message)
+    }
+
+    /// A patch of a media type that no kind takes.
+    pub(crate) fn unknown_patch() -> Self {
+        Self::unsupported_media_type("415: Unsupported Media Type").with(Details::default())
+    }
+
+    /// An error that the API server passes on as it is.
+    pub(crate) fn without_reason(message: impl Into<String>) -> Self {
+        Self::failure(500, "", message)
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {

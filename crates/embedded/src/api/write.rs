@@ -63,7 +63,8 @@ impl Api {
     ) -> Result<Written, Status> {
         let Input { mut object, doubts } = input;
         if resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
-            return Err(Status::definition_terminating(resource));
+            let name = metadata::get(&object, "name");
+            return Err(Status::definition_terminating(resource, name));
         }
         settle(resource, namespace, &mut object)?;
         if !metadata::get(&object, "resourceVersion").is_empty() {
@@ -286,7 +287,8 @@ impl Api {
             };
             let draft = Draft::new(&stored_form(resource, &new));
             if dry_run {
-                let body = served_bytes(resource, draft.unrevised());
+                // A change keeps the revision of what it would change.
+                let body = served_bytes(resource, draft.revised(entry.revision()));
                 return Ok(Written { created: false, body, warnings });
             }
             let write = Write {

@@ -80,6 +80,11 @@ impl Draft {
         Entry { json: json.into(), gap: self.head.len(), revision, meta: self.meta }
     }
 
+    /// The object as it would be sent with a revision.
+    pub fn revised(&self, revision: u64) -> Bytes {
+        [&self.head[..], revision.to_string().as_bytes(), &self.tail[..]].concat().into()
+    }
+
     /// The object as it would be sent, without a revision.
     pub fn unrevised(&self) -> Bytes {
         // `"resourceVersion":"` is at the end of the head and its closing quote, perhaps followed

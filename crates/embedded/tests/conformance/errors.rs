@@ -140,9 +140,11 @@ async fn words_of_unreadable_bodies() {
         send("").await,
         "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
     );
-    assert_eq!(
-        send("{\"apiVersion\":\"v2\"}").await,
-        "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    // The scheme is named by a path that depends on how the server was built.
+    let message = send("{\"apiVersion\":\"v2\"}").await;
+    assert!(
+        message.starts_with("ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/"),
+        "{message}"
     );
     assert_eq!(
         send("{\"metadata\":{\"name\":\"a\",\"namespace\":\"other\"}}").await,
@@ -175,7 +177,7 @@ async fn media_types() {
     let answer = kit.send("PATCH", &kit.path("configmaps/a"), "application/json", "{}").await;
     let (code, reason, message) = answer.failure();
     assert_eq!((code, reason.as_str()), (415, "UnsupportedMediaType"));
-    assert!(message.starts_with("the body of the request was in an unknown format - accepted media types include: application/json-patch+json"), "{message}");
+    assert_eq!(message, "415: Unsupported Media Type");
 }
 
 #[tokio::test]
@@ -270,15 +272,18 @@ async fn a_custom_resource_that_breaks_its_schema() {
     let answer = kit.post(&widgets.path(&kit, ""), widget).await;
     let (code, reason, message) = answer.failure();
     assert_eq!((code, reason.as_str()), (422, "Invalid"));
+    // A real server goes through the fields in any order.
+    let begin = format!("Widget.{} \"w\" is invalid: [spec.", widgets.group);
+    assert!(message.starts_with(&begin), "{message}");
+    let mut details = answer.details();
+    let causes = details["causes"].as_array_mut().unwrap();
+    causes.sort_by_key(|cause| text(&cause["field"]));
+    for cause in causes {
+        let told = format!("{}: {}", text(&cause["field"]), text(&cause["message"]));
+        assert!(message.contains(&told), "{message}");
+    }
     assert_eq!(
-        message,
-        format!(
-            "Widget.{} \"w\" is invalid: [spec.colour: Unsupported value: \"green\": supported values: \"blue\", \"red\", spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1]",
-            widgets.group
-        )
-    );
-    assert_eq!(
-        answer.details(),
+        details,
         json!({
             "name": "w", "group": widgets.group, "kind": "Widget",
             "causes": [

@@ -66,6 +66,8 @@ impl Record {
         };
         let body = serde_json::from_str(&answer.text).unwrap_or_else(|_| json!(answer.text));
         let sent: String = String::from_utf8_lossy(sent).chars().take(400).collect();
+        let mut body: Value = body;
+        settle_causes(&mut body);
         state.normal.learn(&body);
         let line = json!({
             "method": method,
@@ -122,6 +124,25 @@ impl Drop for Record {
     }
 }
 
+/// A real server finds the mistakes of an object in any order.
+fn settle_causes(body: &mut Value) {
+    let Some(causes) = body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else {
+        return;
+    };
+    causes.sort_by_cached_key(Value::to_string);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let told =
+        causes.iter().map(|one| format!("{}: {}", text(&one["field"]), text(&one["message"])));
+    let told: Vec<_> = told.collect();
+    let message = text(&body["message"]);
+    if let Some((begin, list)) = message.split_once(": [")
+        && told.iter().all(|one| list.contains(one))
+        && list.len() == told.join(", ").len() + 1
+    {
+        body["message"] = format!("{begin}: [{}]", told.join(", ")).into();
+    }
+}
+
 /// Takes chance out of what a server answers.
 #[derive(Default)]
 struct Normal {
@@ -142,7 +163,7 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
 static QUERY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("(resourceVersion=|continue=)[^&]+").unwrap());
 static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(esource version: |bject: )[0-9]+(, current: [0-9]+| \([0-9]+\))?").unwrap()
+    Regex::new(r"(esource version: |bject: |in record \(|ion in precondition \()[0-9]+(, current: [0-9]+| \([0-9]+\))?").unwrap()
 });
 
 impl Normal {
