@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, api::PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceValidation,
+};
+use kube::{Api, Client, api::PostParams, core::ApiResource};
 use serde_json::Value;
 
-use crate::{apply, error};
+use crate::{Object, apply, error};
 
 /// How long the API may take to serve a new definition.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
@@ -73,19 +75,26 @@ fn tidy_schema(schema: &mut Value) {
 
 /// Creates or updates the definitions and waits until the API serves them. Those that are as
 /// wanted are not written.
+///
+/// They are taken over and handled as JSON, one after the other: a typed schema takes a hundred
+/// times the memory of its text.
 pub async fn install(
     client: &Client,
-    definitions: &[CustomResourceDefinition],
+    definitions: Vec<CustomResourceDefinition>,
 ) -> Result<(), InstallError> {
-    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    let api: Api<Object> =
+        Api::all_with(client.clone(), &ApiResource::erase::<CustomResourceDefinition>(&()));
+    let mut names = Vec::new();
     for wanted in definitions {
         let name = wanted.metadata.name.clone().unwrap_or_default();
-        put(&api, &name, wanted)
-            .await
-            .map_err(|source| InstallError::Refused { name: name.clone(), source })?;
+        let refused = |source| InstallError::Refused { name: name.clone(), source };
+        let wanted = serde_json::to_value(wanted)
+            .map_err(|error| refused(kube::Error::SerdeError(error)))?;
+        put(&api, &name, wanted.into()).await.map_err(refused)?;
+        names.push(name);
     }
-    for wanted in definitions {
-        established(&api, wanted.metadata.name.as_deref().unwrap_or_default()).await?;
+    for name in names {
+        established(&api, &name).await?;
     }
     Ok(())
 }
@@ -115,18 +124,15 @@ pub async fn served(
     Ok(())
 }
 
-async fn put(
-    api: &Api<CustomResourceDefinition>,
-    name: &str,
-    wanted: &CustomResourceDefinition,
-) -> Result<(), kube::Error> {
+async fn put(api: &Api<Object>, name: &str, wanted: Object) -> Result<(), kube::Error> {
     loop {
         let written = match api.get_opt(name).await? {
-            None => api.create(&PostParams::default(), wanted).await.map(drop),
-            Some(live) if is_as_wanted(&live, wanted) => return Ok(()),
-            Some(mut live) => {
-                live.spec = wanted.spec.clone();
-                api.replace(name, &PostParams::default(), &live).await.map(drop)
+            None => api.create(&PostParams::default(), &wanted).await.map(drop),
+            Some(live) if is_as_wanted(live.value(), wanted.value()) => return Ok(()),
+            Some(live) => {
+                let mut live = live.into_value();
+                live["spec"] = wanted.value()["spec"].clone();
+                api.replace(name, &PostParams::default(), &live.into()).await.map(drop)
             }
         };
         match written {
@@ -137,24 +143,30 @@ async fn put(
     }
 }
 
-fn is_as_wanted(live: &CustomResourceDefinition, wanted: &CustomResourceDefinition) -> bool {
-    let schema = |crd: &CustomResourceDefinition| -> Vec<Value> {
-        let versions = crd.spec.versions.iter();
-        versions.map(|v| serde_json::to_value(&v.schema).unwrap_or_default()).collect()
-    };
-    let json = |crd| serde_json::to_value(crd).unwrap_or_default();
+fn is_as_wanted(live: &Value, wanted: &Value) -> bool {
     // Fields that vanished from a schema matter, defaults that the API fills in elsewhere do not.
-    schema(live) == schema(wanted) && apply::covers(&json(&live.spec), &json(&wanted.spec))
+    let schemas = |crd: &Value| -> Vec<Value> {
+        let versions = crd["spec"]["versions"].as_array();
+        versions.into_iter().flatten().map(|version| version["schema"].clone()).collect()
+    };
+    let (live_schemas, wanted_schemas) = (schemas(live), schemas(wanted));
+    (live_schemas == wanted_schemas || normal(live_schemas) == normal(wanted_schemas))
+        && apply::covers(&live["spec"], &wanted["spec"])
 }
 
-async fn established(api: &Api<CustomResourceDefinition>, name: &str) -> Result<(), InstallError> {
+/// Schemas as their type writes them: an API server may word a number differently.
+fn normal(schemas: Vec<Value>) -> Vec<Option<CustomResourceValidation>> {
+    schemas.into_iter().map(|schema| serde_json::from_value(schema).ok()).collect()
+}
+
+async fn established(api: &Api<Object>, name: &str) -> Result<(), InstallError> {
     let deadline = tokio::time::Instant::now() + ESTABLISHED_WITHIN;
     loop {
         let found = api
             .get_opt(name)
             .await
             .map_err(|source| InstallError::Refused { name: name.to_owned(), source })?;
-        let reason = match found.as_ref().map(not_established) {
+        let reason = match found.as_ref().map(|crd| not_established(crd.value())) {
             Some(None) => return Ok(()),
             Some(Some(reason)) => reason,
             None => "it was deleted".to_owned(),
@@ -166,12 +178,12 @@ async fn established(api: &Api<CustomResourceDefinition>, name: &str) -> Result<
     }
 }
 
-fn not_established(crd: &CustomResourceDefinition) -> Option<String> {
-    let conditions = crd.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or(&[]);
-    if conditions.iter().any(|c| c.type_ == "Established" && c.status == "True") {
+fn not_established(crd: &Value) -> Option<String> {
+    let conditions = crd["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    if conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True") {
         return None;
     }
-    let refused = conditions.iter().find(|c| c.status == "False");
-    let text = refused.and_then(|c| c.message.clone().or_else(|| c.reason.clone()));
-    Some(text.unwrap_or_else(|| "it is not established yet".to_owned()))
+    let refused = conditions.iter().find(|c| c["status"] == "False");
+    let text = refused.and_then(|c| c["message"].as_str().or_else(|| c["reason"].as_str()));
+    Some(text.unwrap_or("it is not established yet").to_owned())
 }

@@ -157,9 +157,9 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid("spec.versions", &shown, problem));
     }
     // The API server checks a schema that all versions share only once, under a name of its own.
-    let schema_of = |version: &Value| version.pointer("/schema/openAPIV3Schema").cloned();
-    let first = versions.first().and_then(|version| schema_of(version));
-    let shared = versions.iter().all(|version| schema_of(version) == first);
+    let schemas: Vec<_> =
+        versions.iter().map(|version| version.pointer("/schema/openAPIV3Schema")).collect();
+    let shared = schemas.windows(2).all(|pair| pair[0] == pair[1]);
     for (index, version) in versions.iter().enumerate() {
         let name = text(version, "/name");
         let field = format!("spec.versions[{index}].name");

@@ -26,6 +26,7 @@ mod testing;
 mod tests;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 pub use cause::{Cause, summary};
@@ -67,7 +68,7 @@ impl Schema {
             return Err(vec![Cause::forbidden(ROOT_FIELD, &detail)]);
         }
         let props: JSONSchemaProps =
-            serde_json::from_value(open_api_v3_schema.clone()).map_err(|error| {
+            JSONSchemaProps::deserialize(open_api_v3_schema).map_err(|error| {
                 vec![Cause::invalid(ROOT_FIELD, &Value::String(String::new()), &error.to_string())]
             })?;
         let mut causes = structural::check(&props, ROOT_FIELD);

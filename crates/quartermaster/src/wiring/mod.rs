@@ -195,7 +195,7 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
         definitions.extend(hooks::crds());
     }
     if settings.definitions {
-        cluster::crds::install(client, &definitions).await.map_err(|error| {
+        cluster::crds::install(client, definitions).await.map_err(|error| {
             broken(&error).hint(
                 "somebody who may write customresourcedefinitions can apply what `quartermaster \
                  crds` prints",

@@ -22,19 +22,22 @@ pub(super) const CONFIG_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 ///
 /// Derived schemas require `spec` and mark every optional field nullable; the published
 /// definitions do neither.
-pub(super) fn finish(crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    let unchanged = crd.clone();
-    let Ok(mut value) = serde_json::to_value(crd) else { return unchanged };
-    if let Some(versions) = value["spec"]["versions"].as_array_mut() {
-        for version in versions {
-            let schema = &mut version["schema"]["openAPIV3Schema"];
-            if let Some(root) = schema.as_object_mut() {
-                root.remove("required");
-            }
-            tidy(schema);
+pub(super) fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let Some(schema) = version.schema.as_mut().and_then(|v| v.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        let Ok(mut value) = serde_json::to_value(&*schema) else { continue };
+        if let Some(root) = value.as_object_mut() {
+            root.remove("required");
+        }
+        tidy(&mut value);
+        if let Ok(tidied) = serde_json::from_value(value) {
+            *schema = tidied;
         }
     }
-    serde_json::from_value(value).unwrap_or(unchanged)
+    crd
 }
 
 fn tidy(schema: &mut Value) {

@@ -92,7 +92,7 @@ impl World {
         let cluster =
             embedded::Cluster::open(embedded::Options::new(directory.path())).await.unwrap();
         let client = cluster.client();
-        cluster::crds::install(&client, &workspaces::crds()).await.unwrap();
+        cluster::crds::install(&client, workspaces::crds()).await.unwrap();
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "name": "ns" } })).unwrap();
         let post = PostParams::default();

@@ -69,7 +69,7 @@ impl Server {
         let data_dir = directory.path().join("data");
         let cluster = embedded::Cluster::open(embedded::Options::new(data_dir)).await.unwrap();
         let client = cluster.client();
-        cluster::crds::install(&client, &workspaces::crds()).await.unwrap();
+        cluster::crds::install(&client, workspaces::crds()).await.unwrap();
         let faulty = Faulty { inner: cluster.service(), faults: faults.clone() };
         let faulty = Client::new(faulty, "default");
         let caches = Caches::start(&faulty);

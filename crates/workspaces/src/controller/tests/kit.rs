@@ -141,7 +141,7 @@ impl World {
         let opened = embedded::Options::new(dir.path().join("cluster"));
         let cluster = embedded::Cluster::open(opened).await.unwrap();
         let client = cluster.client();
-        cluster::crds::install(&client, &definitions).await.unwrap();
+        cluster::crds::install(&client, definitions).await.unwrap();
         let namespace = json!({"metadata": {"name": NAMESPACE}});
         let namespace: Namespace = serde_json::from_value(namespace).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
