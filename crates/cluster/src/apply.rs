@@ -163,7 +163,8 @@ pub fn api(client: &Client, resource: &ApiResource, namespace: &str) -> Api<Obje
     }
 }
 
-fn set(value: &mut Value, pointer: &str, to: Value) {
+/// Puts a value at a JSON pointer of object keys, making the objects on the way.
+pub fn set(value: &mut Value, pointer: &str, to: Value) {
     let mut here = value;
     for key in pointer.split('/').skip(1) {
         if !here.is_object() {

@@ -1,7 +1,7 @@
 //! What the controller keeps of the objects that it owns: enough to tell whether they are as
 //! wanted, in a fraction of their size.
 
-use cluster::{Cache, Object, Source};
+use cluster::{Cache, Object, Source, apply};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, Event, Secret, Service, ServiceAccount},
@@ -71,11 +71,7 @@ fn compared(value: &Value, owned: &[&str]) -> Value {
         json!({"metadata": {"labels": meta["labels"], "annotations": meta["annotations"]}});
     for pointer in owned {
         let Some(part) = value.pointer(pointer) else { continue };
-        let mut here = &mut kept;
-        for key in pointer.split('/').skip(1) {
-            here = &mut here[key];
-        }
-        *here = part.clone();
+        apply::set(&mut kept, pointer, part.clone());
     }
     kept
 }
