@@ -10,7 +10,8 @@ const MAX_MESSAGE: usize = 1024;
 pub(super) enum StepError {
     /// Somebody has to act: the workspace is in error until something changes.
     Stalled(String),
-    /// The API refuses an object (quota, admission): in error, and tried again with back-off.
+    /// An object cannot be made (quota, admission, a taken name): in error, and tried again with
+    /// back-off.
     Refused(String),
     /// Something has to happen first, and its coming wakes us: what.
     Waiting(String),
@@ -38,7 +39,8 @@ impl StepError {
     /// For an object of the workspace.
     pub(super) fn apply(failed: ApplyError) -> Self {
         match failed {
-            ApplyError::Foreign { kind, name } => Self::Stalled(format!(
+            // No watch shows objects of others, so only trying again tells when this one is gone.
+            ApplyError::Foreign { kind, name } => Self::Refused(format!(
                 "Workspace cannot use {kind} {name:?}: it exists and is not owned by the Workspace"
             )),
             ApplyError::Api { source, .. } if error::is_conflict(&source) => Self::Outdated,

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{Service, ServiceAccount},
+    core::v1::{Secret, Service, ServiceAccount},
 };
 use kube::{Api, api::PostParams};
 use serde_json::json;
@@ -83,6 +83,29 @@ async fn a_kind_that_comes_later_makes_its_workspaces_run() {
     kind.metadata.name = Some("later".into());
     Api::all(world.client.clone()).create(&PostParams::default(), &kind).await.unwrap();
     until("the pause", || async { world.told("lab").await.0 == "Paused" }).await;
+    stop.cancel();
+    controller.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_others_give_free_is_taken() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let caches = Caches::start(&world.client);
+    let options = Options { connect_secret: true, ..Options::default() };
+    let controller = tokio::spawn(run(world.client.clone(), caches, options, stop.clone()));
+    world.post::<ServiceAccount>(json!({"metadata": {"name": "ws-lab"}})).await;
+    world.post::<Secret>(json!({"metadata": {"name": "ws-lab-connect"}})).await;
+    world.create(fixtures::workspace("lab")).await;
+    let told = |words: &'static str| {
+        let world = &world;
+        until(words, move || async move { world.told("lab").await.1.contains(words) })
+    };
+    told("ServiceAccount \"ws-lab\"").await;
+    world.delete::<ServiceAccount>("ws-lab").await;
+    told("Secret \"ws-lab-connect\"").await;
+    world.delete::<Secret>("ws-lab-connect").await;
+    until("it is made", || async { !world.all::<StatefulSet>().await.is_empty() }).await;
     stop.cancel();
     controller.await.unwrap();
 }

@@ -76,7 +76,7 @@ async fn a_foreign_service_account_is_never_taken_over() {
         .post::<ServiceAccount>(json!({"metadata": {"name": "ws-lab", "labels": {"a": "b"}}}))
         .await;
     world.create(paused("lab")).await;
-    assert_eq!(world.reconcile("lab").await, Outcome::Done);
+    assert_eq!(world.reconcile("lab").await, Outcome::Retry);
     let (state, message) = world.told("lab").await;
     assert_eq!(state, "Error");
     assert!(
@@ -97,7 +97,7 @@ async fn a_foreign_connect_secret_is_never_taken_over() {
     let world = World::with(Options { connect_secret: true, ..Options::default() }).await;
     world.post::<Secret>(json!({"metadata": {"name": "ws-lab-connect"}})).await;
     world.create(fixtures::workspace("lab")).await;
-    world.reconcile("lab").await;
+    assert_eq!(world.reconcile("lab").await, Outcome::Retry);
     let (state, message) = world.told("lab").await;
     assert_eq!(state, "Error");
     assert!(message.contains("Secret \"ws-lab-connect\""), "{message}");
