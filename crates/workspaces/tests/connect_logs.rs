@@ -3,14 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::{
-    io::{Result as IoResult, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{Router, body::Body};
 use http::{Method, StatusCode};
-use parking_lot::Mutex;
 
 #[expect(dead_code, reason = "the other tests use the rest")]
 #[path = "connect/kit.rs"]
@@ -18,28 +14,13 @@ mod kit;
 
 use kit::{PATH, Setup, send};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> IoResult<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> IoResult<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_ticket_token_cookie_or_secret_is_logged() {
-    let log = Log::default();
-    let writer = log.clone();
+    let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
+        .with_writer(Arc::new(log.reopen().unwrap()))
         .finish();
     let _default = tracing::subscriber::set_default(subscriber);
 
@@ -65,7 +46,7 @@ async fn no_ticket_token_cookie_or_secret_is_logged() {
     setup.put(kit::open(nobody, false));
     assert_eq!(setup.get(PATH).await.status, StatusCode::BAD_GATEWAY);
 
-    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    let text = std::fs::read_to_string(log.path()).unwrap();
     assert!(text.contains("a workspace did not answer"), "{text}");
     let mac = cookie.split_once('=').unwrap().1;
     for secret in [setup.token.expose(), &ticket, mac, "the-workspace-secret", "wr0ng", "in-url"] {
