@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{Api, User};
+use crate::schema::quote;
 
 /// Who issues tokens, and whom they are for unless something else is asked for.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
@@ -187,15 +188,31 @@ pub(crate) fn authenticate(
     if api.tokens.is_administrator(token) {
         return Ok((User::administrator(), audiences.to_vec()));
     }
+    // The API server tells of a signed token first that it is none of another kind.
+    read_signed(api, token, audiences).map_err(|problem| match problem.as_str() {
+        INVALID => problem,
+        problem => format!("[{INVALID}, {problem}]"),
+    })
+}
+
+fn read_signed(
+    api: &Api,
+    token: &str,
+    audiences: &[String],
+) -> Result<(User, Vec<String>), String> {
     let claims = api.tokens.verify(token)?;
     let fitting: Vec<String> =
         claims.aud.iter().filter(|one| audiences.contains(one)).cloned().collect();
     if fitting.is_empty() {
+        let list = |all: &[String]| {
+            let all: Vec<String> = all.iter().map(|one| quote(one)).collect();
+            format!("[{}]", all.join(" "))
+        };
         return Err(format!(
-            "token audiences {:?} is invalid for the target audiences {audiences:?}",
-            claims.aud
-        )
-        .replace("\", \"", "\" \""));
+            "token audiences {} is invalid for the target audiences {}",
+            list(&claims.aud),
+            list(audiences)
+        ));
     }
     Ok((holder(api, claims)?, fitting))
 }
