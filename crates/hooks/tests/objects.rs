@@ -41,7 +41,7 @@ impl World {
         let cluster = Cluster::open(embedded::Options::new(directory.path().join("cluster")));
         let cluster = cluster.await.unwrap();
         let client = cluster.client();
-        cluster::crds::install(&client, &hooks::crds()).await.unwrap();
+        cluster::crds::install(&client, hooks::crds()).await.unwrap();
         let options = Options {
             listen: "127.0.0.1:0".parse().unwrap(),
             directory: directory.path().join("hooks"),
@@ -267,7 +267,7 @@ async fn kind(client: &Client, version: &str, kind: &str, plural: &str) -> Api<D
                 {"openAPIV3Schema": {"type": "object", "properties": {"spec":
                     {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]},
     }));
-    cluster::crds::install(client, &[crd.unwrap()]).await.unwrap();
+    cluster::crds::install(client, vec![crd.unwrap()]).await.unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     Api::namespaced_with(client.clone(), "default", &resource)
 }
