@@ -12,9 +12,9 @@ use crate::{
     tools,
 };
 
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "story", "replicas", "rights", "outage", "same", "deploy", "kubectl", "jupyter", "browser",
-    "crash",
+    "crash", "wire",
 ];
 /// What also runs, or only runs, on a real Kubernetes.
 const REAL: [&str; 8] =
@@ -88,6 +88,8 @@ pub(crate) fn run(only: &[String], skipped: &Skipped) -> Result<()> {
     let wanted = |name: &str| targets.contains(&name);
     let mut tests = tests(&targets);
     tests.env("QUARTERMASTER_BIN", &binary);
+    // The receiver of webhooks under load; a dozen in the normal tests.
+    tests.env("HOOKS_KILLS", "500");
     skipped.pass_on(&mut tests);
     if wanted("kubectl") {
         match cluster::testenv() {

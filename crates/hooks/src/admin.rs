@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     decide::signature::equal,
-    journal::{Delivery, Id, Journal, RedeliverError, State},
+    journal::{Delivery, Id, Journal, RedeliverError, State, Unavailable},
     listener::{Body, Handler},
     receive::Receiver,
 };
@@ -81,9 +81,11 @@ impl Admin {
     }
 
     fn ready(&self) -> (StatusCode, String) {
-        match self.receiver.journal().map(|journal| journal.depth()) {
-            Some(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-            Some(Ok(_)) | None => (StatusCode::OK, "ready\n".to_owned()),
+        match self.receiver.journal().map(|journal| (journal.keeps(), journal.depth())) {
+            Some((false, _) | (_, Err(_))) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{Unavailable}\n"))
+            }
+            Some((true, Ok(_))) | None => (StatusCode::OK, "ready\n".to_owned()),
         }
     }
 

@@ -1,9 +1,9 @@
 //! The one way out over HTTP: no redirects (whoever answers could send us anywhere), a time-out,
 //! answers of bounded length.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
+use reqwest::{Client, ClientBuilder, Response, Url, redirect::Policy};
 
 /// What every client of ours has in common; who calls adds what is special.
 pub(crate) fn builder(timeout: Duration) -> ClientBuilder {
@@ -14,6 +14,16 @@ pub(crate) fn builder(timeout: Duration) -> ClientBuilder {
         .timeout(timeout)
         .http1_only()
         .pool_idle_timeout(Duration::from_secs(30))
+}
+
+/// The same for calls to `url`: a proxy of the environment is obeyed, but never used for this
+/// machine itself.
+pub(crate) fn builder_for(url: &Url, timeout: Duration) -> ClientBuilder {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let local =
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let builder = builder(timeout);
+    if local { builder.no_proxy() } else { builder }
 }
 
 /// Why a body was not read.

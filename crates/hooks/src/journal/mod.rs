@@ -17,7 +17,10 @@ mod writer;
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -144,6 +147,8 @@ struct Shared {
     /// Notifications that somebody is attempting; others must not, and nothing may merge into
     /// them: the target may have looked before the newer event.
     running: Mutex<HashSet<Place>>,
+    /// Whether the last thing that was to be kept could not be.
+    failing: AtomicBool,
     /// Wakes the courier of a target.
     wake: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -216,6 +221,11 @@ impl Journal {
         limit: usize,
     ) -> Result<Vec<Delivery>, Unavailable> {
         self.store.deliveries(before, limit).map_err(|_| Unavailable)
+    }
+
+    /// Whether events can be kept, as far as is known.
+    pub fn keeps(&self) -> bool {
+        !self.shared.failing.load(Ordering::Relaxed)
     }
 
     /// How many notifications wait.

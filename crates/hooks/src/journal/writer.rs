@@ -1,7 +1,7 @@
 //! The one thread that writes, and what it writes.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -105,6 +105,7 @@ impl Thread {
             tracing::error!(%error, "cannot write the journal");
             self.store.close();
         }
+        self.note_health(&batch, outcome.as_ref().ok());
         let mut done = outcome.ok();
         let mut answers = done
             .as_mut()
@@ -136,6 +137,24 @@ impl Thread {
         for target in done.into_iter().flat_map(|done| done.woken) {
             self.shared.waker(&target).notify_one();
         }
+    }
+
+    /// Says whether events can be kept: what this batch tells about it.
+    fn note_health(&self, batch: &[Op], done: Option<&Done>) {
+        let failing = match done {
+            None => true,
+            Some(done) => {
+                let mut asked = batch.iter().zip(&done.answers);
+                let Some(kept) = asked
+                    .rfind(|(op, _)| matches!(op, Op::Keep(..)))
+                    .map(|(_, answer)| matches!(answer, Answer::Kept(_)))
+                else {
+                    return;
+                };
+                !kept
+            }
+        };
+        self.shared.failing.store(failing, Ordering::Relaxed);
     }
 
     fn commit(&mut self, batch: &[Op]) -> Result<Done, Broken> {

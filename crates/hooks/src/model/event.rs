@@ -117,7 +117,8 @@ pub enum Notice {
     },
 }
 
-/// One thing that happened.
+/// One thing that happened. What is missing is left out of the journal; documents for services
+/// have it as null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -126,43 +127,43 @@ pub struct Event {
     /// The sender's own name of the event.
     pub event: String,
     /// When it happened, as the sender says it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<String>,
     /// Whether the thing is gone now.
     #[serde(default)]
     pub deleted: bool,
     /// The git repository.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<Repo>,
     /// The full git ref.
-    #[serde(rename = "ref", default)]
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The short branch.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     /// The short tag.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// The commit before.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// The commit after.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// The files that changed, as far as the sender says.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed_files: Vec<String>,
     /// Whether there may be more of them.
     #[serde(default)]
     pub files_truncated: bool,
     /// The image.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
     /// The object.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Object>,
     /// The alert, as the sender describes it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<serde_json::Value>,
     /// The sender's own words, for kinds that have no others; left out when they are long.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! The HTTP client of targets, and what statuses mean to all of them.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER};
 
@@ -10,12 +10,10 @@ use crate::client::{self, Unread};
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A client for calls to `url`. A proxy of the environment is obeyed, but never used for this
-/// machine itself.
+/// A client for calls to `url`.
 pub(super) fn client(url: &Url, timeout: Duration) -> Result<Client, String> {
-    let builder = client::builder(timeout);
-    let builder = if is_local(url) { builder.no_proxy() } else { builder };
-    builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
+    let built = client::builder_for(url, timeout).build();
+    built.map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
 
 /// A client for calls to a `url` that a stranger chose. No proxy: it would look names up by itself,
@@ -26,11 +24,6 @@ pub(super) fn guarded(url: &Url, timeout: Duration, guard: Guard) -> Result<Clie
     }
     let builder = client::builder(timeout).no_proxy().dns_resolver(Arc::new(guard));
     builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
-}
-
-fn is_local(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What a call that got no answer means. Addresses and credentials stay out of the text.

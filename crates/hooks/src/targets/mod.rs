@@ -120,6 +120,13 @@ impl Telling<'_> {
         let mut document = serde_json::to_value(self.event).unwrap_or_default();
         if let Some(fields) = document.as_object_mut() {
             fields.remove("notice");
+            for name in ["occurredAt", "repo", "ref", "branch", "tag", "before", "after", "image"] {
+                fields.entry(name).or_insert(serde_json::Value::Null);
+            }
+            for name in ["object", "alert"] {
+                fields.entry(name).or_insert(serde_json::Value::Null);
+            }
+            fields.entry("changedFiles").or_insert_with(|| serde_json::json!([]));
             fields.insert("id".to_owned(), name.into());
             fields.insert("endpoint".to_owned(), self.endpoint.into());
             fields.insert("source".to_owned(), self.source.into());

@@ -90,12 +90,17 @@ fn row_51_without_a_store_there_is_no_false_success() {
     let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
     assert!(code == 1 && text.contains("cannot use the directory data"), "{text}");
     let tiny = format!("{config}delivery: {{store: data, maxStoreBytes: 1}}\n");
-    let server = Server::start(&tiny, &[("k", KEY)]);
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = [format!("--admin-listen={admin}")];
+    let server = Server::start_with(&tiny, &[("k", KEY)], &flags);
+    let ready = || exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap().status;
+    assert_eq!(ready(), 200);
     daemon.set(Behaviour::Say(500, "", ""));
     assert_eq!(quay(&server).said(), (200, ""), "the first one fits");
     let answer = post(&server, &Server::path(KEY), &[], r#"{"docker_url":"quay.io/team/other"}"#);
     assert_eq!(answer.said(), (503, "cannot store the event now\n"));
     assert_eq!(answer.header("retry-after"), Some("60"));
+    assert_eq!(ready(), 503);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::kit::*;
 
 const BODY: &str =
@@ -104,8 +106,8 @@ fn rows_3_and_4_slow_heads_and_slow_bodies() {
 #[test]
 fn row_5_idle_connections_make_room() {
     let daemon = Daemon::start();
-    let server = with_limits(&daemon, "{maxConnections: 100}");
-    let idle: Vec<_> = (0..500).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let server = with_limits(&daemon, "{maxConnections: 1024}");
+    let idle: Vec<_> = (0..2000).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     let start = Instant::now();
     still_well(&server, &daemon);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -417,6 +419,137 @@ fn row_40_tokens_that_are_none() {
         assert_eq!(answer.said(), (200, "Cannot authorize request\n"));
     }
     assert_eq!(daemon.take(), [""; 0]);
+}
+
+/// A key of a token issuer, and tokens signed with it.
+struct Issuer(aws_lc_rs::rsa::KeyPair);
+
+impl Issuer {
+    fn new() -> Self {
+        Self(aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap())
+    }
+
+    /// The key set, under the id `1`.
+    fn keys(&self) -> &'static str {
+        use aws_lc_rs::signature::KeyPair as _;
+        let public = self.0.public_key();
+        let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (n, e) = (public.modulus(), public.exponent());
+        let (n, e) =
+            (part(n.big_endian_without_leading_zero()), part(e.big_endian_without_leading_zero()));
+        let keys = format!(
+            r#"{{"keys":[{{"kty":"RSA","alg":"RS256","use":"sig","kid":"1","n":"{n}","e":"{e}"}}]}}"#
+        );
+        Box::leak(keys.into_boxed_str())
+    }
+
+    fn token(&self, header: &str, claims: &str) -> String {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let mut signature = vec![0; self.0.public_modulus_len()];
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let how = &aws_lc_rs::signature::RSA_PKCS1_SHA256;
+        self.0.sign(how, &random, text.as_bytes(), &mut signature).unwrap();
+        format!("Bearer {text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+const CLAIMS: &str =
+    r#"{"iss":"accounts.google.com","aud":"me","exp":99999999999,"iat":1,"email_verified":true}"#;
+
+#[test]
+fn row_41_keys_are_kept_while_their_issuer_is_away() {
+    let (daemon, keys) = (Daemon::start(), Daemon::start());
+    let issuer = Issuer::new();
+    // Stale at once: only the pause between two looks and the patience with old keys count.
+    keys.set(Behaviour::Say(200, issuer.keys(), "Cache-Control: max-age=0\r\n"));
+    let config = daemon.config(&format!(
+        "- {{source: GoogleContainerRegistry, keyPath: k, gcr: {{audience: me, jwksURL: \"http://{}/\"}}}}",
+        keys.address
+    ));
+    let server = Server::start(&config, &[("k", KEY)]);
+    // {"action":"INSERT","tag":"gcr.io/p/app:1"}
+    let body = r#"{"message":{"data":"eyJhY3Rpb24iOiJJTlNFUlQiLCJ0YWciOiJnY3IuaW8vcC9hcHA6MSJ9"}}"#;
+    let send = |token: &str| {
+        let answer = post(&server, &Server::path(KEY), &[("Authorization", token)], body);
+        (answer.status, answer.body)
+    };
+    let refused = (200, "Cannot authorize request\n".to_owned());
+    let good = issuer.token(r#"{"alg":"RS256","kid":"1"}"#, CLAIMS);
+    assert_eq!(send(&good), (200, String::new()));
+    keys.set(Behaviour::Reset);
+    assert_eq!(send(&good), (200, String::new()));
+    assert_eq!(daemon.take().len(), 2);
+    let none = issuer.token(r#"{"alg":"RS256","kid":"2"}"#, CLAIMS);
+    assert_eq!(send(&none), refused);
+    let other = Issuer::new().token(r#"{"alg":"RS256","kid":"1"}"#, CLAIMS);
+    assert_eq!(send(&other), refused);
+    for claims in [CLAIMS.replace("\"me\"", "\"you\""), CLAIMS.replace("99999999999", "9")] {
+        assert_eq!(send(&issuer.token(r#"{"alg":"RS256","kid":"1"}"#, &claims)), refused);
+    }
+    assert_eq!(daemon.take(), [""; 0]);
+    assert_eq!(keys.take().len(), 1, "one look within a minute, whatever is asked for");
+}
+
+#[test]
+fn row_41_a_slow_issuer_is_not_waited_for() {
+    let (daemon, keys) = (Daemon::start(), Daemon::start());
+    keys.set(Behaviour::Hang);
+    let config = daemon.config(&format!(
+        "- {{source: GoogleContainerRegistry, keyPath: k, gcr: {{audience: me, jwksURL: \"http://{}/\"}}}}",
+        keys.address
+    ));
+    let server = Server::start(&config, &[("k", KEY)]);
+    let token = Issuer::new().token(r#"{"alg":"RS256","kid":"1"}"#, CLAIMS);
+    let start = Instant::now();
+    let answer = post(&server, &Server::path(KEY), &[("Authorization", &token)], "{}");
+    assert_eq!(answer.said(), (200, "Cannot authorize request\n"));
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
+fn row_55_http_2_is_not_spoken() {
+    let daemon = Daemon::start();
+    let server = github_server(&daemon);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    // The preface, an empty SETTINGS frame, and a rapid reset of many streams.
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in 0..1000_u32 {
+        bytes.extend([0, 0, 0, 1, 5]);
+        bytes.extend((2 * stream + 1).to_be_bytes());
+        bytes.extend([0, 0, 4, 3, 0]);
+        bytes.extend((2 * stream + 1).to_be_bytes());
+        bytes.extend(8_u32.to_be_bytes());
+    }
+    let _ = stream.write_all(&bytes);
+    let mut said = Vec::new();
+    // Cut, or told so first: in no case served.
+    let _ = stream.read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 400"), "{said:?}");
+    let upgrade = [
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", "AAMAAABk"),
+    ];
+    assert_eq!(push(&server, &upgrade, BODY).said(), INVALID);
+    still_well(&server, &daemon);
+}
+
+#[test]
+fn row_56_costly_expressions_are_cut() {
+    let daemon = Daemon::start();
+    let cel = "req.list.all(a, req.list.all(b, req.list.all(c, a == b && b == c)))";
+    let config = daemon.config(&format!(
+        "- {{source: GitHub, keyPath: gh.key, filter: {{cel: \"event.branch == 'well' || {cel}\"}}}}"
+    ));
+    let server = Server::start(&config, &[("gh.key", KEY)]);
+    let many = format!("[0{}]", ",0".repeat(100_000));
+    let body = format!("{{\"list\":{many},{}", &BODY[1..]);
+    let start = Instant::now();
+    assert_eq!(signed_push(&server, &body).said(), (500, "filter error\n"));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    still_well(&server, &daemon);
 }
 
 #[test]

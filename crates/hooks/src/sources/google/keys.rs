@@ -88,7 +88,7 @@ impl KeySet {
         struct Info {
             aud: String,
         }
-        let client = self.state.lock().await.client()?;
+        let client = self.state.lock().await.client(url)?;
         let escaped =
             percent_encoding::utf8_percent_encode(token, percent_encoding::NON_ALPHANUMERIC);
         let separator = if url.contains('?') { '&' } else { '?' };
@@ -101,19 +101,20 @@ impl KeySet {
 }
 
 impl State {
-    fn client(&mut self) -> Result<reqwest::Client, &'static str> {
+    fn client(&mut self, url: &str) -> Result<reqwest::Client, &'static str> {
         if self.client.is_none() {
             // Without this, the first token would panic once another crate of the program enables
             // a second provider.
             let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-            let client = client::builder(TIMEOUT).build();
+            let url = url.parse().map_err(|_| "no URL")?;
+            let client = client::builder_for(&url, TIMEOUT).build();
             self.client = Some(client.map_err(|_| "no HTTP client")?);
         }
         self.client.clone().ok_or("no HTTP client")
     }
 
     async fn fetch(&mut self, url: &str) -> Result<(JwkSet, Duration), &'static str> {
-        let (body, fresh_for) = get(&self.client()?, url).await?;
+        let (body, fresh_for) = get(&self.client(url)?, url).await?;
         let keys = serde_json::from_slice(&body).map_err(|_| "answer is no key set")?;
         Ok((keys, fresh_for))
     }
