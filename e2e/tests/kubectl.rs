@@ -1,8 +1,9 @@
 //! What `kubectl` prints and how it ends, the same on our own cluster as on a real one.
 //!
-//! `kubectl/script.txt` holds the commands and what they print. With a kubeconfig in
-//! `QUARTERMASTER_E2E_KUBECONFIG` they run there, else on an `up`; both must print what is in the file.
-//! `QUARTERMASTER_KUBECTL_UPDATE=1` writes the file anew: do that on a real cluster.
+//! `kubectl/script.txt` and `kubectl/pods.txt` hold the commands and what they print (`refused.txt`
+//! is about our own only). With a kubeconfig in
+//! `QUARTERMASTER_E2E_KUBECONFIG` they run there, else on an `up`; both must print what is in the files.
+//! `QUARTERMASTER_KUBECTL_UPDATE=1` writes the files anew: do that on a real cluster.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
@@ -131,21 +132,27 @@ fn difference(expected: &str, played: &str) -> Option<String> {
     }
 }
 
-#[tokio::test]
-async fn kubectl_prints_what_it_prints_on_a_real_cluster() {
+/// On our own cluster a pod is a process: this image is the shell of this machine.
+const IMAGES: &str = "images: [{image: 'docker.io/quartermaster/busybox:*', command: [sh]}]\n";
+
+/// Plays a script on the cluster of this run.
+async fn check(name: &str) {
     let Some(kubectl) = std::env::var_os(KUBECTL).map(PathBuf::from) else {
-        return skip("kubectl", "no kubectl: `cargo xtask cluster build` makes one");
+        return skip(name, "no kubectl: `cargo xtask cluster build` makes one");
     };
     let home = tempfile::tempdir().unwrap();
     let (kubeconfig, own) = match Site::of_this_run() {
         Site::Own => {
-            let up = Program::new(binary()).start().await;
+            let config = home.path().join("quartermaster.yaml");
+            fs::write(&config, IMAGES).unwrap();
+            let program = Program::new(binary()).arg("-c").arg(config.to_str().unwrap());
+            let up = program.start().await;
             (up.program().dir().join("kubeconfig"), Some(up))
         }
         Site::Cluster { kubeconfig } => (PathBuf::from(kubeconfig), None),
     };
     let shell = Shell::new(&kubectl, &kubeconfig, home.path());
-    let file = folder().join("script.txt");
+    let file = folder().join(name);
     let script = fs::read_to_string(&file).unwrap();
     let played = play(&script, &shell).await;
     drop(own);
@@ -153,9 +160,25 @@ async fn kubectl_prints_what_it_prints_on_a_real_cluster() {
         return fs::write(&file, played).unwrap();
     }
     if let Some(difference) = difference(&script, &played) {
-        let now = home.path().join("script.txt");
-        fs::write(&now, &played).unwrap();
+        fs::write(home.path().join(name), &played).unwrap();
         let kept = home.keep();
-        panic!("kubectl printed something else, all of it is in {}\n{difference}", kept.display());
+        panic!("{name}: something else was printed, all is in {}\n{difference}", kept.display());
+    }
+}
+
+#[tokio::test]
+async fn objects_look_as_on_a_real_cluster() {
+    check("script.txt").await;
+}
+
+#[tokio::test]
+async fn what_runs_looks_as_on_a_real_cluster() {
+    check("pods.txt").await;
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_refused_in_words_that_help() {
+    if Site::of_this_run() == Site::Own {
+        check("refused.txt").await;
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn run_real(only: &[String], skipped: &Skipped) -> Result<()> {
     // Inside there is no network: everything is built before.
     shell::run(tests(&targets).arg("--no-run"))?;
     let mut images = Vec::new();
-    for which in [Which::Quartermaster, Which::Files, Which::Jupyterlab] {
+    for which in [Which::Quartermaster, Which::Files, Which::Jupyterlab, Which::Busybox] {
         images.push(image::file(which, false)?);
     }
     let mut run = Command::new(std::env::current_exe()?);

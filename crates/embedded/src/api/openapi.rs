@@ -33,6 +33,8 @@ const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.i
 /// about kinds that the newer one does not know, which are none.
 pub(crate) fn version_2(headers: &HeaderMap) -> Response<Body> {
     const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    // What is asked for is no media type that Go could read.
+    const ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !accept.contains(PROTOBUF) {
         let info = json!({"title": "Kubernetes", "version": "v1.34.4"});
@@ -42,7 +44,7 @@ pub(crate) fn version_2(headers: &HeaderMap) -> Response<Body> {
     // swagger: "2.0", info: {title: "Kubernetes", version: "v1.34.4"}
     let document = b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.34.4";
     let mut response = Response::new(Body::from(Bytes::from_static(document)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(ANSWER));
     response
 }
 

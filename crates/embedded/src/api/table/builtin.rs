@@ -319,7 +319,10 @@ fn service(service: &Value, age: Value) -> Cells {
     vec![
         cell(service, "/metadata/name"),
         kind.into(),
-        or_none(strings(service, "/spec/clusterIPs").first().unwrap_or(&"")),
+        or_none(match text(service, "/spec/clusterIPs/0") {
+            "" => text(service, "/spec/clusterIP"),
+            address => address,
+        }),
         external,
         or_none(&ports.collect::<Vec<_>>().join(",")),
         age,
