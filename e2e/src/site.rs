@@ -31,6 +31,7 @@ pub struct Api {
     pub address: SocketAddr,
     /// The program that serves it, unless it is a real one.
     pub own: Option<Up>,
+    killed: Option<Program>,
     scratch: TempDir,
 }
 
@@ -39,6 +40,25 @@ impl Api {
     pub fn serve(&self, program: Program) -> Program {
         let kubeconfig = self.kubeconfig.to_str().expect("a path in UTF-8");
         program.env("KUBECONFIG", kubeconfig).serve("kubeconfig")
+    }
+
+    /// Ends the API server without a word.
+    pub async fn kill(&mut self) {
+        match self.own.take() {
+            Some(up) => self.killed = Some(up.kill().await),
+            None => control("kill apiserver").await,
+        }
+    }
+
+    /// Starts it again, at the same address and with the same objects.
+    pub async fn start(&mut self) {
+        match self.killed.take() {
+            Some(program) => {
+                let program = program.arg("--kube-listen").arg(self.address.to_string());
+                self.own = Some(program.start().await);
+            }
+            None => control("start apiserver").await,
+        }
     }
 
     /// A client of it, with an administrator's rights.
@@ -65,6 +85,18 @@ impl Api {
         fs::write(&path, text.replace(&from, &to)).expect("a kubeconfig");
         path
     }
+}
+
+/// Tells `cargo xtask cluster run` around us to do something with a part of the cluster.
+async fn control(what: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = std::env::var("QUARTERMASTER_TESTENV").expect("`cargo xtask cluster run` sets it");
+    let socket = Path::new(&folder).join("control");
+    let mut stream = tokio::net::UnixStream::connect(socket).await.expect("its socket");
+    stream.write_all(format!("{what}\n").as_bytes()).await.expect("a reader");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert_eq!(answer.trim(), "ok", "{what}");
 }
 
 /// The address in a kubeconfig.
@@ -126,7 +158,7 @@ impl Site {
             }
         };
         let address = api_address(&kubeconfig);
-        Api { kubeconfig, address, own, scratch }
+        Api { kubeconfig, address, own, killed: None, scratch }
     }
 
     /// What runs for workspaces: process ids on our own cluster, container ids on a real one. The

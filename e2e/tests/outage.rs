@@ -66,14 +66,31 @@ async fn an_api_that_is_away_and_comes_back() {
     }
     assert!(!up.printed().contains("panicked"), "{}", up.printed());
 
-    up.delete(&format!("/workspaces/default/{NAME}")).await.expect(204);
-    within(LONG, "it is gone", async || up.workspace(NAME).await.is_none().then_some(())).await;
-    up.delete(&format!("/persistentvolumeclaims/default/{NAME}-home")).await.expect(204);
-    within(LONG, "the kind goes", async || {
-        let status = up.delete(&format!("/workspacekinds/{KIND}")).await.status;
-        matches!(status.as_u16(), 204 | 404).then_some(())
-    })
-    .await;
+    clean(&up).await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_killed_and_started() {
+    let site = Site::of_this_run();
+    let mut api = site.api(Program::new(binary())).await;
+    let up = api.serve(Program::new(binary())).start().await;
+    up.create_kind(&site.files_kind(KIND)).await.expect(201);
+    up.create_workspace(NAME, KIND).await;
+    up.wait_for_state(NAME, "Running", LONG).await;
+    let before = reads(&up).await;
+    for _ in 0..2 {
+        api.kill().await;
+        within(LONG, "readiness tells", async || (ready(&up).await.status == 503).then_some(()))
+            .await;
+        assert_eq!(reads(&up).await[2], before[2], "what is known is served");
+        up.post("/persistentvolumeclaims/default", claim("never")).await.expect(503);
+        api.start().await;
+        within(LONG, "ready again", async || (ready(&up).await.status == 200).then_some(())).await;
+    }
+    up.wait_for_state(NAME, "Running", LONG).await;
+    back(&up).await;
+    assert!(!up.printed().contains("panicked"), "{}", up.printed());
+    clean(&up).await;
 }
 
 /// While it is away.
@@ -129,6 +146,17 @@ async fn back(up: &Up) {
     within(LONG, "the claim is gone", async || {
         let claims = up.get("/persistentvolumeclaims/default").await.expect(200);
         (!claims.text.contains("\"after\"")).then_some(())
+    })
+    .await;
+}
+
+async fn clean(up: &Up) {
+    up.delete(&format!("/workspaces/default/{NAME}")).await.expect(204);
+    within(LONG, "it is gone", async || up.workspace(NAME).await.is_none().then_some(())).await;
+    up.delete(&format!("/persistentvolumeclaims/default/{NAME}-home")).await.expect(204);
+    within(LONG, "the kind goes", async || {
+        let status = up.delete(&format!("/workspacekinds/{KIND}")).await.status;
+        matches!(status.as_u16(), 204 | 404).then_some(())
     })
     .await;
 }
