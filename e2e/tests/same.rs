@@ -67,6 +67,7 @@ impl Normal {
             (r"\b(ws-same-box)-[0-9a-z]+", "$1-[chance]"),
             // Where a program listens and keeps its files is its node's business.
             (r"serving \S+ at http://[0-9.:]+", "serving [home] at [address]"),
+            (r#"("nodeName":|"node":\{"name":)"[^"]*""#, r#"$1"[node]""#),
             // Which program fills claims is for the administrator's eyes.
             (r"kubernetes\.io/host-path|quartermaster\.io/local", "[provisioner]"),
         ];
@@ -80,7 +81,7 @@ impl Normal {
     }
 }
 
-/// Headers that clients act on. `ETag` is made from the body, which holds times.
+/// Headers that clients act on. An `ETag` is good at the server that gave it.
 const HEADERS: [&str; 5] = ["content-type", "location", "allow", "retry-after", "cache-control"];
 
 async fn record(up: &Up, script: &[Step]) -> Vec<String> {
@@ -305,13 +306,12 @@ async fn two_servers_of_the_same_objects_answer_byte_for_byte_alike() {
         let end = std::time::Instant::now() + SHORT;
         loop {
             let (one, other) = tokio::join!(first.get(path), second.get(path));
-            let tags = [&one, &other].map(|answer| answer.headers.get(header::ETAG).cloned());
-            if one.status == other.status && one.text == other.text && tags[0] == tags[1] {
+            if one.status == other.status && one.text == other.text {
                 break;
             }
             let seen =
                 format!("{path}\n{} {}\n{} {}", one.status, one.text, other.status, other.text);
-            assert!(std::time::Instant::now() < end, "{seen}\n{tags:?}");
+            assert!(std::time::Instant::now() < end, "{seen}");
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
@@ -321,7 +321,7 @@ async fn two_servers_of_the_same_objects_answer_byte_for_byte_alike() {
     first.delete("/persistentvolumeclaims/default/same-two-box-home").await.expect(204);
     within(LONG, "the kind goes", async || {
         let status = first.delete("/workspacekinds/same-two").await.status;
-        matches!(status.as_u16(), 204 | 404).then_some(())
+        (status == 404).then_some(())
     })
     .await;
 }
