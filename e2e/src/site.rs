@@ -32,6 +32,7 @@ pub struct Api {
     /// The program that serves it, unless it is a real one.
     pub own: Option<Up>,
     killed: Option<Program>,
+    pinned: bool,
     scratch: TempDir,
 }
 
@@ -54,7 +55,12 @@ impl Api {
     pub async fn start(&mut self) {
         match self.killed.take() {
             Some(program) => {
-                let program = program.arg("--kube-listen").arg(self.address.to_string());
+                // The first time it took any free port.
+                let program = match self.pinned {
+                    true => program,
+                    false => program.arg("--kube-listen").arg(self.address.to_string()),
+                };
+                self.pinned = true;
                 self.own = Some(program.start().await);
             }
             None => control("start apiserver").await,
@@ -158,7 +164,7 @@ impl Site {
             }
         };
         let address = api_address(&kubeconfig);
-        Api { kubeconfig, address, own, killed: None, scratch }
+        Api { kubeconfig, address, own, killed: None, pinned: false, scratch }
     }
 
     /// What runs for workspaces: process ids on our own cluster, container ids on a real one. The

@@ -12,13 +12,13 @@ use crate::{
     tools,
 };
 
-const TARGETS: [&str; 11] = [
-    "story", "replicas", "rights", "outage", "same", "deploy", "kubectl", "jupyter", "browser",
-    "crash", "wire",
+const TARGETS: [&str; 12] = [
+    "story", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl", "jupyter",
+    "browser", "crash", "wire",
 ];
 /// What also runs, or only runs, on a real Kubernetes.
-const REAL: [&str; 8] =
-    ["story", "replicas", "rights", "outage", "same", "deploy", "kubectl", "jupyter"];
+const REAL: [&str; 9] =
+    ["story", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl", "jupyter"];
 /// What only runs there.
 const ONLY_REAL: [&str; 1] = ["deploy"];
 
