@@ -244,6 +244,29 @@ impl Kit {
         result.unwrap_or_else(|_| panic!("{path} stays at {}", last.lock().unwrap()))
     }
 
+    /// Posts something that stores nothing until the answer fits.
+    pub(crate) async fn until_posted(
+        &self,
+        path: &str,
+        body: &Value,
+        fits: impl Fn(&Answer) -> bool,
+    ) -> Answer {
+        let wait = async {
+            loop {
+                let request = Request::post(path).header("content-type", "application/json");
+                let sent = body.to_string().into_bytes();
+                let answer = self.unrecorded(request.body(sent.clone()).unwrap()).await;
+                if fits(&answer) {
+                    self.record.exchange(self.record.begin(), "POST", path, &sent, &answer);
+                    return answer;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let result = tokio::time::timeout(DEADLINE, wait).await;
+        result.unwrap_or_else(|_| panic!("{path} never answers as it should"))
+    }
+
     pub(crate) async fn until_gone(&self, path: &str) {
         self.until(path, |answer| answer.code == 404).await;
     }
