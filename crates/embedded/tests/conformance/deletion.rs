@@ -86,7 +86,7 @@ async fn finalizers_hold_an_object() {
 fn pod(name: &str, node: &str, grace: Value) -> Value {
     json!({
         "metadata": {"name": name},
-        "spec": {
+        "spec": {"schedulerName": "nobody",
             "containers": [{"name": "c", "image": "i"}],
             "nodeName": node, "terminationGracePeriodSeconds": grace,
         },
