@@ -121,6 +121,8 @@ async fn a_role_allows_what_it_says_and_no_more() {
             "configmaps is forbidden: User \"{user}\" cannot list resource \"configmaps\" in API group \"\" at the cluster scope"
         )
     );
+    let elsewhere = "/api/v1/namespaces/default/configmaps";
+    until_as(&kit, &user, "GET", elsewhere, 403).await;
 }
 
 #[tokio::test]
@@ -247,12 +249,20 @@ async fn service_accounts_carry_rights() {
     let binding = json!({
         "metadata": {"name": "b"},
         "roleRef": {"kind": "Role", "name": "r"},
-        "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": kit.namespace}],
+        "subjects": [
+            {"kind": "ServiceAccount", "name": "a", "namespace": kit.namespace},
+            {"kind": "ServiceAccount", "name": "c"},
+        ],
     });
     let path = kit.group_path("rbac.authorization.k8s.io/v1", "rolebindings");
     kit.post(&path, binding).await.ok();
     let account = format!("system:serviceaccount:{}:a", kit.namespace);
     until_as(&kit, &account, "GET", &kit.path("secrets"), 200).await;
+    // Without a namespace it is one of the binding's own.
+    let account = format!("system:serviceaccount:{}:c", kit.namespace);
+    until_as(&kit, &account, "GET", &kit.path("secrets"), 200).await;
+    let elsewhere = "system:serviceaccount:default:a";
+    until_as(&kit, elsewhere, "GET", &kit.path("secrets"), 403).await;
     let other = format!("system:serviceaccount:{}:b", kit.namespace);
     until_as(&kit, &other, "GET", &kit.path("secrets"), 403).await;
 }

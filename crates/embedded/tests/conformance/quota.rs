@@ -275,6 +275,27 @@ async fn pods_must_name_what_is_limited() {
 }
 
 #[tokio::test]
+async fn containers_before_and_beside_others_count() {
+    let kit = Kit::new().await;
+    account(&kit).await;
+    quota(&kit, "q", json!({"hard": {"requests.cpu": "10", "cpu": "10"}})).await;
+    let container = |name: &str, cpu: &str| json!({"name": name, "image": "x", "resources": {"requests": {"cpu": cpu}}});
+    let mut beside = container("s", "50m");
+    beside["restartPolicy"] = "Always".into();
+    let pod = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "initContainers": [beside, container("i", "500m")],
+            "containers": [container("a", "200m"), container("b", "200m")],
+        },
+    });
+    let path = kit.path("pods");
+    kit.not_compared("pods have more defaults", kit.post(&path, pod)).await.ok();
+    // The one before the others needs more than those, and runs with the one beside them.
+    assert_eq!(used(&kit, "q").await, json!({"requests.cpu": "550m", "cpu": "550m"}));
+}
+
+#[tokio::test]
 async fn pods_that_ended_use_nothing() {
     let kit = Kit::new().await;
     account(&kit).await;

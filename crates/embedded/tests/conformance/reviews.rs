@@ -117,6 +117,14 @@ async fn reviews_of_one_namespace() {
         message,
         ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes.namespace: Invalid value: \"other\": must match metadata.namespace"
     );
+    let of_path = json!({"spec": {
+        "user": "x", "nonResourceAttributes": {"path": "/a", "verb": "get"},
+    }});
+    let (_, _, message) = kit.post(&path, of_path).await.failure();
+    assert_eq!(
+        message,
+        ".authorization.k8s.io \"\" is invalid: spec.nonResourceAttributes: Invalid value: {\"Path\":\"/a\",\"Verb\":\"get\"}: disallowed on this kind of request"
+    );
     let everywhere = format!("{AUTHORIZATION}/localsubjectaccessreviews");
     assert_eq!(kit.post(&everywhere, review("")).await.code, 404);
 }
@@ -354,6 +362,17 @@ async fn a_token_request_for_another_account() {
     assert_eq!(
         message,
         "TokenRequest.authentication.k8s.io \"a\" is invalid: metadata.name: Invalid value: \"b\": must match the service account name if specified"
+    );
+    let account = kit.get(&kit.path("serviceaccounts/a")).await.ok();
+    let (code, reason, message) =
+        kit.post(&path, json!({"metadata": {"uid": "u"}})).await.failure();
+    assert_eq!((code, reason.as_str()), (409, "Conflict"));
+    assert_eq!(
+        message,
+        format!(
+            "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"a\": the UID in the token request (u) does not match the UID of the service account ({})",
+            text(&account["metadata"]["uid"])
+        )
     );
 }
 

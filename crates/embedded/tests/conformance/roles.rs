@@ -361,3 +361,78 @@ async fn nobody_binds_a_role_with_more_than_they_have() {
     let wait = tokio::time::timeout(crate::kit::DEADLINE, wait);
     kit.not_compared("how often it is tried is chance", wait).await.unwrap();
 }
+
+/// Somebody who may write cluster roles and bindings, and list pods, everywhere.
+async fn cluster_author(kit: &Kit) -> String {
+    let user = unique("user");
+    let rules = json!([
+        {"apiGroups": [GROUP], "resources": ["clusterroles", "clusterrolebindings"], "verbs": ["create", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]);
+    let role = json!({"metadata": {"name": user}, "rules": rules});
+    kit.post(&format!("{CLUSTER}/clusterroles"), role).await.ok();
+    let binding = json!({
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": user},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
+    });
+    kit.post(&format!("{CLUSTER}/clusterrolebindings"), binding).await.ok();
+    until_may(kit, &user, "list", "", "pods").await;
+    user
+}
+
+async fn end_cluster_author(kit: &Kit, user: &str) {
+    for kind in ["clusterrolebindings", "clusterroles"] {
+        kit.delete(&format!("{CLUSTER}/{kind}/{user}"), Value::Null).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn only_who_may_everything_gathers_roles() {
+    let kit = Kit::new().await;
+    let user = cluster_author(&kit).await;
+    let name = unique("role");
+    let role = json!({
+        "metadata": {"name": name},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]},
+    });
+    let path = format!("{CLUSTER}/clusterroles");
+    let answer = send_as(&kit, &user, "POST", &path, role).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, 403);
+    assert_eq!(
+        message,
+        format!(
+            "clusterroles.{GROUP} \"{name}\" is forbidden: must have cluster-admin privileges to use the aggregationRule"
+        )
+    );
+    end_cluster_author(&kit, &user).await;
+}
+
+#[tokio::test]
+async fn nobody_binds_a_role_everywhere_with_more_than_they_have() {
+    let kit = Kit::new().await;
+    let user = cluster_author(&kit).await;
+    let name = unique("binding");
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": "system:public-info-viewer"},
+        "subjects": [{"apiGroup": GROUP, "kind": "Group", "name": "g"}],
+    });
+    let path = format!("{CLUSTER}/clusterrolebindings");
+    // What everybody has, everybody may give.
+    send_as(&kit, &user, "POST", &path, binding.clone()).await.ok();
+    kit.delete(&format!("{path}/{name}"), Value::Null).await.ok();
+    let mut binding = binding;
+    binding["roleRef"]["name"] = "system:aggregate-to-admin".into();
+    let answer = send_as(&kit, &user, "POST", &path, binding).await;
+    let (code, _, message) = answer.failure();
+    assert_eq!(code, 403);
+    assert_eq!(
+        message,
+        format!(
+            "clusterrolebindings.{GROUP} \"{name}\" is forbidden: user \"{user}\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{{APIGroups:[\"authorization.k8s.io\"], Resources:[\"localsubjectaccessreviews\"], Verbs:[\"create\"]}}\n{{APIGroups:[\"{GROUP}\"], Resources:[\"rolebindings\"], Verbs:[\"create\" \"delete\" \"deletecollection\" \"get\" \"list\" \"patch\" \"update\" \"watch\"]}}\n{{APIGroups:[\"{GROUP}\"], Resources:[\"roles\"], Verbs:[\"create\" \"delete\" \"deletecollection\" \"get\" \"list\" \"patch\" \"update\" \"watch\"]}}"
+        )
+    );
+    end_cluster_author(&kit, &user).await;
+}
