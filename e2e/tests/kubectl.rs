@@ -36,11 +36,15 @@ const CHANCE: [(&str, &str); 10] = [
     (r" +$", ""),
 ];
 
+/// What the library below kubectl logs, such as watches that ended within a second by chance.
+const LOG: &str = r"^[IWE]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ \w+\.go:\d+\] ";
+
 struct Shell {
     kubeconfig: PathBuf,
     home: PathBuf,
     path: String,
     chance: Vec<(Regex, &'static str)>,
+    log: Regex,
 }
 
 impl Shell {
@@ -50,7 +54,13 @@ impl Shell {
         let directory = kubectl.parent().unwrap().display();
         let path = format!("{directory}:{}", std::env::var("PATH").unwrap_or_default());
         let chance = CHANCE.map(|(pattern, text)| (Regex::new(pattern).unwrap(), text));
-        Self { kubeconfig: copy, home: home.to_owned(), path, chance: chance.into() }
+        Self {
+            kubeconfig: copy,
+            home: home.to_owned(),
+            path,
+            chance: chance.into(),
+            log: Regex::new(LOG).unwrap(),
+        }
     }
 
     /// Runs a command, and tells what came of it.
@@ -73,7 +83,7 @@ impl Shell {
 
     fn tidy(&self, text: &str, prefix: &str) -> String {
         let mut told = String::new();
-        for line in text.lines() {
+        for line in text.lines().filter(|line| !self.log.is_match(line)) {
             let mut line = line.replace(&self.home.display().to_string(), "HOME");
             for (pattern, text) in &self.chance {
                 line = pattern.replace_all(&line, *text).into_owned();
