@@ -125,10 +125,7 @@ fn yaml(body: &Bytes) -> Result<(Bytes, Vec<String>), Problem> {
     }
     match value {
         Ok(value) => Ok((value.to_string().into(), doubts)),
-        Err(error) => Err(Problem::Syntax(format!(
-            "error converting YAML to JSON: yaml: {}",
-            error.without_snippet()
-        ))),
+        Err(error) => Err(Problem::Syntax(format!("yaml: {}", error.without_snippet()))),
     }
 }
 
@@ -191,29 +188,26 @@ pub(crate) fn body<'a>(
     read().map_err(|problem: Problem| problem.into_status(wanted, body))
 }
 
-/// Reads the options of a deletion.
-pub(crate) fn options(body: &Bytes) -> Result<Value, Status> {
+/// Reads the options of a deletion; what is wrong with them is no fault of the client's for Go.
+pub(crate) fn options(parts: &Parts, body: &Bytes) -> Result<Value, Status> {
     let Some(shape) = shape::named("meta/v1.DeleteOptions") else { return Ok(Value::Null) };
-    let body = if protobuf::is(body) { from_protobuf(body)? } else { lossless(body) };
-    let (kind, api_version) = type_meta(&body).map_err(|problem| match problem {
-        // Nobody gives these errors a reason, so they count as the server's own.
-        Problem::Syntax(problem) => Status::without_reason(problem),
-        other => other.into_status(Wanted::built_in("", "DeleteOptions"), &body),
-    })?;
-    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let unreadable = |problem| match problem {
+        Problem::Status(status) => status,
+        Problem::Syntax(problem) | Problem::Type { problem, .. } => Status::unknown(problem),
+    };
+    let (body, _) = to_json(parts, body).map_err(unreadable)?;
+    let (kind, api_version) = type_meta(&body).map_err(unreadable)?;
     if !matches!(kind.as_str(), "" | "DeleteOptions") {
-        return Err(Status::bad_request(format!(
-            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        let version = if api_version.is_empty() { "meta.k8s.io/v1" } else { &api_version };
+        return Err(Status::unknown(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:110\""
         )));
     }
     from_json(&body, |input| shape::read(shape, input)).map(|read| read.value).map_err(|error| {
-        let version = if version.is_empty() { "v1" } else { version };
-        match error {
-            Unreadable::Type(problem) => Status::without_reason(problem),
-            Unreadable::Syntax(error) => Status::bad_request(format!(
-                "DeleteOptions in version {version:?} cannot be handled as a DeleteOptions: {error}"
-            )),
-        }
+        Status::unknown(match error {
+            Unreadable::Type(problem) => problem,
+            Unreadable::Syntax(error) => error.to_string(),
+        })
     })
 }
 
@@ -230,7 +224,7 @@ pub(crate) fn patched<'a>(patched: &Value, wanted: impl Into<Wanted<'a>>) -> Res
 
 /// 422 of a patch whose result cannot be used.
 pub(crate) fn invalid_patch(patched: &Value, problem: &str) -> Status {
-    let shown = Value::String(format!("{}\n", crate::schema::compact_json(patched)));
+    let shown = Value::String(crate::schema::compact_json(patched));
     Status::invalid("", "", "", vec![Cause::invalid("patch", &shown, problem)])
 }
 
@@ -250,9 +244,20 @@ fn from_json<T>(
     Ok(value)
 }
 
+/// What Go looks for in a body first.
+const TYPE_META: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+fn first(json: &[u8]) -> Option<&u8> {
+    json.iter().find(|c| !c.is_ascii_whitespace())
+}
+
 /// Go's words for a body that is not JSON.
 fn not_json(json: &[u8], error: &serde_json::Error) -> Problem {
-    let problem = syntax::problem(json).unwrap_or_else(|| error.to_string());
+    let problem = syntax::problem(json).unwrap_or_else(|| match first(json) {
+        // Too deep for us, but not for Go, which says what it wants instead.
+        Some(b'[') => format!("json: cannot unmarshal array into Go value of type {TYPE_META}"),
+        _ => error.to_string(),
+    });
     Problem::Syntax(format!("couldn't get version/kind; json parse error: {problem}"))
 }
 
@@ -265,18 +270,17 @@ struct TypeMeta {
 
 /// Kind and API version of a body, empty where it does not say.
 fn type_meta(json: &[u8]) -> Result<(String, String), Problem> {
-    const GO_TYPE: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     let refuse = |found: &Value, place: &str, wanted: &str| {
         let found = metadata::type_name(found);
         Problem::Syntax(format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go {place} of type {wanted}"
         ))
     };
-    let meta: TypeMeta = match json.iter().find(|c| !c.is_ascii_whitespace()) {
+    let meta: TypeMeta = match first(json) {
         Some(b'{') => serde_json::from_slice(json).map_err(|error| not_json(json, &error))?,
         _ => match serde_json::from_slice::<Value>(json) {
             Ok(Value::Null) => TypeMeta::default(),
-            Ok(whole) => return Err(refuse(&whole, "value", GO_TYPE)),
+            Ok(whole) => return Err(refuse(&whole, "value", TYPE_META)),
             Err(error) => return Err(not_json(json, &error)),
         },
     };
@@ -303,6 +307,9 @@ fn built_in(json: &[u8], wanted: Wanted<'_>) -> Result<Input, Problem> {
         if fits("kind", wanted.kind) && fits("apiVersion", &api_version) {
             return Ok(Input { object: object.clone(), doubts: doubts.clone() });
         }
+    }
+    if let Ok(Decoded { value: Value::Null, .. }) = &read {
+        return Ok(Input::default());
     }
     let (kind, api_version) = type_meta(json)?;
     check_type(wanted, &kind, &api_version)?;
@@ -333,7 +340,7 @@ fn check_type(wanted: Wanted<'_>, kind: &str, api_version: &str) -> Result<(), P
         format!("converting (v1.{kind}) to ({own}.{}): unknown conversion", wanted.kind)
     } else {
         format!(
-            "no kind {kind:?} is registered for version {given:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            "no kind {kind:?} is registered for version {given:?} in scheme \"pkg/runtime/scheme.go:110\""
         )
     };
     Err(Problem::Type { kind: kind.to_owned(), version: version.to_owned(), problem })

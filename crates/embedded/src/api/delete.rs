@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use serde_json::Value;
 
 use super::{
@@ -46,22 +47,22 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    pub(crate) fn new(query: &Query, caller: Caller, body: &Bytes) -> Result<Self, Status> {
+    pub(crate) fn new(
+        query: &Query,
+        caller: Caller,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Self, Status> {
         if body.is_empty() {
-            let propagation = propagation(
+            return Self::checked(
+                caller,
                 query.text("propagationPolicy"),
                 query.optional_flag("orphanDependents")?,
-            )?;
-            return Ok(Self {
-                caller,
-                grace_seconds: query.number("gracePeriodSeconds")?,
-                uid: None,
-                revision: None,
-                propagation,
-                dry_run: query.dry_run("DeleteOptions")?,
-            });
+                &query.all("dryRun"),
+                query.number("gracePeriodSeconds")?,
+            );
         }
-        let read = decode::options(body)?;
+        let read = decode::options(parts, body)?;
         Self::of_object(&read, caller)
     }
 
@@ -71,45 +72,52 @@ impl DeleteOptions {
             |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let dry_run = options.get("dryRun").and_then(Value::as_array);
         let dry_run: Vec<&str> = dry_run.into_iter().flatten().filter_map(Value::as_str).collect();
-        Ok(Self {
+        let checked = Self::checked(
             caller,
-            grace_seconds: options.get("gracePeriodSeconds").and_then(Value::as_i64),
-            uid: optional("/preconditions/uid"),
-            revision: optional("/preconditions/resourceVersion"),
-            propagation: propagation(
-                &optional("/propagationPolicy").unwrap_or_default(),
-                options.get("orphanDependents").and_then(Value::as_bool),
-            )?,
-            dry_run: query::dry_run(&dry_run, "DeleteOptions")?,
-        })
+            &optional("/propagationPolicy").unwrap_or_default(),
+            options.get("orphanDependents").and_then(Value::as_bool),
+            &dry_run,
+            options.get("gracePeriodSeconds").and_then(Value::as_i64),
+        )?;
+        let uid = optional("/preconditions/uid");
+        Ok(Self { uid, revision: optional("/preconditions/resourceVersion"), ..checked })
+    }
+
+    fn checked(
+        caller: Caller,
+        policy: &str,
+        orphan: Option<bool>,
+        dry_run: &[&str],
+        grace_seconds: Option<i64>,
+    ) -> Result<Self, Status> {
+        let mut causes = Vec::new();
+        let propagation = propagation(policy, orphan, &mut causes);
+        let dry_run = query::check_dry_run(dry_run, &mut causes);
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", causes));
+        }
+        Ok(Self { caller, grace_seconds, uid: None, revision: None, propagation, dry_run })
     }
 }
 
-fn propagation(policy: &str, orphan: Option<bool>) -> Result<Option<Propagation>, Status> {
-    Ok(match (policy, orphan) {
-        ("", None) => None,
-        ("", Some(true)) | ("Orphan", None) => Some(Propagation::Orphan),
-        ("", Some(false)) | ("Background", None) => Some(Propagation::Background),
-        ("Foreground", None) => Some(Propagation::Foreground),
+fn propagation(policy: &str, orphan: Option<bool>, causes: &mut Vec<Cause>) -> Option<Propagation> {
+    let propagation = match (policy, orphan) {
+        ("", None) => return None,
+        ("", Some(true)) | ("Orphan", None) => Propagation::Orphan,
+        ("", Some(false)) | ("Background", None) => Propagation::Background,
+        ("Foreground", None) => Propagation::Foreground,
         ("Orphan" | "Background" | "Foreground", Some(_)) => {
-            let cause = Cause::invalid(
-                "propagationPolicy",
-                &policy.into(),
-                "orphanDependents and deletionPropagation cannot be both set",
-            );
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+            let detail = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(Cause::invalid("propagationPolicy", &policy.into(), detail));
+            return None;
         }
         (other, _) => {
-            let cause = Cause {
-                reason: "FieldValueNotSupported".into(),
-                message: format!(
-                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                ),
-                field: "propagationPolicy".into(),
-            };
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            causes.push(Cause::not_supported("propagationPolicy", &other.into(), &supported));
+            return None;
         }
-    })
+    };
+    Some(propagation)
 }
 
 /// How a deletion ended.

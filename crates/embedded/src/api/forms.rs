@@ -36,19 +36,22 @@ pub(crate) fn is_finished(resource: &Resource, new: &Object, old: &Object) -> bo
 
 /// What a client may not change, and may leave out.
 pub(crate) fn keep_server_fields(new: &mut Object, old: &Object) {
-    let fields = [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "generateName",
-        "resourceVersion",
-    ];
-    for field in fields {
-        match old.get("metadata").and_then(|metadata| metadata.get(field)) {
+    let before = |field: &str| old.get("metadata").and_then(|metadata| metadata.get(field));
+    for field in ["creationTimestamp", "generation", "resourceVersion"] {
+        match before(field) {
             Some(value) => metadata::set(new, field, value.clone()),
             None => metadata::remove(new, field),
+        }
+    }
+    let given = |new: &Object, field: &str| {
+        new.get("metadata").is_some_and(|metadata| metadata.get(field).is_some())
+    };
+    // What differs in these is refused.
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if let Some(value) = before(field)
+            && (!given(new, field) || field == "deletionTimestamp")
+        {
+            metadata::set(new, field, value.clone());
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     kinds::{Resource, text},
     status::Status,
 };
-use crate::schema::{Cause, names};
+use crate::schema::{Cause, compact_json, names};
 
 pub(crate) type Object = Map<String, Value>;
 
@@ -110,8 +110,7 @@ pub(crate) fn at(time: jiff::Timestamp) -> String {
 
 /// Fills in what the server decides about a new object.
 pub(crate) fn begin(object: &mut Object, resource: &Resource, namespace: &str) {
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"]
-    {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
         remove(object, name);
     }
     set(object, "uid", uuid::Uuid::new_v4().to_string());
@@ -163,14 +162,61 @@ pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<Cause> {
         causes.push(Cause::forbidden("metadata.namespace", "not allowed on this type"));
     }
     causes.extend(common(object));
-    for finalizer in finalizers(object) {
+    let all = finalizers(object);
+    for finalizer in &all {
         let problems = names::qualified_name(finalizer);
-        let value = Value::from(finalizer);
+        let value = Value::from(*finalizer);
         causes.extend(
             problems.iter().map(|problem| Cause::invalid("metadata.finalizers", &value, problem)),
         );
     }
+    if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid("metadata.finalizers", &Value::from(all), detail));
+    }
+    causes.extend(core_finalizers(object, resource));
     causes
+}
+
+/// Finalizers of core kinds have a group, if Kubernetes did not make them.
+pub(crate) fn core_finalizers(object: &Object, resource: &Resource) -> Vec<Cause> {
+    const STANDARD: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
+    if resource.custom.is_some() || resource.is(super::crds::TABLE) {
+        return Vec::new();
+    }
+    let all = finalizers(object).into_iter().enumerate();
+    all.filter(|(_, one)| !one.contains('/') && !STANDARD.contains(one))
+        .map(|(index, one)| {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            Cause::invalid(format!("metadata.finalizers[{index}]"), &one.into(), detail)
+        })
+        .collect()
+}
+
+/// Takes out owners that are named twice; returns a warning about them.
+pub(crate) fn dedup_owners(object: &mut Object) -> Option<String> {
+    let owners = object
+        .get_mut("metadata")
+        .and_then(|metadata| metadata.get_mut("ownerReferences")?.as_array_mut())?;
+    let mut repeated: Vec<String> = Vec::new();
+    let mut seen: Vec<Value> = Vec::new();
+    for owner in std::mem::take(owners) {
+        if seen.contains(&owner) {
+            let uid = text(&owner, "/uid").to_owned();
+            if !repeated.contains(&uid) {
+                repeated.push(uid);
+            }
+        } else {
+            seen.push(owner);
+        }
+    }
+    *owners = seen;
+    (!repeated.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        )
+    })
 }
 
 /// The rules of `metadata` for a changed object.
@@ -188,7 +234,8 @@ pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
             causes.push(Cause::forbidden("metadata.finalizers", &message));
         }
     }
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
+    // Both the storage and the kind look at these.
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"].repeat(2) {
         let (now, before) = (get(new, field), get(old, field));
         if now != before {
             causes.push(Cause::invalid(
@@ -197,6 +244,14 @@ pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
                 "field is immutable",
             ));
         }
+    }
+    let grace = |object: &Object| {
+        object.get("metadata").and_then(|meta| meta.get("deletionGracePeriodSeconds")).cloned()
+    };
+    if grace(new) != grace(old) {
+        let now = grace(new).unwrap_or_default();
+        let field = "metadata.deletionGracePeriodSeconds";
+        causes.push(Cause::invalid(field, &now, "field is immutable"));
     }
     causes.extend(common(new));
     causes
@@ -245,16 +300,25 @@ fn owners(object: &Object) -> Vec<Cause> {
     let owners =
         object.get("metadata").and_then(|metadata| metadata.get("ownerReferences")?.as_array());
     for owner in owners.into_iter().flatten() {
+        let api_version = text(owner, "/apiVersion");
+        if api_version.is_empty() || api_version.matches('/').count() > 1 {
+            let field = "metadata.ownerReferences.apiVersion";
+            causes.push(Cause::invalid(field, &api_version.into(), "version must not be empty"));
+        }
         let mut demand = |field: &str, message: &str| {
             if text(owner, &format!("/{field}")).is_empty() {
                 let field = format!("metadata.ownerReferences.{field}");
                 causes.push(Cause::invalid(&field, &"".into(), message));
             }
         };
-        demand("apiVersion", "version must not be empty");
         demand("kind", "must not be empty");
         demand("name", "must not be empty");
         demand("uid", "must not be empty");
+        if api_version == "v1" && text(owner, "/kind") == "Event" {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            let field = "metadata.ownerReferences";
+            causes.push(Cause::shown_invalid(field, &shown_owner(owner), detail));
+        }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             let this = format!("{}/{}", text(owner, "/kind"), text(owner, "/name"));
             if controller.is_empty() {
@@ -263,10 +327,20 @@ fn owners(object: &Object) -> Vec<Cause> {
                 let message = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {controller} and {this}"
                 );
-                let all = Value::Array(owners.cloned().unwrap_or_default());
-                causes.push(Cause::invalid("metadata.ownerReferences", &all, &message));
+                let all: Vec<String> = owners.into_iter().flatten().map(shown_owner).collect();
+                let shown = format!("[{}]", all.join(","));
+                causes.push(Cause::shown_invalid("metadata.ownerReferences", &shown, &message));
             }
         }
     }
     causes
+}
+
+/// An owner with its members in the order of its Go type.
+fn shown_owner(owner: &Value) -> String {
+    let names = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let members = names.iter().filter_map(|name| Some((name, owner.get(name)?)));
+    let members: Vec<String> =
+        members.map(|(name, value)| format!("{name:?}:{}", compact_json(value))).collect();
+    format!("{{{}}}", members.join(","))
 }

@@ -14,6 +14,7 @@ mod delete;
 mod discovery;
 mod expire;
 mod forms;
+mod json_patch;
 mod kinds;
 pub mod logs;
 mod metadata;

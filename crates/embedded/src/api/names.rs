@@ -17,7 +17,11 @@ impl NameRule {
     pub(crate) fn problems(self, name: &str, prefix: bool) -> Vec<String> {
         // The API server, too, lets a suffix mend a dash at the end, and no more.
         let masked = match name.strip_suffix('-') {
-            Some(rest) if prefix && name.len() > 1 => format!("{rest}a"),
+            Some(rest) if prefix && name.len() > 1 => {
+                let mut chars = rest.chars();
+                chars.next_back();
+                format!("{}a", chars.as_str())
+            }
             _ => name.to_owned(),
         };
         match self {

@@ -4,6 +4,7 @@ use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 use super::{
+    json_patch,
     metadata::{self, Object},
     status::Status,
     syntax,
@@ -22,7 +23,7 @@ pub(crate) struct Patch {
 
 #[derive(Debug)]
 enum Change {
-    Json(json_patch::Patch),
+    Json(Vec<json_patch::Operation>),
     Merge(Value),
 }
 
@@ -35,19 +36,14 @@ impl Patch {
         };
         match media_type {
             "application/json-patch+json" => {
-                let read: Value = serde_json::from_slice(body).map_err(malformed)?;
-                if !read.is_array() {
-                    let found = metadata::type_name(&read);
-                    return Err(Status::bad_request(format!(
-                        "error decoding patch: json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
-                    )));
+                let patch: Value = serde_json::from_slice(body).map_err(malformed)?;
+                let (patch, doubts) = json_patch::parse(&patch).map_err(|problem| {
+                    Status::bad_request(format!("error decoding patch: {problem}"))
+                })?;
+                if patch.len() > OPERATIONS {
+                    return Err(Status::too_many_operations(OPERATIONS, patch.len()));
                 }
-                let patch: json_patch::Patch =
-                    serde_json::from_value(read).map_err(|_| Status::patch_rejected())?;
-                if patch.0.len() > OPERATIONS {
-                    return Err(Status::too_many_operations(OPERATIONS, patch.0.len()));
-                }
-                Ok(Self { change: Change::Json(patch), doubts: Vec::new() })
+                Ok(Self { change: Change::Json(patch), doubts })
             }
             "application/merge-patch+json" => {
                 let mut input = serde_json::Deserializer::from_slice(body);
@@ -57,6 +53,9 @@ impl Patch {
                     Err(Unreadable::Type(problem)) => return Err(Status::bad_request(problem)),
                 };
                 input.end().map_err(malformed)?;
+                if read.value.is_null() {
+                    return Err(Status::bad_request("Invalid JSON Patch"));
+                }
                 if !read.value.is_object() {
                     let found = metadata::type_name(&read.value);
                     return Err(Status::bad_request(format!(
@@ -73,10 +72,10 @@ impl Patch {
                     "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
                 ))
             }
-            "application/strategic-merge-patch+json" => Err(Status::unsupported_media_type(
+            _ if !custom => Err(Status::unsupported_patch()),
+            _ => Err(Status::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
-            _ => Err(Status::unknown_patch()),
         }
     }
 
@@ -85,14 +84,9 @@ impl Patch {
         let mut value = Value::Object(object.clone());
         match &self.change {
             Change::Json(patch) => {
-                for operation in &patch.0 {
-                    let lenient = adding(operation, &value);
-                    let operation = lenient.as_ref().unwrap_or(operation);
-                    json_patch::patch(&mut value, std::slice::from_ref(operation))
-                        .map_err(|_| Status::patch_rejected())?;
-                }
+                json_patch::apply(&mut value, patch).map_err(|_| Status::patch_rejected())?;
             }
-            Change::Merge(patch) => json_patch::merge(&mut value, patch),
+            Change::Merge(patch) => ::json_patch::merge(&mut value, patch),
         }
         Ok(value)
     }

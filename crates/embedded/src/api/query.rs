@@ -14,24 +14,33 @@ use crate::schema::Cause;
 
 /// The parameters of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Query(HashMap<String, String>);
+pub(crate) struct Query(HashMap<String, Vec<String>>);
 
 impl Query {
     pub(crate) fn parse(query: Option<&str>) -> Self {
         let decode = |text: &str| {
             percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
         };
-        let mut parameters = HashMap::new();
+        let mut parameters: HashMap<String, Vec<String>> = HashMap::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // Like the API server, the first of several counts.
-            parameters.entry(decode(key)).or_insert_with(|| decode(value));
+            parameters.entry(decode(key)).or_default().push(decode(value));
         }
         Self(parameters)
     }
 
+    /// A parameter; like the API server, the first of several counts.
     pub(crate) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.first(name).unwrap_or_default()
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.first().map(String::as_str)
+    }
+
+    /// All values of a parameter.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.0.get(name).into_iter().flatten().map(String::as_str).collect()
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<bool, Status> {
@@ -39,7 +48,7 @@ impl Query {
     }
 
     pub(crate) fn optional_flag(&self, name: &str) -> Result<Option<bool>, Status> {
-        match self.0.get(name).map(String::as_str) {
+        match self.first(name) {
             None => Ok(None),
             // Go's clients write a bare `watch`, its server reads everything but these as true.
             Some("false" | "0") => Ok(Some(false)),
@@ -56,23 +65,14 @@ impl Query {
             }),
         }
     }
-
-    /// `dryRun`: absent or `All`.
-    pub(crate) fn dry_run(&self, options: &str) -> Result<bool, Status> {
-        match self.text("dryRun") {
-            "" => Ok(false),
-            one => dry_run(&[one], options),
-        }
-    }
 }
 
 /// Whether `dryRun`, which may only be `All`, is asked for.
-pub(crate) fn dry_run(given: &[&str], options: &str) -> Result<bool, Status> {
-    if given.iter().all(|one| *one == "All") {
-        return Ok(!given.is_empty());
+pub(crate) fn check_dry_run(given: &[&str], causes: &mut Vec<Cause>) -> bool {
+    if given.iter().any(|one| *one != "All") {
+        causes.push(Cause::not_supported("dryRun", &Value::from(given.to_vec()), &["All"]));
     }
-    let cause = Cause::not_supported("dryRun", &Value::from(given), &["All"]);
-    Err(Status::invalid("meta.k8s.io", options, "", vec![cause]))
+    !given.is_empty()
 }
 
 /// What to do about fields that the schema does not know.
@@ -98,22 +98,40 @@ impl WriteOptions {
     }
 
     pub(crate) fn new(query: &Query, caller: Caller, options: &str) -> Result<Self, Status> {
+        let mut causes = Vec::new();
+        if options == "PatchOptions" && query.optional_flag("force")?.is_some() {
+            let detail = "may not be specified for non-apply patch";
+            causes.push(Cause::forbidden("force", detail));
+        }
+        check_manager(query.text("fieldManager"), &mut causes);
+        let dry_run = check_dry_run(&query.all("dryRun"), &mut causes);
         let fields = match query.text("fieldValidation") {
             "Ignore" => FieldValidation::Ignore,
             "" | "Warn" => FieldValidation::Warn,
             "Strict" => FieldValidation::Strict,
             other => {
-                let cause = Cause {
-                    reason: "FieldValueNotSupported".into(),
-                    message: format!(
-                        "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                    ),
-                    field: "fieldValidation".into(),
-                };
-                return Err(Status::invalid("meta.k8s.io", options, "", vec![cause]));
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                let field = "fieldValidation";
+                causes.push(Cause::not_supported(field, &Value::from(other), &supported));
+                FieldValidation::Warn
             }
         };
-        Ok(Self { caller, dry_run: query.dry_run(options)?, fields })
+        if causes.is_empty() {
+            return Ok(Self { caller, dry_run, fields });
+        }
+        Err(Status::invalid("meta.k8s.io", options, "", causes))
+    }
+}
+
+/// The name of who manages fields, which is not kept, but checked.
+fn check_manager(name: &str, causes: &mut Vec<Cause>) {
+    const LONGEST: usize = 128;
+    if name.len() > LONGEST {
+        causes.push(Cause::too_long("fieldManager", 128));
+    }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", c as u32);
+        causes.push(Cause::invalid("fieldManager", &Value::from(name), &detail));
     }
 }
 
@@ -142,85 +160,95 @@ pub(crate) struct ListOptions {
     pub(crate) timeout: Option<Duration>,
 }
 
-fn parse_revision(text: &str) -> Result<Option<u64>, Status> {
+fn parse_revision(text: &str, watch: bool) -> Result<Option<u64>, Status> {
     match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            let cause = Cause::invalid(
-                "resourceVersion",
-                &Value::from(text),
-                "strconv.ParseUint: parsing ",
+            let shown = Value::from(text);
+            let problem = format!(
+                "resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: invalid syntax"
             );
-            let cause =
-                Cause { message: format!("{}{:?}: invalid syntax", cause.message, text), ..cause };
-            Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause])
+            if watch {
+                Status::unknown(problem)
+            } else {
+                Status::bad_request(format!("invalid resource version: {problem}"))
+            }
         }),
     }
 }
 
+/// What revisions and matches do not go together.
+fn check_match(
+    watch: bool,
+    revision: &str,
+    matching: &str,
+    initial: bool,
+    continued: bool,
+) -> Vec<Cause> {
+    const FIELD: &str = "resourceVersionMatch";
+    let supported: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
+    let given = !matching.is_empty();
+    let unsupported = given && (!supported.contains(&matching));
+    let mut causes = Vec::new();
+    let mut forbid = |wrong: bool, field: &str, detail: &str| {
+        if wrong {
+            causes.push(Cause::forbidden(field, detail));
+        }
+    };
+    if watch {
+        forbid(
+            initial && matching != "NotOlderThan",
+            FIELD,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
+        forbid(
+            given && !initial,
+            FIELD,
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        );
+    } else {
+        forbid(
+            given && revision.is_empty(),
+            FIELD,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        );
+    }
+    let continues = "resourceVersionMatch is forbidden when continue is provided";
+    forbid(!watch && given && continued, FIELD, continues);
+    if unsupported {
+        causes.push(Cause::not_supported(FIELD, &Value::from(matching), supported));
+    }
+    let mut forbid = |wrong: bool, field: &str, detail: &str| {
+        if wrong {
+            causes.push(Cause::forbidden(field, detail));
+        }
+    };
+    forbid(watch && continued, FIELD, continues);
+    forbid(
+        matching == "Exact" && revision == "0" && !watch,
+        FIELD,
+        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+    );
+    forbid(initial && !watch, "sendInitialEvents", "sendInitialEvents is forbidden for list");
+    causes
+}
+
 impl ListOptions {
     pub(crate) fn new(query: &Query) -> Result<Self, Status> {
-        let revision = parse_revision(query.text("resourceVersion"))?;
         let watch = query.flag("watch")?;
         let matching = query.text("resourceVersionMatch");
         let initial = query.optional_flag("sendInitialEvents")?;
-        let refuse = |field: &str, message: &str| {
-            let cause = Cause::forbidden(field, message);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]))
-        };
-        if watch {
-            if !matching.is_empty() && initial.is_none() {
-                return refuse(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                );
-            }
-            if initial.is_some() && matching != "NotOlderThan" {
-                return refuse(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-        } else {
-            if initial.is_some() {
-                return refuse("sendInitialEvents", "sendInitialEvents is forbidden for list");
-            }
-            if !matching.is_empty() && revision.is_none() {
-                return refuse(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                );
-            }
-        }
         let continues = query.text("continue").to_owned();
-        let revision = match (revision, matching) {
-            (None, _) => Revision::Latest,
-            (Some(0), "Exact") => {
-                return refuse(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-                );
-            }
-            (Some(revision), "Exact") => Revision::Exact(revision),
-            (Some(revision), "" | "NotOlderThan") => Revision::NotOlderThan(revision),
-            (Some(_), other) => {
-                let cause = Cause {
-                    reason: "FieldValueNotSupported".into(),
-                    message: format!(
-                        "Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-                    ),
-                    field: "resourceVersionMatch".into(),
-                };
-                return Err(Status::invalid("meta.k8s.io", "ListOptions", "", vec![cause]));
-            }
-        };
-        if !continues.is_empty()
-            && !matches!(revision, Revision::Latest | Revision::NotOlderThan(0))
-        {
-            return Err(Status::bad_request(
-                "specifying resource version is not allowed when using continue",
-            ));
+        let text = query.text("resourceVersion");
+        let causes = check_match(watch, text, matching, initial.is_some(), !continues.is_empty());
+        if !causes.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", causes));
         }
+        let revision = match (parse_revision(text, watch)?, matching) {
+            (None, _) => Revision::Latest,
+            (Some(revision), "Exact") => Revision::Exact(revision),
+            (Some(revision), _) => Revision::NotOlderThan(revision),
+        };
         let timeout =
             query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
         Ok(Self {

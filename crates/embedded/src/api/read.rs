@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use base64::{DecodeError, Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use super::{
     kinds::Resource,
     query::{ListOptions, Revision},
     selector::{self, FieldSelector, LabelSelector},
-    serve,
+    serve, syntax,
     view::View,
     write::Target,
 };
@@ -72,7 +72,9 @@ fn check_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), Statu
         if common || of_custom || selectable.contains(&field) {
             continue;
         }
-        return Err(Status::bad_request(if custom.is_some() || !selectable.is_empty() {
+        return Err(Status::bad_request(if resource.is("jobs.batch") {
+            format!("field label {field:?} not supported for Job")
+        } else if custom.is_some() || !selectable.is_empty() {
             format!("field label not supported: {field}")
         } else {
             format!(
@@ -106,29 +108,36 @@ struct Page {
 /// The token that continues a list after a key, at the revision where the list began.
 fn token(revision: u64, after: &str) -> String {
     let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{after}\u{0}")});
-    STANDARD_NO_PAD.encode(token.to_string())
+    URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
 fn read_token(text: &str) -> Result<Page, Status> {
     let invalid = |why: &str| {
         Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
     };
-    let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
         let at = match error {
             DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
-            DecodeError::InvalidLength(length) => length,
-            DecodeError::InvalidPadding => 0,
+            _ => text.len() / 4 * 4,
         };
         invalid(&format!("illegal base64 data at input byte {at}"))
     })?;
-    let token: Value =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
-    if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
-        return Err(invalid("server does not recognize this encoded version"));
+    let token: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| invalid(&syntax::problem(&bytes).unwrap_or_else(|| error.to_string())))?;
+    let version = token.get("v").and_then(Value::as_str).unwrap_or_default();
+    if version != "meta.k8s.io/v1" {
+        return Err(invalid(&format!("server does not recognize this encoded version {version}")));
     }
     let revision = token.get("rv").and_then(Value::as_u64).unwrap_or(0);
+    if revision == 0 {
+        return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+    }
     let start = token.get("start").and_then(Value::as_str).unwrap_or_default();
-    let after = start.strip_suffix('\u{0}').ok_or_else(|| invalid("start key is missing"))?;
+    let leaves = start.split('/').any(|part| matches!(part, "." | "..")) || start.contains("//");
+    if leaves || start.is_empty() {
+        return Err(invalid(start));
+    }
+    let after = start.strip_suffix('\u{0}').unwrap_or(start);
     Ok(Page { revision, after: after.to_owned() })
 }
 
@@ -158,6 +167,11 @@ async fn select(
         }
     } else {
         let page = read_token(&options.continues)?;
+        if !matches!(options.revision, Revision::Latest | Revision::NotOlderThan(0)) {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
         reach(api, page.revision).await?;
         let mut listing = at(page.revision).map_err(|_| {
             Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")

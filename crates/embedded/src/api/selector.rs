@@ -169,19 +169,30 @@ impl<'a> Parser<'a> {
             Token::Word(key) => (key, false),
             Token::Not => match self.token() {
                 Token::Word(key) => (key, true),
-                other => return Err(format!("found '{}', expected: identifier", other.text())),
+                other => {
+                    let found = other.text();
+                    return Err(format!(
+                        "unable to parse requirement: found '{found}', expected: identifier"
+                    ));
+                }
             },
-            other => return Err(format!("found '{}', expected: identifier", other.text())),
+            other => {
+                let found = other.text();
+                return Err(format!(
+                    "found '{found}', expected: !, identifier, or 'end of string'"
+                ));
+            }
         };
+        let unable = |problem| format!("unable to parse requirement: {problem}");
         if let Some(problem) = crate::schema::names::qualified_name(key).into_iter().next() {
-            return Err(format!("<nil>: Invalid value: {key:?}: {problem}"));
+            return Err(unable(format!("<nil>: Invalid value: {key:?}: {problem}")));
         }
         let operator = if negated {
             Operator::Missing
         } else {
             match self.peek() {
                 Token::Comma | Token::End => Operator::Exists,
-                _ => self.operator(key)?,
+                _ => self.operator(key).map_err(unable)?,
             }
         };
         Ok(Requirement { key: key.to_owned(), operator })
@@ -227,8 +238,9 @@ impl<'a> Parser<'a> {
     }
 
     fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
-        if self.token() != Token::Open {
-            return Err("found '', expected: '('".into());
+        match self.token() {
+            Token::Open => {}
+            other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         let mut values = Vec::new();
         // A comma with nothing before or after it stands for the empty value.
@@ -250,6 +262,9 @@ impl<'a> Parser<'a> {
                         values.push(String::new());
                     }
                     return Ok(values);
+                }
+                other if after_value => {
+                    return Err(format!("found '{}', expected: ',' or ')'", other.text()));
                 }
                 other => {
                     return Err(format!("found '{}', expected: ',', or identifier", other.text()));
@@ -288,7 +303,7 @@ impl FieldSelector {
             } else {
                 return Err(invalid());
             };
-            let value = unescape(value).ok_or_else(invalid)?;
+            let value = unescape(value).map_err(|why| format!("invalid field selector: {why}"))?;
             terms.push(Term { field: field.to_owned(), value, equal });
         }
         Ok(Self(terms))
@@ -357,20 +372,23 @@ fn split_terms(text: &str) -> Vec<&str> {
     terms
 }
 
-fn unescape(value: &str) -> Option<String> {
+fn unescape(value: &str) -> Result<String, String> {
     let mut text = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => match chars.next()? {
-                c @ ('\\' | ',' | '=') => text.push(c),
-                _ => return None,
+            '\\' => match chars.next() {
+                Some(c @ ('\\' | ',' | '=')) => text.push(c),
+                other => {
+                    let shown = other.map(String::from).unwrap_or_default();
+                    return Err(format!("invalid escape sequence: \\{shown}"));
+                }
             },
-            '=' | ',' => return None,
+            '=' | ',' => return Err(format!("unescaped character in value: {}", c as u32)),
             c => text.push(c),
         }
     }
-    Some(text)
+    Ok(text)
 }
 
 /// The fields of a resource that a selector may ask about, beside name and namespace.
@@ -404,7 +422,7 @@ pub(crate) fn selectable(table: &str) -> &'static [&'static str] {
         "secrets" => &["type"],
         "services" => &["spec.clusterIP", "spec.type"],
         "jobs.batch" => &["status.successful"],
-        "persistentvolumes" | "persistentvolumeclaims" => &["name"],
+        "persistentvolumes" => &["name"],
         _ => &[],
     }
 }

@@ -84,9 +84,10 @@ pub(crate) async fn answer(
                 "status" if target.resource.has_status => {
                     object(api, parts, body, &query, &target, Part::Status).await
                 }
-                "finalize" if target.resource.is("namespaces") && parts.method == Method::PUT => {
-                    object(api, parts, body, &query, &target, Part::Finalize).await
-                }
+                "finalize" if target.resource.is("namespaces") => match parts.method {
+                    Method::PUT => object(api, parts, body, &query, &target, Part::Finalize).await,
+                    _ => Err(Status::method_not_allowed()),
+                },
                 "binding" if target.resource.is("pods") => {
                     subresource::bind(api, parts, body, &query, &target).await
                 }
@@ -96,9 +97,10 @@ pub(crate) async fn answer(
                 "scale" if target.resource.scale.is_some() => {
                     subresource::scale(api, parts, body, &query, &target).await
                 }
-                "log" if target.resource.is("pods") && parts.method == Method::GET => {
-                    pod_log(api, &query, &target).await
-                }
+                "log" if target.resource.is("pods") => match parts.method {
+                    Method::GET => pod_log(api, &query, &target).await,
+                    _ => Err(Status::method_not_allowed()),
+                },
                 "token"
                     if target.resource.is("serviceaccounts") && parts.method == Method::POST =>
                 {
@@ -158,7 +160,7 @@ async fn collection(
         }
         Method::DELETE => {
             let list = ListOptions::new(query)?;
-            let options = DeleteOptions::new(query, Caller::of(parts), body)?;
+            let options = DeleteOptions::new(query, Caller::of(parts), parts, body)?;
             read::delete_all(api, resource, namespace, list, &options, &view).await
         }
         _ => Err(Status::method_not_allowed()),
@@ -205,7 +207,7 @@ async fn object(
                 .map(|written| answer_written(written, &view))
         }
         Method::DELETE if part == Part::Main => {
-            let options = DeleteOptions::new(query, Caller::of(parts), body)?;
+            let options = DeleteOptions::new(query, Caller::of(parts), parts, body)?;
             let deleted = api.delete(target, &options).await?;
             Ok(json(deleted.body(resource, &target.name)))
         }

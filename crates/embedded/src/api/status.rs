@@ -292,6 +292,18 @@ impl Status {
         Self::failure(406, "NotAcceptable", message)
     }
 
+    /// 415 of a patch of a built-in kind.
+    pub(crate) fn unsupported_patch() -> Self {
+        Self::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with(Details::default())
+    }
+
+    /// 406 of an answer that no serializer writes.
+    pub(crate) fn no_representation(available: &str) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+        Self::failure(406, "NotAcceptable", message).with(Details::default())
+    }
+
     pub(crate) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::failure(415, "UnsupportedMediaType", message)
     }

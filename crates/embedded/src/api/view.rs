@@ -141,6 +141,7 @@ enum Accepted {
 /// Protobuf cannot be written here; whoever takes nothing else is told so.
 fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let mut asked = false;
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default();
@@ -162,9 +163,15 @@ fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), _) => {
                 return Ok(Accepted::Metadata);
             }
-            (Some("Table"), Some(version)) => return Ok(Accepted::Table(version)),
-            (Some(_), _) => {}
+            Some(_) => asked = true,
         }
     }
-    Err(Status::not_acceptable("application/json"))
+    if asked {
+        return Err(Status::not_acceptable(
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ));
+    }
+    Err(Status::no_representation(
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    ))
 }

@@ -12,7 +12,7 @@ use super::{
     Api, Body, Status,
     kinds::Resource,
     query::{ListOptions, Revision},
-    read::{self, Filter},
+    read::Filter,
     serve,
     view::View,
 };
@@ -55,8 +55,6 @@ pub(crate) async fn open(
         Revision::Latest => 0,
         Revision::NotOlderThan(revision) | Revision::Exact(revision) => revision,
     };
-    // A revision that is not there yet may come.
-    read::reach(api, after).await?;
     let with_state = options.initial_events || after == 0;
     let mut initial = VecDeque::new();
     let mut start = after;

@@ -67,7 +67,8 @@ impl Api {
             return Err(Status::definition_terminating(resource, name));
         }
         settle(resource, namespace, &mut object)?;
-        if !metadata::get(&object, "resourceVersion").is_empty() {
+        let repeated = metadata::dedup_owners(&mut object);
+        if !metadata::get(&object, "resourceVersion").is_empty() && !options.dry_run {
             return Err(Status::revision_on_create());
         }
         let prefix = match metadata::get(&object, "name") {
@@ -79,6 +80,7 @@ impl Api {
         metadata::begin(&mut object, resource, namespace);
         core::begin(resource, &mut object);
         let mut warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
+        warnings.extend(repeated);
         for _ in 0..NAMES {
             if !prefix.is_empty() {
                 metadata::set(&mut object, "name", metadata::generate_name(&prefix)?);
@@ -178,16 +180,7 @@ impl Api {
         let resource = &target.resource;
         let Input { mut object, doubts } = input;
         settle(resource, &target.namespace, &mut object)?;
-        match metadata::get(&object, "name") {
-            "" => metadata::set(&mut object, "name", target.name.as_str()),
-            name if name == target.name => {}
-            name => {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    target.name
-                )));
-            }
-        }
+        same_name(target, &object)?;
         if resource.create_on_update
             && part == Part::Main
             && self.store.get(&resource.table, &target.key()).is_none()
@@ -198,7 +191,10 @@ impl Api {
             return self.create(resource, &target.namespace, input, options).await;
         }
         let warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
-        let change = |_: &Object| Ok((object.clone(), warnings.clone()));
+        let change = |old: &Object| {
+            same_uid(target, &object, old)?;
+            Ok((object.clone(), warnings.clone()))
+        };
         self.modify(target, part, &options, change).await
     }
 
@@ -215,6 +211,7 @@ impl Api {
             let patched = patch.apply(current)?;
             let Input { mut object, doubts } = decode::patched(&patched, &**resource)?;
             settle(resource, &target.namespace, &mut object)?;
+            same_name(target, &object)?;
             let doubts = patch.doubts().iter().cloned().chain(doubts).collect();
             let warnings =
                 rules::complete_patched(&mut object, resource, doubts, options.fields, &patched)?;
@@ -341,14 +338,13 @@ impl Api {
             }
             "" => {}
             revision if revision == metadata::get(old, "resourceVersion") => {}
+            revision if revision.parse::<u64>().is_err() => {
+                let shown = serde_json::Value::from(revision);
+                return Err(Status::unknown(format!(
+                    "strconv.ParseUint: parsing {shown}: invalid syntax"
+                )));
+            }
             _ => return Err(Status::modified(resource, &target.name)),
-        }
-        let (wanted, uid) = (metadata::get(new, "uid"), metadata::get(old, "uid"));
-        if !wanted.is_empty() && wanted != uid {
-            let why = format!(
-                "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
-            );
-            return Err(Status::conflict(resource, &target.name, &why));
         }
         forms::keep_server_fields(new, old);
         forms::keep_other_part(resource, part, new, old);
@@ -356,6 +352,7 @@ impl Api {
             metadata::set(new, "generation", metadata::generation(old) + 1);
         }
         let mut causes = metadata::validate_update(new, old);
+        causes.extend(metadata::core_finalizers(new, resource));
         causes.extend(rules::validate(resource, new, Some(old)));
         refuse(resource, &target.name, causes)?;
         core::canonical(resource, new);
@@ -382,6 +379,38 @@ impl Api {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// An object must have the name of its path.
+fn same_name(target: &Target, object: &Object) -> Result<(), Status> {
+    let path = &target.name;
+    match metadata::get(object, "name") {
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({path} based on URL) was undeterminable: name must be provided"
+        ))),
+        name if name == path => Ok(()),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({path})"
+        ))),
+    }
+}
+
+/// A replace that names a uid is meant for that object only.
+fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), Status> {
+    let (wanted, uid) = (metadata::get(new, "uid"), metadata::get(old, "uid"));
+    if wanted.is_empty() || wanted == uid {
+        return Ok(());
+    }
+    let resource = &target.resource;
+    let table = match &resource.custom {
+        Some(_) => format!("{}/{}", resource.group, resource.plural),
+        None => resource.plural.clone(),
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{table}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}",
+        target.key()
+    );
+    Err(Status::conflict(resource, &target.name, &why))
 }
 
 /// Gives an object its kind, its version and the namespace of its path.

@@ -100,7 +100,7 @@ pub(super) fn check_config_map(new: &Value, old: Option<&Value>, causes: &mut Ve
             _ => causes.push(Cause::invalid(&field, value, "must be valid base64")),
         }
     }
-    check_total("", total, causes);
+    check_total("[]", total, causes);
 }
 
 fn check_total(field: &str, total: usize, causes: &mut Vec<Cause>) {

@@ -221,7 +221,8 @@ impl Seed<'_> {
             Own::SchemaOrArray | Own::SchemaOrBool | Own::SchemaOrTexts => "v1.JSONSchemaProps",
             _ => "string",
         };
-        self.own_problem(format!("json: cannot unmarshal {found} into Go value of type {wanted}"))
+        self.state.mismatch(found, wanted);
+        Value::Null
     }
 
     fn number(self, number: Number) -> Value {

@@ -63,7 +63,7 @@ fn every_type_of_the_table_is_known() {
 #[case(
     "v1.Service",
     r#"{"spec":{"ports":[{"targetPort":[]}]}}"#,
-    "json: cannot unmarshal array into Go value of type int32"
+    "json: cannot unmarshal array into Go struct field ServicePort.spec.ports.targetPort of type int32"
 )]
 fn what_does_not_fit_is_told_in_the_words_of_go(
     #[case] kind: &str,
