@@ -153,6 +153,9 @@ fn get(document: &mut Value, path: &str) -> Result<Value, Rejected> {
 
 fn add(document: &mut Value, path: &str, value: Value) -> Result<(), Rejected> {
     if path.is_empty() {
+        if !value.is_object() && !value.is_array() {
+            return Err(Rejected);
+        }
         *document = value;
         return Ok(());
     }

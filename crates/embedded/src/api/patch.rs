@@ -1,6 +1,5 @@
 //! JSON patches and merge patches.
 
-use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 use super::{
@@ -72,10 +71,10 @@ impl Patch {
                     "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
                 ))
             }
-            _ if !custom => Err(Status::unsupported_patch()),
-            _ => Err(Status::unsupported_media_type(
+            "application/strategic-merge-patch+json" => Err(Status::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
+            _ => Err(Status::unknown_patch()),
         }
     }
 
@@ -95,17 +94,4 @@ impl Patch {
     pub(crate) fn doubts(&self) -> &[String] {
         &self.doubts
     }
-}
-
-/// Like the API server, `replace` of a member that is missing adds it. `None`: as it stands.
-fn adding(operation: &PatchOperation, value: &Value) -> Option<PatchOperation> {
-    let PatchOperation::Replace(replace) = operation else { return None };
-    let (parent, _) = replace.path.as_str().rsplit_once('/')?;
-    let is_new = value.pointer(parent)?.is_object() && replace.path.resolve(value).is_err();
-    is_new.then(|| {
-        PatchOperation::Add(AddOperation {
-            path: replace.path.clone(),
-            value: replace.value.clone(),
-        })
-    })
 }

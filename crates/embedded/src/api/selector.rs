@@ -171,9 +171,7 @@ impl<'a> Parser<'a> {
                 Token::Word(key) => (key, true),
                 other => {
                     let found = other.text();
-                    return Err(format!(
-                        "unable to parse requirement: found '{found}', expected: identifier"
-                    ));
+                    return Err(format!("found '{found}', expected: identifier"));
                 }
             },
             other => {
@@ -183,16 +181,15 @@ impl<'a> Parser<'a> {
                 ));
             }
         };
-        let unable = |problem| format!("unable to parse requirement: {problem}");
         if let Some(problem) = crate::schema::names::qualified_name(key).into_iter().next() {
-            return Err(unable(format!("<nil>: Invalid value: {key:?}: {problem}")));
+            return Err(format!("<nil>: Invalid value: {key:?}: {problem}"));
         }
         let operator = if negated {
             Operator::Missing
         } else {
             match self.peek() {
                 Token::Comma | Token::End => Operator::Exists,
-                _ => self.operator(key).map_err(unable)?,
+                _ => self.operator(key)?,
             }
         };
         Ok(Requirement { key: key.to_owned(), operator })

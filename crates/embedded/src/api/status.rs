@@ -292,12 +292,6 @@ impl Status {
         Self::failure(406, "NotAcceptable", message)
     }
 
-    /// 415 of a patch of a built-in kind.
-    pub(crate) fn unsupported_patch() -> Self {
-        Self::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
-            .with(Details::default())
-    }
-
     /// 406 of an answer that no serializer writes.
     pub(crate) fn no_representation(available: &str) -> Self {
         let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
@@ -311,11 +305,6 @@ impl Status {
     /// A patch of a media type that no kind takes.
     pub(crate) fn unknown_patch() -> Self {
         Self::unsupported_media_type("415: Unsupported Media Type").with(Details::default())
-    }
-
-    /// An error that the API server passes on as it is.
-    pub(crate) fn without_reason(message: impl Into<String>) -> Self {
-        Self::failure(500, "", message)
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {

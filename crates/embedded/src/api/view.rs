@@ -160,10 +160,11 @@ fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
         };
         match (part("as="), version) {
             (None, _) => return Ok(Accepted::Whole),
-            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), _) => {
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some(_)) => {
                 return Ok(Accepted::Metadata);
             }
-            Some(_) => asked = true,
+            (Some("Table"), Some(version)) => return Ok(Accepted::Table(version)),
+            (Some(_), _) => asked = true,
         }
     }
     if asked {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod access;
+mod coverage;
 mod crud;
 mod definitions;
 mod deletion;
@@ -17,5 +18,7 @@ mod patches;
 mod quota;
 mod reviews;
 mod roles;
+mod subresources;
 mod tables;
 mod watches;
+mod wire;
