@@ -165,7 +165,7 @@ fn member(text: &str) -> Option<(Step, &str)> {
                 end = at;
                 break;
             }
-            ']' | '{' | '}' | '"' | '\'' | '(' | ')' | ' ' => return None,
+            ']' | '{' | '}' | '"' | '\'' | '(' | ')' | ' ' | '=' | '<' | '>' | '!' => return None,
             other => name.push(other),
         }
     }
