@@ -110,10 +110,14 @@ fn case(name: &str, embedded: &[Value], real: &[Value], known: &Explanations) ->
         compared.left_out = Some(reason);
         return compared;
     }
-    compared.not_compared = real.iter().filter_map(|line| text(line, "notCompared")).collect();
+    let notes: BTreeSet<_> = real.iter().filter_map(|line| text(line, "notCompared")).collect();
+    compared.not_compared = notes.into_iter().collect();
+    let [embedded, real] = [embedded, real].map(|lines| {
+        lines.iter().filter(|line| line.get("notCompared").is_none()).collect::<Vec<_>>()
+    });
     let mut found = Vec::new();
     for index in 0..embedded.len().max(real.len()) {
-        let (ours, theirs) = (embedded.get(index), real.get(index));
+        let (ours, theirs) = (embedded.get(index).copied(), real.get(index).copied());
         let asked = theirs.or(ours).map(asked).unwrap_or_default();
         match (ours, theirs) {
             (Some(ours), Some(theirs)) if asked_of(ours) == asked_of(theirs) => {

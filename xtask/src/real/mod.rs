@@ -70,7 +70,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     if filter.is_empty() {
         write(&report::text(&cluster::version()?, &compared))?;
     }
-    say(&format!("{} cases are the same on both clusters", compared.len()));
+    say(&format!("{} cases compared, every difference has its reason", compared.len()));
     Ok(())
 }
 

@@ -46,9 +46,9 @@ fn explained(text: &mut String, all: &[Compared]) {
         text.push_str("\nThere are no differences.\n");
         return;
     }
-    text.push_str("\nDifferences that are meant to be:\n\n");
+    text.push_str("\nKnown differences, each with its reason:\n\n");
     for (reason, cases) in reasons {
-        let _infallible = writeln!(text, "- {reason} ({cases} cases)");
+        let _infallible = writeln!(text, "- {reason} ({cases})");
     }
 }
 
