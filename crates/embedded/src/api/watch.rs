@@ -16,7 +16,7 @@ use super::{
     serve,
     view::View,
 };
-use crate::store::{Entry, Event, EventKind, Watch};
+use crate::store::{Draft, Entry, Event, EventKind, Watch};
 
 /// How often a client that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -155,7 +155,16 @@ impl Stream {
             (true, false) => "DELETED",
             (false, false) => return,
         };
-        push(chunk, kind, &self.shown(&event.object));
+        let last = event.previous.as_ref().filter(|_| event.kind != EventKind::Deleted && !now);
+        let shown = match last {
+            // What leaves a selection is told as it was in it, at the revision of its leaving.
+            Some(last) => {
+                let revision = event.object.revision();
+                self.shown(&Draft::of_entry(last).into_entry(revision))
+            }
+            None => self.shown(&event.object),
+        };
+        push(chunk, kind, &shown);
     }
 
     /// An object as this watch shows it: a table tells its columns once.

@@ -71,7 +71,7 @@ impl Draft {
         }
     }
 
-    pub(super) fn into_entry(self, revision: u64) -> Entry {
+    pub(crate) fn into_entry(self, revision: u64) -> Entry {
         let digits = revision.to_string();
         let mut json = Vec::with_capacity(self.head.len() + digits.len() + self.tail.len());
         json.extend_from_slice(&self.head);
