@@ -36,14 +36,14 @@ async fn every_fault_has_an_answer() {
         server.faults.set(Method::DELETE, fault.clone());
         let delete = server.delete("/api/v1/workspaces/team-a/lab").await;
         server.faults.set(Method::GET, fault);
-        let claims = server.get("/api/v1/persistentvolumeclaims/team-a").await;
+        let claim = server.delete("/api/v1/persistentvolumeclaims/team-a/home").await;
         let _ = writeln!(said, "{case}");
         for (what, answer) in [
             ("create", create),
             ("create kind", create_kind),
             ("pause", pause),
             ("delete", delete),
-            ("list claims", claims),
+            ("delete claim", claim),
         ] {
             let retry = answer.header(header::RETRY_AFTER);
             let retry = if retry.is_empty() { "" } else { " (with Retry-After)" };
@@ -59,10 +59,34 @@ async fn reads_from_memory_go_on_while_the_cluster_is_away() {
     let server = Server::start().await;
     server.make_workspace("lab").await;
     server.faults.set(Method::GET, Fault::Timeout);
-    for path in ["/workspaces", "/workspaces/team-a/lab", "/workspacekinds", "/namespaces"] {
+    for path in [
+        "/workspaces",
+        "/workspaces/team-a/lab",
+        "/workspacekinds",
+        "/namespaces",
+        "/storageclasses",
+        "/persistentvolumeclaims/team-a",
+    ] {
         let answer = server.get(&format!("/api/v1{path}")).await;
         assert!(answer.status.is_success(), "{path}: {}", answer.show());
     }
+}
+
+/// Whoever binds a new claim writes to it; that is no conflict of the caller's.
+#[tokio::test]
+async fn a_claim_that_changes_while_it_is_deleted_is_deleted() {
+    let server = Server::start().await;
+    let path = "/api/v1/persistentvolumeclaims/team-a";
+    let claim = json!({"data": {
+        "name": "busy", "accessModes": ["ReadWriteOnce"], "storageClassName": "standard",
+        "requests": {"storage": "1Gi"},
+    }});
+    let made = server.post(path, &claim).await;
+    assert_eq!(made.status.as_u16(), 201, "{}", made.show());
+    let busy = format!("{path}/busy");
+    server.faults.set_times(Method::DELETE, Fault::Status(409, "Conflict"), 2);
+    assert_eq!(server.delete(&busy).await.status.as_u16(), 204);
+    assert_eq!(server.delete(&busy).await.status.as_u16(), 404);
 }
 
 #[tokio::test]

@@ -353,16 +353,26 @@ pub(crate) enum Fault {
 
 /// The fault that the next requests meet, and which requests.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Faults(Arc<Mutex<Option<(Method, Fault)>>>);
+pub(crate) struct Faults(Arc<Mutex<Option<(Method, Fault, u32)>>>);
 
 impl Faults {
     pub(crate) fn set(&self, method: Method, fault: Fault) {
-        *self.0.lock() = Some((method, fault));
+        self.set_times(method, fault, u32::MAX);
+    }
+
+    /// Only so many requests fail.
+    pub(crate) fn set_times(&self, method: Method, fault: Fault, times: u32) {
+        *self.0.lock() = Some((method, fault, times));
     }
 
     fn of(&self, method: &Method) -> Option<Fault> {
-        let set = self.0.lock().clone()?;
-        (set.0 == *method).then_some(set.1)
+        let mut set = self.0.lock();
+        let (wanted, fault, times) = set.as_mut()?;
+        if wanted != method || *times == 0 {
+            return None;
+        }
+        *times -= 1;
+        Some(fault.clone())
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) async fn create(
     Ok(Created { location: String::new(), data: ClaimCreate::from(&made) })
 }
 
+/// How often a claim is read again that changed before it could be deleted.
+const DELETE_ATTEMPTS: u32 = 5;
+
 /// `DELETE /persistentvolumeclaims/{namespace}/{name}`
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
@@ -84,16 +87,26 @@ pub(crate) async fn delete(
 ) -> Result<NoContent, Problem> {
     app.allow(&caller, "delete", CLAIMS, Some(&namespace), Some(&name)).await?;
     let api: Api<PersistentVolumeClaim> = Api::namespaced(app.client.clone(), &namespace);
-    // Read from the cluster: the label decides whether data may be lost.
-    let claim = api.get(&name).await?;
-    if !is_true(claim.metadata.labels.as_ref(), label::CAN_UPDATE) {
-        return Err(Problem::forbidden("the claim has no label can-update=true"));
+    let mut conflict = None;
+    for _ in 0..DELETE_ATTEMPTS {
+        // Read from the cluster: the label decides whether data may be lost.
+        let claim = api.get(&name).await?;
+        if !is_true(claim.metadata.labels.as_ref(), label::CAN_UPDATE) {
+            return Err(Problem::forbidden("the claim has no label can-update=true"));
+        }
+        let version = claim.resource_version();
+        let preconditions =
+            kube::api::Preconditions { uid: claim.uid(), resource_version: version };
+        let params = DeleteParams::background().preconditions(preconditions);
+        match api.delete(&name, &params).await {
+            Ok(_) => return Ok(NoContent),
+            // The version is ours and not the caller's: somebody else wrote in between, such as
+            // whoever binds a new claim.
+            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
+            Err(error) => return Err(error.into()),
+        }
     }
-    let version = claim.resource_version();
-    let preconditions = kube::api::Preconditions { uid: claim.uid(), resource_version: version };
-    let params = DeleteParams::background().preconditions(preconditions);
-    api.delete(&name, &params).await?;
-    Ok(NoContent)
+    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }
 
 fn object(new: ClaimCreate, caller: &Caller) -> PersistentVolumeClaim {
