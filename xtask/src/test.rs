@@ -20,8 +20,13 @@ pub(crate) fn run() -> Result<()> {
     shell::run(&mut tests)?;
     generate::run(true)?;
     match testenv {
-        Ok(_) => real::run(&[])?,
-        Err(error) => skipped.note(&format!("test --real: no real Kubernetes: {error:#}"))?,
+        Ok(_) => {
+            real::run(&[])?;
+            e2e::run_real(&[], &skipped)?;
+        }
+        Err(error) => {
+            skipped.note(&format!("test --real, e2e --real: no real Kubernetes: {error:#}"))?
+        }
     }
     e2e::run(&[], &skipped)?;
     skipped.report()

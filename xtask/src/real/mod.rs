@@ -25,7 +25,7 @@ use crate::{
 
 const REPORT: &str = "docs/conformance.md";
 const EXPLANATIONS: &str = "crates/embedded/tests/conformance/differences.json";
-const SUITE: [&str; 5] = ["test", "--package", "embedded", "--test", "conformance"];
+const SUITE: [&str; 4] = ["test", "--workspace", "--test", "conformance"];
 
 /// Controllers whose objects would come into the namespace of a case by chance.
 const CONTROLLERS: &str = "*,-root-ca-certificate-publisher-controller";
