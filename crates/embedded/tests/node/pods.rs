@@ -137,7 +137,8 @@ async fn a_pod_outlives_its_node() {
 
     place.start_node(&["test/shell"]).await;
     eventually("the stray is killed", async || !is_running(&other)).await;
-    assert!(is_running(&pid) && !directory(&place, &gone).exists());
+    eventually("its directory is gone", async || !directory(&place, &gone).exists()).await;
+    assert!(is_running(&pid));
     let ended = place
         .until("ended", "failed", |pod: &Pod| {
             pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
