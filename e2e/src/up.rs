@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     process::{Watch, pods},
-    wait::{SHORT, eventually, within},
+    wait::{LONG, SHORT, eventually, within},
 };
 
 /// How to start the program: the binary, its data directory, more arguments.
@@ -315,6 +315,17 @@ impl Up {
             "requests": {"storage": "1Gi"},
         }});
         self.post("/persistentvolumeclaims/default", claim).await.expect(201);
+    }
+
+    /// Deletes a claim and waits until it is gone, which on a real cluster is when its pod is.
+    pub async fn delete_home(&self, name: &str) {
+        self.delete(&format!("/persistentvolumeclaims/default/{name}")).await.expect(204);
+        let named = format!("{name:?}");
+        within(LONG, "the claim is gone", async || {
+            let claims = self.get("/persistentvolumeclaims/default").await.expect(200);
+            (!claims.text.contains(&named)).then_some(())
+        })
+        .await;
     }
 
     /// Makes a workspace of a kind with its default options, and a home.

@@ -57,7 +57,7 @@ async fn workspace(site: &Site, api: &Api) -> Up {
 async fn clean(owner: &Up) {
     owner.delete(&format!("/workspaces/default/{NAME}")).await.expect(204);
     within(LONG, "it is gone", async || owner.workspace(NAME).await.is_none().then_some(())).await;
-    owner.delete(&format!("/persistentvolumeclaims/default/{NAME}-home")).await.expect(204);
+    owner.delete_home(&format!("{NAME}-home")).await;
     within(LONG, "the kind goes", async || {
         let status = owner.delete(&format!("/workspacekinds/{NAME}")).await.status;
         (status == 404).then_some(())

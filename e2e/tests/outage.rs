@@ -153,7 +153,7 @@ async fn back(up: &Up) {
 async fn clean(up: &Up) {
     up.delete(&format!("/workspaces/default/{NAME}")).await.expect(204);
     within(LONG, "it is gone", async || up.workspace(NAME).await.is_none().then_some(())).await;
-    up.delete(&format!("/persistentvolumeclaims/default/{NAME}-home")).await.expect(204);
+    up.delete_home(&format!("{NAME}-home")).await;
     within(LONG, "the kind goes", async || {
         let status = up.delete(&format!("/workspacekinds/{KIND}")).await.status;
         (status == 404).then_some(())

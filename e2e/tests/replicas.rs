@@ -62,8 +62,7 @@ async fn one_controls_and_the_other_follows() {
         third.delete(&format!("/workspaces/default/{name}")).await.expect(204);
         within(LONG, "it is gone", async || third.workspace(name).await.is_none().then_some(()))
             .await;
-        let claim = format!("/persistentvolumeclaims/default/{name}-home");
-        third.delete(&claim).await.expect(204);
+        third.delete_home(&format!("{name}-home")).await;
     }
     within(LONG, "the kind goes when nobody uses it", async || {
         let status = third.delete("/workspacekinds/replicas").await.status;

@@ -318,7 +318,7 @@ async fn two_servers_of_the_same_objects_answer_byte_for_byte_alike() {
     first.delete("/workspaces/default/same-two-box").await.expect(204);
     let gone = async || second.workspace("same-two-box").await.is_none().then_some(());
     within(LONG, "it is gone everywhere", gone).await;
-    first.delete("/persistentvolumeclaims/default/same-two-box-home").await.expect(204);
+    first.delete_home("same-two-box-home").await;
     within(LONG, "the kind goes", async || {
         let status = first.delete("/workspacekinds/same-two").await.status;
         (status == 404).then_some(())

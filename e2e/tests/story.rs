@@ -48,7 +48,7 @@ async fn a_workspace_runs_pauses_keeps_its_files_and_goes() {
     up.delete(&format!("/workspaces/default/{NAME}")).await.expect(204);
     site.nothing_runs(&dir).await;
     assert!(up.workspace(NAME).await.is_none());
-    up.delete(&format!("/persistentvolumeclaims/default/{NAME}-home")).await.expect(204);
+    up.delete_home(&format!("{NAME}-home")).await;
     within(LONG, "the kind goes when nobody uses it", async || {
         let status = up.delete(&format!("/workspacekinds/{KIND}")).await.status;
         (status == 404).then_some(())

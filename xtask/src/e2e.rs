@@ -65,7 +65,7 @@ fn on_a_cluster(
     images: &[PathBuf],
     skipped: &Skipped,
 ) -> Result<Command> {
-    let mut run = Command::new(std::env::current_exe()?);
+    let mut run = Command::new(shell::myself()?);
     run.args(["cluster", "run"]).current_dir(shell::root()).env("QUARTERMASTER_BIN", binary);
     for image in images {
         run.arg("--image").arg(image);

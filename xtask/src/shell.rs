@@ -83,3 +83,10 @@ pub(crate) fn built(profile: &str) -> Result<PathBuf> {
     let target = metadata["target_directory"].as_str().context("no target directory")?;
     Ok(Path::new(target).join(profile))
 }
+
+/// The path of this program; of its successor, where a build has replaced the file meanwhile.
+pub(crate) fn myself() -> Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let successor = path.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    Ok(successor.map(PathBuf::from).unwrap_or(path))
+}

@@ -108,7 +108,7 @@ pub(super) fn run(
 fn unshared(plan: &str) -> Result<ExitCode> {
     let mut namespaces = guarded("unshare");
     namespaces.args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
-    namespaces.arg(std::env::current_exe()?).args(["cluster", "init", plan]);
+    namespaces.arg(shell::myself()?).args(["cluster", "init", plan]);
     let status = namespaces.status().context("cannot start setpriv and unshare (util-linux)")?;
     Ok(code_of(status))
 }
@@ -138,7 +138,7 @@ pub(super) fn init(plan: &str) -> Result<ExitCode> {
     if Plan::parse(plan)?.interactive {
         heed_no_interrupts()?;
     }
-    let mut supervisor = Command::new(std::env::current_exe()?);
+    let mut supervisor = Command::new(shell::myself()?);
     let supervisor = supervisor.args(["cluster", "supervise", plan]).spawn()?;
     let supervisor = Pid::from_child(&supervisor);
     loop {
@@ -170,7 +170,7 @@ struct Sweeper(Child);
 
 impl Sweeper {
     fn start(plan: &str) -> Result<Self> {
-        let mut sweeper = Command::new(std::env::current_exe()?);
+        let mut sweeper = Command::new(shell::myself()?);
         sweeper.args(["cluster", "sweep", plan]).stdin(Stdio::piped());
         // Ctrl-C ends the foreground group, and whoever reads our output must not wait for it.
         sweeper.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());

@@ -41,7 +41,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     embedded.env("QUARTERMASTER_CONFORMANCE_RECORD", directory.of("embedded")?);
     shell::run(&mut embedded).context("the cases fail on the embedded cluster already")?;
 
-    let mut real = shell::command(std::env::current_exe()?);
+    let mut real = shell::command(shell::myself()?);
     real.args(["cluster", "run", "--no-node", "--controllers", CONTROLLERS, "--"]);
     // The path of the kubeconfig is known inside only.
     real.args(["sh", "-c", r#"QUARTERMASTER_CONFORMANCE_KUBECONFIG=$KUBECONFIG exec "$@""#, "sh"]);

@@ -27,8 +27,28 @@ enum Change {
 }
 
 impl Patch {
-    /// Reads a patch by its media type. `custom` tells whether the object is a custom resource.
-    pub(crate) fn parse(media_type: &str, body: &[u8], custom: bool) -> Result<Self, Status> {
+    /// Refuses a media type that is no patch or is not served, before anything else is looked at.
+    /// `custom` tells whether the object is a custom resource.
+    pub(crate) fn check(media_type: &str, custom: bool) -> Result<(), Status> {
+        match media_type {
+            "application/json-patch+json" | "application/merge-patch+json" => Ok(()),
+            "application/strategic-merge-patch+json" if !custom => Err(Status::not_implemented(
+                "strategic merge patch is not served here: use `kubectl replace -f FILE`, or `kubectl patch` with --type=merge (application/merge-patch+json) or --type=json (application/json-patch+json)",
+            )),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
+                Err(Status::not_implemented(
+                    "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
+                ))
+            }
+            "application/strategic-merge-patch+json" => Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            )),
+            _ => Err(Status::unknown_patch()),
+        }
+    }
+
+    /// Reads a patch by its media type, which [`Self::check`] let pass.
+    pub(crate) fn parse(media_type: &str, body: &[u8]) -> Result<Self, Status> {
         let malformed = |error: serde_json::Error| {
             let problem = syntax::problem(body).unwrap_or_else(|| error.to_string());
             Status::bad_request(format!("error decoding patch: {problem}"))
@@ -63,17 +83,6 @@ impl Patch {
                 }
                 Ok(Self { change: Change::Merge(read.value), doubts: read.doubts })
             }
-            "application/strategic-merge-patch+json" if !custom => Err(Status::not_implemented(
-                "strategic merge patch is not served here: use `kubectl replace -f FILE`, or `kubectl patch` with --type=merge (application/merge-patch+json) or --type=json (application/json-patch+json)",
-            )),
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                Err(Status::not_implemented(
-                    "server-side apply is not served here: use `kubectl apply` without --server-side for custom resources, `kubectl create` and `kubectl replace` for others (POST, PUT, application/merge-patch+json, application/json-patch+json)",
-                ))
-            }
-            "application/strategic-merge-patch+json" => Err(Status::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            )),
             _ => Err(Status::unknown_patch()),
         }
     }

@@ -199,8 +199,10 @@ async fn object(
                 .map(|written| answer_written(written, &view))
         }
         Method::PATCH => {
+            let media_type = decode::media_type(parts);
+            Patch::check(media_type, resource.custom.is_some())?;
             let options = WriteOptions::new(query, Caller::of(parts), "PatchOptions")?;
-            let patch = Patch::parse(decode::media_type(parts), body, resource.custom.is_some())?;
+            let patch = Patch::parse(media_type, body)?;
             let _guard = api.guard(resource).await;
             api.patch(target, part, &patch, options)
                 .await

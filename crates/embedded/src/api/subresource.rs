@@ -141,7 +141,9 @@ pub(crate) async fn scale(
     let change = match parts.method {
         Method::PUT => Change::Replace(decode::body(parts, body, wanted)?),
         Method::PATCH => {
-            Change::Patch(Patch::parse(decode::media_type(parts), body, resource.custom.is_some())?)
+            let media_type = decode::media_type(parts);
+            Patch::check(media_type, resource.custom.is_some())?;
+            Change::Patch(Patch::parse(media_type, body)?)
         }
         _ => return Err(Status::method_not_allowed()),
     };
