@@ -34,6 +34,24 @@ fn done() -> Response<Body> {
     response
 }
 
+/// What is posted to an action of an object: an object of a kind of its own, of the same name.
+fn posted(
+    parts: &Parts,
+    body: &Bytes,
+    query: &Query,
+    target: &Target,
+    (group, kind): (&str, &str),
+) -> Result<(WriteOptions, Object), Status> {
+    only_post(parts)?;
+    let options = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
+    let object = decode::body(parts, body, Wanted::built_in(group, kind))?.object;
+    if metadata::get(&object, "name") != target.name {
+        let problem = format!("name in URL does not match name in {kind} object");
+        return Err(Status::bad_request(problem));
+    }
+    Ok((options, object))
+}
+
 /// Assigns a pod to a node.
 pub(crate) async fn bind(
     api: &Arc<Api>,
@@ -42,12 +60,7 @@ pub(crate) async fn bind(
     query: &Query,
     target: &Target,
 ) -> Result<Response<Body>, Status> {
-    only_post(parts)?;
-    let options = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
-    let binding = decode::body(parts, body, Wanted::built_in("", "Binding"))?.object;
-    if metadata::get(&binding, "name") != target.name {
-        return Err(Status::bad_request("name in URL does not match name in Binding object"));
-    }
+    let (options, binding) = posted(parts, body, query, target, ("", "Binding"))?;
     let binding = Value::Object(binding);
     let node = text(&binding, "/target/name").to_owned();
     let kind = text(&binding, "/target/kind");
@@ -107,12 +120,7 @@ pub(crate) async fn evict(
     query: &Query,
     target: &Target,
 ) -> Result<Response<Body>, Status> {
-    only_post(parts)?;
-    let write = WriteOptions::new(query, Caller::of(parts), "CreateOptions")?;
-    let eviction = decode::body(parts, body, Wanted::built_in("policy", "Eviction"))?.object;
-    if metadata::get(&eviction, "name") != target.name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-    }
+    let (write, eviction) = posted(parts, body, query, target, ("policy", "Eviction"))?;
     let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
     let mut options = DeleteOptions::of_object(&options, Caller::of(parts))?;
     options.dry_run |= write.dry_run;
