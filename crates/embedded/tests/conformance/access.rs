@@ -3,7 +3,7 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::kit::{Answer, Kit, unique};
+use crate::kit::{Answer, Kit, unique, within};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -42,11 +42,13 @@ fn request(headers: &[(&str, &str)], method: &str, path: &str, body: &Value) -> 
     request.header("content-type", media).body(body.into_bytes()).unwrap()
 }
 
-/// Makes a role in the namespace of the case and binds it to a user.
+/// Makes a role in the namespace of the case, binds it to a user, and waits until it counts:
+/// other servers notice a moment later.
 pub(crate) async fn grant(kit: &Kit, user: &str, rules: Value) -> String {
     let name = unique("role");
     let role = json!({"metadata": {"name": name}, "rules": rules});
     kit.post(&kit.group_path("rbac.authorization.k8s.io/v1", "roles"), role).await.ok();
+    let wanted = rules.as_array().unwrap();
     let binding = json!({
         "metadata": {"name": name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
@@ -54,6 +56,19 @@ pub(crate) async fn grant(kit: &Kit, user: &str, rules: Value) -> String {
     });
     let path = kit.group_path("rbac.authorization.k8s.io/v1", "rolebindings");
     kit.post(&path, binding).await.ok();
+    let asked = json!({"spec": {"namespace": kit.namespace}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let review = || request(&[("Impersonate-User", user)], "POST", path, &asked);
+    within(&format!("what {user} may"), async || {
+        let status = kit.unrecorded(review()).await.ok()["status"].clone();
+        let known = status["resourceRules"].as_array().unwrap();
+        if wanted.iter().all(|rule| known.contains(rule)) {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
     name
 }
 
@@ -69,13 +84,11 @@ async fn until_with(
     path: &str,
     code: u16,
 ) -> Answer {
-    let wait = async {
-        while kit.unrecorded(request(headers, method, path, &Value::Null)).await.code != code {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let result = tokio::time::timeout(crate::kit::DEADLINE, wait).await;
-    result.unwrap_or_else(|_| panic!("{headers:?} never gets {code} from {method} {path}"));
+    within(&format!("{method} {path} by {headers:?}, which must be {code},"), async || {
+        let answer = kit.unrecorded(request(headers, method, path, &Value::Null)).await;
+        if answer.code == code { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
     send_with(kit, headers, method, path, Value::Null).await
 }
 
@@ -381,13 +394,10 @@ pub(crate) async fn until_may(kit: &Kit, user: &str, verb: &str, group: &str, re
         "verb": verb, "group": group, "resource": resource, "namespace": kit.namespace,
     }}});
     let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-    let wait = async {
-        while kit.unrecorded(request(&[], "POST", path, &asked)).await.ok()["status"]["allowed"]
-            != true
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let result = tokio::time::timeout(crate::kit::DEADLINE, wait).await;
-    result.unwrap_or_else(|_| panic!("{user} never may {verb} {resource}"));
+    within(&format!("whether {user} may {verb} {resource}"), async || {
+        let status =
+            kit.unrecorded(request(&[], "POST", path, &asked)).await.ok()["status"].clone();
+        if status["allowed"] == true { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
 }

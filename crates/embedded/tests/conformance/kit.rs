@@ -228,20 +228,12 @@ impl Kit {
 
     /// The same, left out of the record.
     async fn seen(&self, path: &str, fits: impl Fn(&Answer) -> bool) -> Answer {
-        let last = std::sync::Mutex::new(String::new());
-        let wait = async {
-            loop {
-                let request = Request::get(path).body(vec![]).unwrap();
-                let answer = self.unrecorded(request).await;
-                if fits(&answer) {
-                    return answer;
-                }
-                *last.lock().unwrap() = answer.text;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let result = tokio::time::timeout(DEADLINE, wait).await;
-        result.unwrap_or_else(|_| panic!("{path} stays at {}", last.lock().unwrap()))
+        within(path, async || {
+            let request = Request::get(path).body(vec![]).unwrap();
+            let answer = self.unrecorded(request).await;
+            if fits(&answer) { Ok(answer) } else { Err(answer.text) }
+        })
+        .await
     }
 
     /// Posts something that stores nothing until the answer fits.
@@ -251,25 +243,39 @@ impl Kit {
         body: &Value,
         fits: impl Fn(&Answer) -> bool,
     ) -> Answer {
-        let wait = async {
-            loop {
-                let request = Request::post(path).header("content-type", "application/json");
-                let sent = body.to_string().into_bytes();
-                let answer = self.unrecorded(request.body(sent.clone()).unwrap()).await;
-                if fits(&answer) {
-                    self.record.exchange(self.record.begin(), "POST", path, &sent, &answer);
-                    return answer;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let result = tokio::time::timeout(DEADLINE, wait).await;
-        result.unwrap_or_else(|_| panic!("{path} never answers as it should"))
+        let sent = body.to_string().into_bytes();
+        let answer = within(path, async || {
+            let request = Request::post(path).header("content-type", "application/json");
+            let answer = self.unrecorded(request.body(sent.clone()).unwrap()).await;
+            if fits(&answer) { Ok(answer) } else { Err(answer.text) }
+        })
+        .await;
+        self.record.exchange(self.record.begin(), "POST", path, &sent, &answer);
+        answer
     }
 
     pub(crate) async fn until_gone(&self, path: &str) {
         self.until(path, |answer| answer.code == 404).await;
     }
+}
+
+/// Tries until it works, at most for [`DEADLINE`], and tells what it met last.
+pub(crate) async fn within<T>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let mut last = String::new();
+    let wait = async {
+        loop {
+            match attempt().await {
+                Ok(found) => return found,
+                Err(met) => last = met,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let result = tokio::time::timeout(DEADLINE, wait).await;
+    result.unwrap_or_else(|_| panic!("{what} stays at {last}"))
 }
 
 /// An open watch.

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::kit::{Kit, Widgets, unique};
+use crate::kit::{Kit, Widgets, unique, within};
 
 /// Makes a quota and waits until it counts.
 async fn quota(kit: &Kit, name: &str, spec: Value) {
@@ -21,12 +21,11 @@ async fn until_enforced(kit: &Kit) {
     let probe = json!({"metadata": {"name": "probe"}, "spec": {"hard": hard}});
     kit.post(&kit.path("resourcequotas"), probe).await.ok();
     let path = kit.group_path("rbac.authorization.k8s.io/v1", "roles?dryRun=All");
-    let wait = async {
-        while kit.post(&path, named("probe")).await.code != 403 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(crate::kit::DEADLINE, wait).await.unwrap();
+    within(&path, async || {
+        let answer = kit.post(&path, named("probe")).await;
+        if answer.code == 403 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
     kit.delete(&kit.path("resourcequotas/probe"), Value::Null).await.ok();
 }
 
@@ -47,12 +46,11 @@ fn named(name: &str) -> Value {
 
 /// Makes an object as soon as the quota has room, which other servers notice a moment later.
 async fn until_made(kit: &Kit, path: &str, object: Value) {
-    let wait = async {
-        while kit.post(path, object.clone()).await.code != 201 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(crate::kit::DEADLINE, wait).await.unwrap();
+    within(path, async || {
+        let answer = kit.post(path, object.clone()).await;
+        if answer.code == 201 { Ok(()) } else { Err(answer.text) }
+    })
+    .await;
 }
 
 async fn secret(kit: &Kit, name: &str) {

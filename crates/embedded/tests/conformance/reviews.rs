@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::{grant, send_as, send_with, until_may},
-    kit::{Kit, text, unique},
+    kit::{Kit, text, unique, within},
 };
 
 const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
@@ -161,13 +161,11 @@ async fn what_may_i() {
         "verb": "list", "resource": "pods", "name": "a", "namespace": kit.namespace,
     }});
     let path = subject_reviews();
-    let wait = async {
-        while kit.post(&path, json!({"spec": asked})).await.ok()["status"]["allowed"] != true {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let wait = tokio::time::timeout(crate::kit::DEADLINE, wait);
-    kit.not_compared("how often it is asked is chance", wait).await.unwrap();
+    let wait = within(&path, async || {
+        let status = kit.post(&path, json!({"spec": asked})).await.ok()["status"].clone();
+        if status["allowed"] == true { Ok(()) } else { Err(status.to_string()) }
+    });
+    kit.not_compared("how often it is asked is chance", wait).await;
     let path = format!("{AUTHORIZATION}/selfsubjectrulesreviews");
     let review = json!({"spec": {"namespace": kit.namespace}});
     let list = send_as(&kit, &user, "POST", &path, review);
@@ -242,16 +240,11 @@ async fn review_of(kit: &Kit, spec: Value) -> Value {
 /// What is said of a token when it is good no longer. Other servers take a moment to notice, and
 /// remember for seconds who was right once.
 async fn end_of(kit: &Kit, token: &str) -> Value {
-    let ended = async {
-        loop {
-            let status = review_of(kit, json!({"token": token})).await;
-            if status.get("authenticated").is_none() {
-                return status;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(crate::kit::DEADLINE, ended).await.unwrap()
+    within("the review of the token", async || {
+        let status = review_of(kit, json!({"token": token})).await;
+        if status.get("authenticated").is_none() { Ok(status) } else { Err(status.to_string()) }
+    })
+    .await
 }
 
 #[tokio::test]

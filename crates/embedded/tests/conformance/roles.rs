@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::{grant, send_as, until_may},
-    kit::{Kit, text, unique},
+    kit::{Kit, unique, within},
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -243,20 +243,13 @@ async fn what_is_labelled_is_part_of_view() {
     let path = format!("{CLUSTER}/clusterroles");
     kit.post(&path, role).await.ok();
     for name in ["view", "edit", "admin"] {
-        let has = |role: Value| role["rules"].as_array().is_some_and(|all| all.contains(&rule));
-        let found = async {
-            loop {
-                let role = kit.get(&format!("{path}/{name}")).await.ok();
-                if has(role) {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        };
-        let wait = tokio::time::timeout(crate::kit::DEADLINE, found);
-        let reason = "other cases change the same role";
-        let found = kit.not_compared(reason, wait).await;
-        assert!(found.is_ok(), "{name} never has the rule");
+        let has = |role: &Value| role["rules"].as_array().is_some_and(|all| all.contains(&rule));
+        let what = format!("{name}, which must get the rule,");
+        let wait = within(&what, async || {
+            let role = kit.get(&format!("{path}/{name}")).await.ok();
+            if has(&role) { Ok(()) } else { Err(role["rules"].to_string()) }
+        });
+        kit.not_compared("other cases change the same role", wait).await;
     }
     kit.delete(&format!("{path}/{part}"), Value::Null).await.ok();
 }
@@ -350,16 +343,11 @@ async fn nobody_binds_a_role_with_more_than_they_have() {
     assert_eq!(message, format!("rolebindings.{GROUP} \"{missing}\" not found"));
     let rules = json!([{"apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["cluster-admin"], "verbs": ["bind"]}]);
     grant(&kit, &user, rules).await;
-    let wait = async {
-        while text(
-            &send_as(&kit, &user, "POST", &path, binding("b", "cluster-admin")).await.json()["kind"],
-        ) == "Status"
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    let wait = tokio::time::timeout(crate::kit::DEADLINE, wait);
-    kit.not_compared("how often it is tried is chance", wait).await.unwrap();
+    let wait = within(&path, async || {
+        let answer = send_as(&kit, &user, "POST", &path, binding("b", "cluster-admin")).await;
+        if answer.json()["kind"] == "Status" { Err(answer.text) } else { Ok(()) }
+    });
+    kit.not_compared("how often it is tried is chance", wait).await;
 }
 
 /// Somebody who may write cluster roles and bindings, and list pods, everywhere.
