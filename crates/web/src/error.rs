@@ -24,6 +24,8 @@ pub enum Kind {
     NotFound,
     /// The state of the object forbids the operation (409).
     Conflict,
+    /// The object is not in the version that the request insists on (412).
+    PreconditionFailed,
     /// Too many requests of this caller (429).
     TooManyRequests,
     /// A part that is needed cannot answer now; trying again helps (503).
@@ -158,6 +160,7 @@ impl Error {
             | Kind::Forbidden
             | Kind::NotFound
             | Kind::Conflict
+            | Kind::PreconditionFailed
             | Kind::Internal => false,
         }
     }

@@ -12,6 +12,7 @@ const AUTHENTICATE: &str = "authentication is required to access this resource";
 const FORBIDDEN: &str = "you are not authorized to access this resource";
 const NOT_FOUND: &str = "the requested resource could not be found";
 const BROKEN: &str = "the server encountered a problem and could not process your request";
+const OUTDATED: &str = "the object has another revision than If-Match asks for";
 const FULL: &str = "there is no space left; nothing was written";
 const CONFLICT: &str = "kubernetes conflict error (see .cause.conflict_cause[] for details)";
 const REFUSED_BY_KUBERNETES: &str = "kubernetes validation error (see .cause.validation_errors[] \
@@ -69,6 +70,11 @@ impl Problem {
     /// The state of the object forbids it.
     pub(crate) fn conflict(message: &str, causes: Vec<Cause>) -> Self {
         Self(Error::new(Kind::Conflict, message).with_causes(causes))
+    }
+
+    /// The object is not in the version that `If-Match` names.
+    pub(crate) fn outdated() -> Self {
+        Self(Error::new(Kind::PreconditionFailed, OUTDATED))
     }
 
     /// The request cannot be read.
@@ -164,6 +170,7 @@ fn wording(error: &Error) -> (StatusCode, &str) {
         Kind::NotFound => (StatusCode::NOT_FOUND, NOT_FOUND),
         Kind::Conflict if error.causes().is_empty() => (StatusCode::CONFLICT, own),
         Kind::Conflict => (StatusCode::CONFLICT, CONFLICT),
+        Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, own),
         Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, own),
         Kind::Unavailable | Kind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, own),
         Kind::InsufficientStorage => (StatusCode::INSUFFICIENT_STORAGE, FULL),

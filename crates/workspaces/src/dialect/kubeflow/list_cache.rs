@@ -24,6 +24,7 @@ use web::Error;
 
 use super::{
     compress::{Encoding, SMALLEST},
+    conditions::has_version,
     error::Problem,
 };
 
@@ -251,7 +252,7 @@ impl List {
     /// The answer for a client: nothing if it has this version, else the form that it takes.
     pub(crate) async fn respond(self, headers: &HeaderMap) -> Result<Response, Problem> {
         let tag = HeaderValue::try_from(&self.tag).map_err(Error::internal)?;
-        if super::has_version(headers, &self.tag) {
+        if has_version(headers, &self.tag) {
             return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
         }
         let length: usize = self.pieces.iter().map(Bytes::len).sum();

@@ -13,6 +13,7 @@
 mod body;
 mod claims;
 mod compress;
+mod conditions;
 mod envelope;
 mod error;
 mod extract;
@@ -21,6 +22,7 @@ mod list_cache;
 mod lists;
 mod logs;
 mod namespaces;
+mod profile;
 mod route;
 mod storage_classes;
 mod strict;
@@ -30,9 +32,9 @@ mod workspaces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use cluster::{Access, Cache, Key, access::Attributes};
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use kube::ResourceExt;
 use tower::{
     ServiceBuilder,
@@ -45,15 +47,15 @@ use tower_http::{
 };
 use web::{Error, Kind};
 
-pub use self::error::reject;
 use self::{
     compress::Encoding,
     error::Problem,
     extract::Caller,
     lists::WorkspaceLists,
-    route::{Route, mount},
+    route::{BASE, Route, mount},
     views::Views,
 };
+pub use self::{error::reject, profile::Profile};
 use crate::{Caches, model};
 
 /// How long a write waits until it can be read back.
@@ -73,7 +75,7 @@ pub struct State {
 }
 
 /// How the contract's choices are made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Whether scripts of every site may read answers (`Access-Control-Allow-Origin: *`). Not for
     /// `local` mode, where the browser of the machine's owner is the way in.
@@ -82,6 +84,22 @@ pub struct Options {
     pub proxy_url_prefix: String,
     /// Whether a pause request must say `paused`; otherwise an empty one starts the workspace.
     pub strict_pause_body: bool,
+    /// The generation of the contract for requests that name none.
+    pub default_profile: Profile,
+    /// Whether claims and Secrets are mounted only with the label that releases them.
+    pub require_can_mount: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            any_origin: false,
+            proxy_url_prefix: String::new(),
+            strict_pause_body: false,
+            default_profile: Profile::default(),
+            require_can_mount: true,
+        }
+    }
 }
 
 /// All routes, with full paths. Callers are known by the [`web::Identity`] in the request's
@@ -97,6 +115,7 @@ pub fn router(state: State) -> Router {
     // Outermost first. Compression sees one settled wish of the client.
     let layers = ServiceBuilder::new()
         .layer(option_layer(any_origin))
+        .layer(from_fn(profile::echo))
         .layer(MapRequestLayer::new(settle_encoding))
         .layer(compression);
     mount(routes()).layer(layers).with_state(Arc::new(App::new(state)))
@@ -175,6 +194,11 @@ impl App {
         if self.caches.is_ready() { Ok(()) } else { Err(starting()) }
     }
 
+    /// What `Location` says: a path as clients reach it, also behind a proxy with a prefix.
+    fn location(&self, path: &str) -> String {
+        format!("{}{BASE}{path}", self.options.proxy_url_prefix.trim_end_matches('/'))
+    }
+
     /// Waits until what was written can be read from the cache. The write stands either way, so a
     /// cache that lags is no reason to fail.
     async fn settle<K: kube::Resource + Send + Sync + 'static>(
@@ -207,15 +231,6 @@ fn audited(
     annotations.insert(CREATED_BY.to_owned(), identity.user.clone());
     annotations.insert(UPDATED_BY.to_owned(), identity.user.clone());
     annotations
-}
-
-/// Whether the client has this version already.
-fn has_version(headers: &HeaderMap, tag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter();
-    let texts = values.filter_map(|value| value.to_str().ok());
-    texts
-        .flat_map(|text| text.split(','))
-        .any(|known| matches!(known.trim(), "*") || known.trim() == tag)
 }
 
 /// Replaces the client's wishes by the one that is granted, so that kept and fresh answers choose

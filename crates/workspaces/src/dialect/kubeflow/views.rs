@@ -10,9 +10,9 @@ use serde::Serialize;
 use web::Error;
 
 use super::{
+    conditions::has_version,
     envelope::{Data, raw_json},
     error::Problem,
-    has_version,
     wire::workspace::WorkspaceUpdate,
 };
 use crate::model::Workspace;
