@@ -1,15 +1,16 @@
-//! What the proxy reads from a cluster, asked of the embedded one.
+//! What the proxy reads from a cluster.
 
 use std::time::Duration;
 
 use cluster::Access;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use testcluster::TestCluster;
 use web::{Identity, Kind};
 use workspaces::{
     Caches,
@@ -20,8 +21,7 @@ use workspaces::{
 use crate::kit::until;
 
 struct World {
-    _directory: tempfile::TempDir,
-    _cluster: embedded::Cluster,
+    _cluster: TestCluster,
     client: Client,
     caches: Caches,
     live: Live,
@@ -88,15 +88,11 @@ fn workspace() -> Workspace {
 
 impl World {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let cluster =
-            embedded::Cluster::open(embedded::Options::new(directory.path())).await.unwrap();
+        let cluster = TestCluster::open().await;
         let client = cluster.client();
         cluster::crds::install(&client, workspaces::crds()).await.unwrap();
-        let namespace: Namespace =
-            serde_json::from_value(json!({ "metadata": { "name": "ns" } })).unwrap();
+        cluster.make_namespace("ns").await;
         let post = PostParams::default();
-        Api::<Namespace>::all(client.clone()).create(&post, &namespace).await.unwrap();
         Api::<WorkspaceKind>::all(client.clone()).create(&post, &kind()).await.unwrap();
         Api::<Workspace>::namespaced(client.clone(), "ns")
             .create(&post, &workspace())
@@ -105,7 +101,7 @@ impl World {
         let caches = Caches::start(&client);
         caches.ready().await;
         let live = Live::new(client.clone(), caches.clone(), Access::Local, Secrets::Own);
-        Self { _directory: directory, _cluster: cluster, client, caches, live }
+        Self { _cluster: cluster, client, caches, live }
     }
 
     fn port(&self, port: &str) -> Port {

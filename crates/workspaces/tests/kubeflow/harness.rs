@@ -1,4 +1,4 @@
-//! A server on an embedded cluster, with a switch for faults between the two.
+//! A server on a cluster, with a switch for faults between the two.
 
 use std::{
     convert::Infallible,
@@ -14,10 +14,7 @@ use cluster::{Access, Cache, Key};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use k8s_openapi::{
-    api::{core::v1::Namespace, storage::v1::StorageClass},
-    serde::de::DeserializeOwned,
-};
+use k8s_openapi::{api::storage::v1::StorageClass, serde::de::DeserializeOwned};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -25,6 +22,7 @@ use kube::{
 use parking_lot::Mutex;
 use regex::Regex;
 use serde_json::{Value, json};
+use testcluster::TestCluster;
 use tower::{Service, ServiceExt};
 use web::Identity;
 use workspaces::{
@@ -33,16 +31,16 @@ use workspaces::{
     model::{Workspace, WorkspaceKind},
 };
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// Much longer than anything takes; the garbage collector of a real cluster is the slowest.
+pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// A running server; everything it keeps goes with it.
 pub(crate) struct Server {
     router: Router,
     pub(crate) client: Client,
-    pub(crate) cluster: embedded::Cluster,
+    pub(crate) cluster: TestCluster,
     pub(crate) caches: Caches,
     pub(crate) faults: Faults,
-    _directory: tempfile::TempDir,
 }
 
 impl Server {
@@ -52,36 +50,40 @@ impl Server {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
-        let server = Self::open(options, Faults::default()).await;
+        let server = Self::open(TestCluster::open().await, options, Faults::default()).await;
         server.furnish().await;
         server
+    }
+
+    /// A server for a test that no real cluster could pass, and why. `None` on a real cluster.
+    pub(crate) async fn embedded_only(reason: &str) -> Option<Self> {
+        let cluster = TestCluster::embedded_only(reason).await?;
+        let server = Self::open(cluster, Options::default(), Faults::default()).await;
+        server.furnish().await;
+        Some(server)
     }
 
     /// A server whose cluster does not answer.
     pub(crate) async fn without_cluster() -> Self {
         let faults = Faults::default();
         faults.set(Method::GET, Fault::Timeout);
-        Self::open(Options::default(), faults).await
+        Self::open(TestCluster::open().await, Options::default(), faults).await
     }
 
-    async fn open(options: Options, faults: Faults) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data_dir = directory.path().join("data");
-        let cluster = embedded::Cluster::open(embedded::Options::new(data_dir)).await.unwrap();
+    async fn open(cluster: TestCluster, options: Options, faults: Faults) -> Self {
         let client = cluster.client();
         cluster::crds::install(&client, workspaces::crds()).await.unwrap();
-        let faulty = Faulty { inner: cluster.service(), faults: faults.clone() };
+        let faulty = Faulty { inner: client.clone(), faults: faults.clone() };
         let faulty = Client::new(faulty, "default");
         let caches = Caches::start(&faulty);
         let state =
             State { client: faulty, caches: caches.clone(), access: Access::Local, options };
         let router = router(state);
-        Self { router, client, cluster, caches, faults, _directory: directory }
+        Self { router, client, cluster, caches, faults }
     }
 
     async fn furnish(&self) {
-        let namespace = json!({"metadata": {"name": "team-a"}});
-        let namespace = self.make::<Namespace>(None, namespace).await;
+        let namespace = self.cluster.make_namespace("team-a").await;
         let class = json!({
             "metadata": {
                 "name": "standard",
@@ -380,7 +382,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone)]
 struct Faulty {
-    inner: embedded::ApiService,
+    inner: Client,
     faults: Faults,
 }
 
@@ -399,7 +401,7 @@ impl Service<Request<kube::client::Body>> for Faulty {
         Box::pin(async move {
             match fault {
                 None => {
-                    let response = inner.oneshot(request).await.map_err(BoxError::from)?;
+                    let response = inner.send(request).await.map_err(BoxError::from)?;
                     Ok(response.map(Body::new))
                 }
                 Some(Fault::Status(code, reason)) => {

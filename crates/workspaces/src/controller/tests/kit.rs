@@ -1,5 +1,5 @@
-//! An embedded cluster, a controller's context on it, and a layer between the two that counts
-//! writes and makes them fail.
+//! A cluster, a controller's context on it, and a layer between the two that counts writes and
+//! makes them fail.
 
 use std::{
     sync::{
@@ -11,11 +11,7 @@ use std::{
 
 use cluster::{Key, Object, controller::Outcome};
 use http::{Method, Request, Response};
-use k8s_openapi::api::{
-    apps::v1::StatefulSet,
-    core::v1::{Namespace, Pod},
-};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -25,7 +21,7 @@ use kube::{
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tower::ServiceExt;
+use testcluster::TestCluster;
 
 use crate::{
     Caches,
@@ -34,7 +30,8 @@ use crate::{
 };
 
 pub(super) const NAMESPACE: &str = "team-a";
-pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+/// A real garbage collector looks for new kinds every 30 s; all else takes milliseconds.
+pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// What an injected failure does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +52,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn client(&self, cluster: &embedded::Cluster) -> Client {
-        let (wire, api) = (self.clone(), cluster.service());
+    fn client(&self, api: &Client) -> Client {
+        let (wire, api) = (self.clone(), api.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
             let (wire, api) = (wire.clone(), api.clone());
             async move {
@@ -64,7 +61,7 @@ impl Wire {
                 if fault == Some(Fault::Before) {
                     return Ok(broken());
                 }
-                let answer = api.oneshot(request).await?;
+                let answer = api.send(request).await?;
                 if fault == Some(Fault::After) {
                     return Ok(broken());
                 }
@@ -113,12 +110,11 @@ fn broken() -> Response<axum::body::Body> {
 }
 
 pub(super) struct World {
-    pub(super) cluster: embedded::Cluster,
     /// The tests' own way to the API, which nobody counts.
     pub(super) client: Client,
     pub(super) wire: Wire,
     pub(super) context: Context,
-    _dir: tempfile::TempDir,
+    _cluster: TestCluster,
 }
 
 impl World {
@@ -128,26 +124,13 @@ impl World {
 
     /// A cluster with the namespace and the kind of the fixtures.
     pub(super) async fn with(options: Options) -> Self {
-        Self::prepared(options, fixtures::kind(), crate::crds()).await
-    }
-
-    /// A cluster with that kind and those definitions.
-    pub(super) async fn prepared(
-        options: Options,
-        kind: WorkspaceKind,
-        definitions: Vec<CustomResourceDefinition>,
-    ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let opened = embedded::Options::new(dir.path().join("cluster"));
-        let cluster = embedded::Cluster::open(opened).await.unwrap();
+        let cluster = TestCluster::open().await;
         let client = cluster.client();
-        cluster::crds::install(&client, definitions).await.unwrap();
-        let namespace = json!({"metadata": {"name": NAMESPACE}});
-        let namespace: Namespace = serde_json::from_value(namespace).unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &kind).await.unwrap();
+        cluster::crds::install(&client, crate::crds()).await.unwrap();
+        cluster.make_namespace(NAMESPACE).await;
+        Api::all(client.clone()).create(&PostParams::default(), &fixtures::kind()).await.unwrap();
         let wire = Wire::default();
-        let recorded = wire.client(&cluster);
+        let recorded = wire.client(&client);
         let caches = Caches::start(&recorded);
         let children = Children::start(&recorded, has_role_bindings(&recorded).await);
         tokio::join!(caches.ready(), children.ready());
@@ -160,7 +143,7 @@ impl World {
             workspace_queue: cluster::Queue::new(),
             kind_queue: cluster::Queue::new(),
         };
-        Self { cluster, client, wire, context, _dir: dir }
+        Self { client, wire, context, _cluster: cluster }
     }
 
     pub(super) fn api<K>(&self) -> Api<K>
@@ -211,14 +194,16 @@ impl World {
         Api::all(self.client.clone()).get("notebook").await.unwrap()
     }
 
-    /// All objects of a kind in the namespace, as JSON.
+    /// All objects of a kind in the namespace, as JSON, but for those that a cluster makes itself.
     pub(super) async fn all<K>(&self) -> Vec<Object>
     where
         K: Resource<DynamicType = ()>,
     {
         let resource = ApiResource::erase::<K>(&());
         let api = cluster::apply::api(&self.client, &resource, NAMESPACE);
-        api.list(&ListParams::default()).await.unwrap().items
+        let mut all = api.list(&ListParams::default()).await.unwrap().items;
+        all.retain(|object| resource.kind != "ServiceAccount" || object.name_any() != "default");
+        all
     }
 
     /// The one object of a kind.

@@ -11,15 +11,20 @@ use k8s_openapi::api::{
     core::v1::{Event, Secret, Service, ServiceAccount},
 };
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::kit::{NAMESPACE, World, paused};
 use super::Options;
 use crate::model::fixtures;
 
 /// Leaves out what differs from run to run.
-fn steady(object: &cluster::Object) -> serde_json::Value {
+fn steady(object: &cluster::Object) -> Value {
     let mut value = object.value().clone();
+    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            spec.remove(key);
+        }
+    }
     let meta = value["metadata"].as_object_mut().unwrap();
     for key in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
         meta.remove(key);

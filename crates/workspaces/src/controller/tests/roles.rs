@@ -1,43 +1,15 @@
-//! RoleBindings, on an API that has them.
+//! RoleBindings.
 
 use cluster::Key;
-use k8s_openapi::{
-    api::rbac::v1::RoleBinding,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
 
-use super::{
-    super::Options,
-    kit::{DEADLINE, World, paused},
-};
-use crate::model::{WorkspaceKind, fixtures};
-
-/// Enough of the kind to keep its objects.
-fn definition() -> CustomResourceDefinition {
-    serde_json::from_value(json!({
-        "metadata": {
-            "name": "rolebindings.rbac.authorization.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
-        },
-        "spec": {
-            "group": "rbac.authorization.k8s.io",
-            "scope": "Namespaced",
-            "names": {"kind": "RoleBinding", "plural": "rolebindings", "singular": "rolebinding"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-                }},
-            }],
-        },
-    }))
-    .unwrap()
-}
+use super::kit::{DEADLINE, World, paused};
+use crate::model::WorkspaceKind;
 
 async fn set_roles(world: &World, roles: &[&str]) {
     let roles: Vec<_> = roles.iter().map(|role| json!({"name": role})).collect();
@@ -63,9 +35,7 @@ async fn bound(world: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn roles_are_bound_and_unbound() {
-    let mut definitions = crate::crds();
-    definitions.push(definition());
-    let world = World::prepared(Options::default(), fixtures::kind(), definitions).await;
+    let world = World::new().await;
     world.create(paused("lab")).await;
     set_roles(&world, &["view", "custom:role"]).await;
     world.reconcile("lab").await;

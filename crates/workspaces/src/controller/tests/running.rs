@@ -126,7 +126,6 @@ async fn many_workspaces_get_their_objects() {
     .await;
     assert_eq!(world.all::<StatefulSet>().await.len(), 40);
     assert_eq!(world.all::<Service>().await.len(), 40);
-    world.cluster.shutdown().await;
     stop.cancel();
     controller.await.unwrap();
 }
