@@ -5,6 +5,7 @@
 //! then [`local`] (who may call) and [`listener`] (what every request passes through).
 
 mod client;
+mod cors;
 mod error;
 pub mod identity;
 pub mod listener;
@@ -12,6 +13,7 @@ pub mod local;
 mod page;
 
 pub use client::{Client, Head, Render};
+pub use cors::Cors;
 pub use error::{Cause, Error, Kind, Origin};
 pub use identity::{Authenticate, Identity};
 pub use page::Page;

@@ -2,6 +2,7 @@
 
 mod error;
 mod health;
+mod pace;
 
 use std::fmt;
 
@@ -11,7 +12,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-pub use self::{error::ConnectError, health::Health};
+use tower::util::option_layer;
+
+use self::pace::PaceLayer;
+pub use self::{error::ConnectError, health::Health, pace::Pace};
 
 /// Which cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,8 @@ impl fmt::Debug for Connected {
 }
 
 /// Connects and asks for the version, so that whatever is wrong is found here and said once.
-pub async fn connect(target: &Target) -> Result<Connected, ConnectError> {
+/// Requests go out at a pace, if there is one.
+pub async fn connect(target: &Target, pace: Option<Pace>) -> Result<Connected, ConnectError> {
     let config = config(target).await?;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let namespace = config.default_namespace.clone();
@@ -62,6 +67,7 @@ pub async fn connect(target: &Target) -> Result<Connected, ConnectError> {
     };
     let health = Health::start(plain);
     let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let builder = builder.with_layer(&option_layer(pace.map(PaceLayer)));
     let client = builder.with_layer(&health.layer()).build();
     Ok(Connected { client, health, url, namespace, version })
 }

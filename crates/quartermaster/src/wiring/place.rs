@@ -40,7 +40,7 @@ impl Place {
                 Ok(Self::Own { cluster, client, node: None })
             }
             ClusterChoice::Elsewhere(target) => {
-                let connected = client::connect(target).await;
+                let connected = client::connect(target, None).await;
                 connected.map(Self::Elsewhere).map_err(|error| {
                     let hint = error.hint();
                     broken(&error).hint(hint)

@@ -12,7 +12,7 @@ use axum::{
 use http::{Method, Request};
 
 use super::Authenticate;
-use crate::{Head, Render, local::source};
+use crate::{Cors, Head, Render, local::source};
 
 type Paths = fn(&Method, &str) -> bool;
 
@@ -25,19 +25,27 @@ pub struct Door<A> {
     who: A,
     render: Render,
     public: Paths,
+    cors: Cors,
 }
 
 impl<A: Authenticate> Door<A> {
     /// Asks `who` about every request; `render` words the refusals.
     pub fn new(who: A, render: Render) -> Self {
         let nothing: Paths = |_, _| false;
-        Self { who, render, public: nothing }
+        Self { who, render, public: nothing, cors: Cors::closed() }
     }
 
-    /// Which paths everybody may read.
+    /// Which requests everybody may make.
     #[must_use]
     pub fn public(mut self, public: Paths) -> Self {
         self.public = public;
+        self
+    }
+
+    /// Which other origins may change something as well.
+    #[must_use]
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
         self
     }
 
@@ -54,15 +62,16 @@ async fn run<A: Authenticate>(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let head = Head::of(&parts);
-    if let Err(error) = source::check_site(&parts) {
+    if let Err(error) = source::check_site(&parts)
+        && !door.cors.trusts(&parts.headers)
+    {
         return (door.render)(&error, &head);
     }
-    let public = (door.public)(&parts.method, parts.uri.path());
     match door.who.authenticate(&mut parts).await {
         Ok(identity) => {
             parts.extensions.insert(identity);
         }
-        Err(_) if public => {}
+        Err(_) if (door.public)(&parts.method, parts.uri.path()) => {}
         Err(error) => {
             tracing::debug!(request = ?head, error = %error.log(), "request refused");
             return (door.render)(&error, &head);

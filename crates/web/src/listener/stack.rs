@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body::Body as _;
 use tracing::Instrument as _;
 
@@ -143,7 +143,7 @@ async fn run(
     next: Next,
 ) -> Response {
     let (stack, ids) = &*shared;
-    let id = ids.next();
+    let id = given_id(request.headers()).unwrap_or_else(|| ids.next());
     request.extensions_mut().insert(RequestId(id.clone()));
     let (parts, body) = request.into_parts();
     let head = Head::of(&parts);
@@ -197,6 +197,15 @@ fn add_page_headers(response: &mut Response) {
         "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; \
          frame-ancestors 'none'",
     );
+}
+
+/// The id that whoever is in front of us has given the request already, if it is one that cannot
+/// hurt a log.
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(&REQUEST_ID)?;
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
+    let fits = (1..=128).contains(&id.len()) && id.as_bytes().iter().all(harmless);
+    fits.then(|| id.clone())
 }
 
 /// Ids that are unique among the requests of all processes: a random start and a count. Cheaper
