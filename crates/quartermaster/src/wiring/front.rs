@@ -10,11 +10,11 @@ use cluster::{
 use http::Method;
 use kube::Client;
 use web::{
-    Render,
+    Cors, Render,
     identity::{Door, ProxyHeaders},
     local::{Guard, Local, Token},
 };
-use workspaces::connect;
+use workspaces::{connect, dialect::kubeflow};
 
 use crate::settings::{Identity, Settings};
 
@@ -65,10 +65,13 @@ impl Front {
         }
     }
 
-    /// Whether answers may say that scripts of every site may read them. Not on one machine, where
-    /// the owner's browser is the way in.
-    pub(super) fn allows_any_origin(&self) -> bool {
-        self.local().is_none()
+    /// Which pages of other origins may use the API. None on one machine, where the owner's browser
+    /// is the way in.
+    pub(super) fn cors(&self) -> Cors {
+        match self {
+            Self::Local(_) => Cors::closed(),
+            Self::Headers(_) | Self::Tokens(_) => Cors::readable(),
+        }
     }
 
     /// For the connect path.
@@ -112,16 +115,20 @@ impl Front {
         match self {
             Self::Local(_) => router,
             Self::Headers(who) => {
-                Door::new(Arc::clone(who), render).public(is_public).protect(router)
+                Door::new(Arc::clone(who), render).public(is_open).protect(router)
             }
-            Self::Tokens(who) => {
-                Door::new(Arc::clone(who), render).public(is_public).protect(router)
-            }
+            Self::Tokens(who) => Door::new(Arc::clone(who), render).public(is_open).protect(router),
         }
     }
 }
 
-/// What holds no secret: the page's own files, and whether the server works.
+/// What holds no secret: the page's own files, documents, and whether the server works.
 fn is_public(method: &Method, path: &str) -> bool {
-    method.is_safe() && (path == "/api/v1/healthcheck" || path.starts_with("/assets/"))
+    let file = path.starts_with("/assets/") || kubeflow::OPENAPI.contains(&path);
+    method.is_safe() && (path == "/api/v1/healthcheck" || file)
+}
+
+/// What is open where a cluster knows its users: also that something is not there.
+fn is_open(method: &Method, path: &str) -> bool {
+    is_public(method, path) || kubeflow::is_open(method, path)
 }

@@ -120,10 +120,12 @@ impl Rest {
             // Streams have no limits of size and time, so they have a stack of their own.
             let shared = connect::shared_router(Arc::clone(&backend), options.clone());
             let shared = Stack::streaming("api", connect::render).wrap(front.protect_apps(shared));
-            Stack::new("api", render).wrap(protect(api.fallback(nothing))).merge(shared)
+            let api = Stack::new("api", render).wrap(protect(api.fallback(nothing)));
+            front.cors().wrap(api).merge(shared)
         } else {
             let connect = connect::api_router(Arc::clone(&backend), options.clone());
-            Stack::new("api", render).wrap(protect(api.merge(connect).fallback(nothing)))
+            let api = Stack::new("api", render).wrap(protect(api.merge(connect).fallback(nothing)));
+            front.cors().wrap(api)
         };
         let apps = front.protect_apps(connect::apps_router(backend, options));
         let apps = Stack::streaming("apps", connect::render).wrap(apps);

@@ -84,10 +84,7 @@ impl Server {
             client: client.clone(),
             caches,
             access: front.access(&client),
-            options: kubeflow::Options {
-                any_origin: front.allows_any_origin(),
-                ..kubeflow::Options::default()
-            },
+            options: kubeflow::Options::default(),
         };
         listeners.serve(state, &front, &settings.connect, &drain);
         if let (Some(kube), Some(cluster)) = (kube, place.own()) {

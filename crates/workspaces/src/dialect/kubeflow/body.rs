@@ -18,7 +18,8 @@ pub(crate) const LIMIT: usize = 4 * 1024 * 1024;
 
 const DECODING: &str = "error decoding request body";
 const JSON: [&str; 1] = ["application/json"];
-const YAML: [&str; 4] = ["application/yaml", "application/json", "application/x-yaml", "text/yaml"];
+pub(crate) const YAML: [&str; 4] =
+    ["application/yaml", "application/json", "application/x-yaml", "text/yaml"];
 
 /// A body that knows the rules of its own fields.
 pub(crate) trait Validate {

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use web::{Cause, Error, Origin};
 
@@ -70,7 +71,8 @@ pub(crate) fn failure(status: StatusCode, message: &str, detail: Option<Detail<'
 }
 
 /// `error.cause`.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ErrorCause")]
 pub(crate) struct Detail<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) conflict_cause: Vec<ConflictCause<'a>>,
@@ -79,7 +81,7 @@ pub(crate) struct Detail<'a> {
 }
 
 /// One reason for a conflict.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ConflictCause<'a> {
     origin: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -93,7 +95,7 @@ impl<'a> From<&'a Cause> for ConflictCause<'a> {
 }
 
 /// One field that breaks a rule.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ValidationError<'a> {
     origin: &'static str,
     #[serde(rename = "type", skip_serializing_if = "str::is_empty")]
@@ -122,12 +124,15 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-#[derive(Serialize)]
-struct Failure<'a> {
+/// A failure.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorEnvelope")]
+pub(crate) struct Failure<'a> {
     error: Body<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorBody")]
 struct Body<'a> {
     code: &'a str,
     message: &'a str,

@@ -14,6 +14,8 @@ mod body;
 mod claims;
 mod compress;
 mod conditions;
+mod doc;
+mod documents;
 mod envelope;
 mod error;
 mod extract;
@@ -22,10 +24,13 @@ mod list_cache;
 mod lists;
 mod logs;
 mod namespaces;
+mod openapi;
 mod profile;
 mod route;
 mod storage_classes;
 mod strict;
+mod swagger;
+mod table;
 mod views;
 mod wire;
 mod workspaces;
@@ -36,26 +41,29 @@ use axum::{Router, middleware::from_fn};
 use cluster::{Access, Cache, Key, access::Attributes};
 use http::{HeaderValue, Method, Request, header};
 use kube::ResourceExt;
-use tower::{
-    ServiceBuilder,
-    util::{MapRequestLayer, option_layer},
-};
+use tower::{ServiceBuilder, util::MapRequestLayer};
 use tower_http::{
     CompressionLevel,
     compression::{CompressionLayer, predicate::SizeAbove},
-    set_header::SetResponseHeaderLayer,
 };
 use web::{Error, Kind};
 
 use self::{
     compress::Encoding,
+    documents::Documents,
     error::Problem,
     extract::Caller,
     lists::WorkspaceLists,
     route::{BASE, Route, mount},
     views::Views,
 };
-pub use self::{error::reject, profile::Profile};
+pub use self::{
+    documents::{OPENAPI, openapi},
+    error::reject,
+    profile::Profile,
+    route::is_open,
+    swagger::Swagger,
+};
 use crate::{Caches, model};
 
 /// How long a write waits until it can be read back.
@@ -77,9 +85,6 @@ pub struct State {
 /// How the contract's choices are made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether scripts of every site may read answers (`Access-Control-Allow-Origin: *`). Not for
-    /// `local` mode, where the browser of the machine's owner is the way in.
-    pub any_origin: bool,
     /// What goes before the paths of pictures when a proxy serves this API under a prefix.
     pub proxy_url_prefix: String,
     /// Whether a pause request must say `paused`; otherwise an empty one starts the workspace.
@@ -88,14 +93,19 @@ pub struct Options {
     pub default_profile: Profile,
     /// Whether claims and Secrets are mounted only with the label that releases them.
     pub require_can_mount: bool,
+    /// The header by which a proxy says who calls, as documents name it.
+    pub user_header: String,
+    /// Whether the contract is also served as a Swagger 2.0 document with a page.
+    pub swagger: Option<Swagger>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            any_origin: false,
             proxy_url_prefix: String::new(),
             strict_pause_body: false,
+            user_header: "kubeflow-userid".to_owned(),
+            swagger: None,
             default_profile: Profile::default(),
             require_can_mount: true,
         }
@@ -105,45 +115,46 @@ impl Default for Options {
 /// All routes, with full paths. Callers are known by the [`web::Identity`] in the request's
 /// extensions; the listener puts it there.
 pub fn router(state: State) -> Router {
-    let any_origin = state.options.any_origin.then(|| {
-        let any = HeaderValue::from_static("*");
-        SetResponseHeaderLayer::overriding(header::ACCESS_CONTROL_ALLOW_ORIGIN, any)
-    });
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(compress::SMALLEST as u64));
     // Outermost first. Compression sees one settled wish of the client.
     let layers = ServiceBuilder::new()
-        .layer(option_layer(any_origin))
         .layer(from_fn(profile::echo))
         .layer(MapRequestLayer::new(settle_encoding))
         .layer(compression);
-    mount(routes()).layer(layers).with_state(Arc::new(App::new(state)))
+    let routes = documents::mount(mount(table::routes()));
+    routes.layer(layers).with_state(Arc::new(App::new(state)))
 }
 
-/// Every path with the methods that it takes: for documents, and for tests that leave none out.
-pub fn endpoints() -> Vec<(String, Vec<Method>)> {
-    routes().into_iter().map(|route| (route.path, route.methods)).collect()
+/// One operation of the table, for tests that leave none out.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// With its parameters in braces.
+    pub path: String,
+    /// Its method.
+    pub method: Method,
+    /// Its name in documents.
+    pub id: &'static str,
+    /// Whether it answers without an identity.
+    pub open: bool,
+    /// The media type of its body, if it takes one.
+    pub body: Option<&'static str>,
 }
 
-fn routes() -> Vec<Route> {
-    const WORKSPACE: &str = "/workspaces/{namespace}/{name}";
-    vec![
-        Route::at("/healthcheck").get(namespaces::healthcheck),
-        Route::at("/user").get(namespaces::user),
-        Route::at("/namespaces").get(namespaces::list),
-        Route::at("/workspaces").get(workspaces::list_all),
-        Route::at("/workspaces/{namespace}").get(workspaces::list).post(workspaces::create),
-        Route::at(WORKSPACE).get(workspaces::get).delete(workspaces::delete),
-        Route::under(WORKSPACE, "/actions/pause").post(workspaces::pause),
-        Route::under(WORKSPACE, "/podtemplate/details").get(workspaces::details),
-        Route::under(WORKSPACE, "/podtemplate/logs/batch").get(logs::batch),
-        Route::at("/workspacekinds").get(kinds::list).post(kinds::create),
-        Route::at("/workspacekinds/{name}").get(kinds::get).delete(kinds::delete),
-        Route::at("/storageclasses").get(storage_classes::list),
-        Route::at("/persistentvolumeclaims/{namespace}").get(claims::list).post(claims::create),
-        Route::at("/persistentvolumeclaims/{namespace}/{name}").delete(claims::delete),
-    ]
+/// Every operation.
+pub fn endpoints() -> Vec<Endpoint> {
+    let of_route = |route: Route| {
+        let path = route.path;
+        route.operations.into_iter().map(move |(method, doc)| Endpoint {
+            path: path.clone(),
+            method,
+            id: doc.id,
+            open: doc.open,
+            body: doc.body.map(|body| body.media_types[0]),
+        })
+    };
+    table::routes().into_iter().flat_map(of_route).collect()
 }
 
 /// The router's state.
@@ -152,6 +163,7 @@ pub(crate) struct App {
     caches: Caches,
     access: Access,
     options: Options,
+    documents: Documents,
     lists: Arc<WorkspaceLists>,
     views: Views,
 }
@@ -177,7 +189,8 @@ pub(crate) const STORAGE_CLASSES: Target =
 impl App {
     fn new(State { client, caches, access, options }: State) -> Self {
         let lists = WorkspaceLists::start(&caches, &options.proxy_url_prefix);
-        Self { client, caches, access, options, lists, views: Views::default() }
+        let (documents, views) = (Documents::default(), Views::default());
+        Self { client, caches, access, options, documents, lists, views }
     }
 
     /// Passes if the caller may do it, and if there is something to answer from.

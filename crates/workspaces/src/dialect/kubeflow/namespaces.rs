@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 use web::Kind;
 
@@ -18,14 +19,14 @@ use super::{
 /// The version of the contract's document, not of this program.
 const API_VERSION: &str = "1.0.0";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Health {
     status: &'static str,
     system_info: SystemInfo,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SystemInfo {
     version: &'static str,
 }
@@ -39,7 +40,7 @@ pub(crate) async fn healthcheck(State(app): State<Arc<App>>) -> Response {
     json(code, &Health { status, system_info: SystemInfo { version: API_VERSION } })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct User {
     user_id: String,
@@ -55,7 +56,7 @@ pub(crate) async fn user(
     Ok(Data { data: User { user_id: caller.0.user, cluster_admin } })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Namespace {
     name: String,
 }

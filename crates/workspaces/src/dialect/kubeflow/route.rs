@@ -1,7 +1,7 @@
 //! The table of routes and how it becomes a router: methods that a path does not take, `OPTIONS`,
 //! trailing slashes and unknown paths are the same everywhere.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
@@ -12,15 +12,18 @@ use axum::{
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
-use super::{App, envelope::failure, error::Problem};
+use super::{App, Endpoint, doc::Doc, endpoints, envelope::failure, error::Problem};
 
 /// Where all routes are.
 pub(crate) const BASE: &str = "/api/v1";
+/// Where they are as well: below the prefix of the stock UI, which an ingress would take off, and
+/// below the one that clients of 2025-07 find pictures under.
+const PREFIXES: [&str; 2] = ["/workspaces", "/workspaces/backend"];
 
 /// A path and the methods it takes.
 pub(crate) struct Route {
     pub(crate) path: String,
-    pub(crate) methods: Vec<Method>,
+    pub(crate) operations: Vec<(Method, Doc)>,
     handlers: MethodRouter<Arc<App>>,
 }
 
@@ -28,7 +31,7 @@ impl Route {
     /// A route.
     pub(crate) fn at(path: &str) -> Self {
         let path = format!("{BASE}{path}");
-        Self { path, methods: Vec::new(), handlers: MethodRouter::new() }
+        Self { path, operations: Vec::new(), handlers: MethodRouter::new() }
     }
 
     /// A route below another path.
@@ -36,32 +39,34 @@ impl Route {
         Self::at(&format!("{parent}{path}"))
     }
 
-    pub(crate) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Self {
-        self.takes(Method::GET, MethodFilter::GET, handler)
+    pub(crate) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
+        self.takes(Method::GET, MethodFilter::GET, doc, handler)
     }
 
-    pub(crate) fn post<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Self {
-        self.takes(Method::POST, MethodFilter::POST, handler)
+    pub(crate) fn post<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
+        self.takes(Method::POST, MethodFilter::POST, doc, handler)
     }
 
-    pub(crate) fn delete<H: Handler<T, Arc<App>>, T: 'static>(self, handler: H) -> Self {
-        self.takes(Method::DELETE, MethodFilter::DELETE, handler)
+    pub(crate) fn delete<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
+        self.takes(Method::DELETE, MethodFilter::DELETE, doc, handler)
     }
 
     fn takes<H: Handler<T, Arc<App>>, T: 'static>(
         mut self,
         method: Method,
         filter: MethodFilter,
+        doc: Doc,
         handler: H,
     ) -> Self {
-        self.methods.push(method);
+        self.operations.push((method, doc));
         self.handlers = self.handlers.on(filter, handler);
         self
     }
 
     /// The value of `Allow`.
     pub(crate) fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        let mut methods: Vec<&str> =
+            self.operations.iter().map(|(method, _)| method.as_str()).collect();
         methods.push("OPTIONS");
         methods.sort_unstable();
         methods.join(", ")
@@ -76,19 +81,55 @@ impl Route {
         let options = move || async move { allowed(StatusCode::OK.into_response(), &allow) };
         // Without a handler of its own, `HEAD` would be answered by that of `GET`.
         let others = on(MethodFilter::HEAD, refuse.clone()).options(options).fallback(refuse);
-        router
-            .route(&format!("{}/", self.path), any(without_slash))
-            .route(&self.path, self.handlers.merge(others))
+        let handlers = self.handlers.merge(others);
+        everywhere().fold(router, |router, prefix| {
+            router
+                .route(&format!("{prefix}{}/", self.path), any(without_slash))
+                .route(&format!("{prefix}{}", self.path), handlers.clone())
+        })
     }
+}
+
+/// What may stand before the base.
+pub(crate) fn everywhere() -> impl Iterator<Item = &'static str> {
+    std::iter::once("").chain(PREFIXES)
 }
 
 /// Makes the router of a table.
 pub(crate) fn mount(routes: Vec<Route>) -> Router<Arc<App>> {
-    let unknown = Router::new()
-        .route(BASE, any(not_found))
-        .route(&format!("{BASE}/"), any(not_found))
-        .route(&format!("{BASE}/{{*rest}}"), any(not_found));
+    let unknown = everywhere().fold(Router::new(), |router, prefix| {
+        router
+            .route(&format!("{prefix}{BASE}"), any(not_found))
+            .route(&format!("{prefix}{BASE}/"), any(not_found))
+            .route(&format!("{prefix}{BASE}/{{*rest}}"), any(not_found))
+    });
     routes.into_iter().fold(unknown, |router, route| route.mount(router))
+}
+
+/// Whether a request below the base needs no identity: some operations answer everybody, and what
+/// no operation answers is nobody's secret.
+pub fn is_open(method: &Method, path: &str) -> bool {
+    static TABLE: LazyLock<Vec<Endpoint>> = LazyLock::new(endpoints);
+    let below = everywhere().filter_map(|prefix| path.strip_prefix(prefix)).find(|path| {
+        path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let Some(path) = below else { return false };
+    let mut table = TABLE.iter();
+    let operation = table.find(|known| known.method == *method && leads(&known.path, path));
+    operation.is_none_or(|known| known.open)
+}
+
+/// Whether a path fits a template, segment by segment.
+fn leads(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(segment)) if wanted.starts_with('{') && !segment.is_empty() => {}
+            (Some(wanted), Some(segment)) if wanted == segment => {}
+            _ => return false,
+        }
+    }
 }
 
 async fn not_found() -> Problem {
@@ -124,5 +165,34 @@ fn shortened(uri: &Uri) -> String {
     match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::healthcheck("GET", "/api/v1/healthcheck", true)]
+    #[case::below_a_prefix("GET", "/workspaces/backend/api/v1/healthcheck", true)]
+    #[case::list("GET", "/api/v1/workspaces", false)]
+    #[case::list_below_a_prefix("GET", "/workspaces/api/v1/workspaces", false)]
+    #[case::object("DELETE", "/api/v1/workspaces/a/b", false)]
+    #[case::deep("POST", "/api/v1/workspaces/a/b/actions/pause", false)]
+    #[case::another_method("PATCH", "/api/v1/workspaces/a/b", true)]
+    #[case::preflight("OPTIONS", "/api/v1/workspaces", true)]
+    #[case::unknown("GET", "/api/v1/nothing", true)]
+    #[case::slash("GET", "/api/v1/workspaces/", true)]
+    #[case::base("GET", "/api/v1", true)]
+    #[case::another_base("GET", "/api/v12/workspaces", false)]
+    #[case::elsewhere("GET", "/", false)]
+    fn only_operations_for_everybody_and_what_is_not_there_are_open(
+        #[case] method: &str,
+        #[case] path: &str,
+        #[case] open: bool,
+    ) {
+        assert_eq!(is_open(&method.parse().unwrap(), path), open);
     }
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::Cause;
 
@@ -18,7 +19,7 @@ use crate::{
 const DEFAULT_VOLUME_MODE: &str = "Filesystem";
 
 /// What a user asks for, and the answer when it is made.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct ClaimCreate {
     #[serde(deserialize_with = "or_default")]
@@ -32,7 +33,7 @@ pub(crate) struct ClaimCreate {
 }
 
 /// How much storage a claim asks for.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Requests {
     #[serde(deserialize_with = "or_default")]
@@ -74,7 +75,7 @@ pub(crate) struct Neighbours<'a> {
 }
 
 /// An item of the list of claims.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClaimListItem<'a> {
     name: &'a str,
@@ -110,7 +111,7 @@ impl<'a> ClaimListItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct PodItem<'a> {
     name: &'a str,
     phase: &'a str,
@@ -130,7 +131,7 @@ impl<'a> From<&'a Pod> for PodItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Name<'a> {
     name: &'a str,
 }
@@ -141,7 +142,7 @@ impl<'a> Name<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct WorkspaceItem<'a> {
     name: &'a str,
@@ -151,7 +152,7 @@ struct WorkspaceItem<'a> {
     pod_template_pod: Option<WorkspacePod<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct WorkspacePod<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +175,7 @@ impl<'a> From<&'a Workspace> for WorkspaceItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ClaimSpec<'a> {
     requests: Storage<'a>,
@@ -183,7 +184,7 @@ struct ClaimSpec<'a> {
     storage_class_name: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Storage<'a> {
     storage: &'a str,
 }
@@ -202,7 +203,7 @@ impl<'a> From<&'a PersistentVolumeClaim> for ClaimSpec<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Volume<'a> {
     name: &'a str,

@@ -1,5 +1,6 @@
 //! What the pod of a workspace is made of.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::workspace::Metadata;
@@ -8,7 +9,7 @@ use crate::model::{ContainerName, PodTemplatePod, Workspace, WorkspaceKind, Work
 const UNKNOWN_HOME: &str = "__UNKNOWN_HOME_MOUNT_PATH__";
 
 /// The details of a workspace.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Details<'a> {
     pod_metadata: Metadata,
@@ -29,7 +30,8 @@ impl<'a> Details<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MountDetails")]
 struct Volumes<'a> {
     home: Option<Claim<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,16 +62,18 @@ impl<'a> Volumes<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ClaimMountDetails")]
 struct Claim<'a> {
     pvc_name: &'a str,
     mount_path: &'a str,
     read_only: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SecretMountDetails")]
 struct Secret<'a> {
     secret_name: &'a str,
     mount_path: &'a str,
@@ -82,8 +86,9 @@ fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PodDetails")]
 struct Pod<'a> {
     name: &'a str,
     node_name: &'a str,

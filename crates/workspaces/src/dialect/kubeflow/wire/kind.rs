@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// An item of the list of kinds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KindListItem<'a> {
     name: &'a str,
@@ -85,13 +86,13 @@ impl<'a> KindListItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ClusterMetrics {
     workspaces_count: i32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Restrictions<'a> {
     deny: bool,
@@ -99,7 +100,7 @@ struct Restrictions<'a> {
     deny_message: Option<Text<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Text<'a> {
     text: &'a str,
 }
@@ -111,8 +112,9 @@ impl<'a> From<Verdict<'a>> for Restrictions<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "KindTemplate")]
 struct PodTemplate<'a> {
     pod_metadata: Metadata<'a>,
     volume_mounts: VolumeMounts<'a>,
@@ -168,9 +170,12 @@ impl<'a> PodTemplate<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "KindMetadata")]
 struct Metadata<'a> {
+    #[schemars(with = "BTreeMap<String, String>")]
     labels: Map<'a>,
+    #[schemars(with = "BTreeMap<String, String>")]
     annotations: Map<'a>,
 }
 
@@ -190,14 +195,15 @@ impl Serialize for Map<'_> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct VolumeMounts<'a> {
     home: &'a str,
 }
 
 /// How activity is found out; scripts stay with the admins.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "KindProbe")]
 struct Probe<'a> {
     min_probe_interval_seconds: i32,
     probe_interval_seconds: i32,
@@ -207,20 +213,20 @@ struct Probe<'a> {
     jupyter: Option<&'a JupyterProbe>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PodExec {
     timeout_seconds: i32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PodTemplateOptions<'a> {
     image_config: OptionList<'a>,
     pod_config: OptionList<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct OptionList<'a> {
     default: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -248,7 +254,7 @@ impl<'a> OptionList<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct OptionItem<'a> {
     id: &'a str,
@@ -283,7 +289,7 @@ impl<'a> OptionItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Redirect<'a> {
     to: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -291,7 +297,7 @@ struct Redirect<'a> {
 }
 
 /// The part of a kind that can be edited.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KindUpdate<'a> {
     revision: String,
@@ -323,7 +329,7 @@ impl KindUpdate<'_> {
 }
 
 /// The answer when a kind is made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KindCreated {
     pub(crate) name: String,

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -39,7 +40,7 @@ pub(crate) fn revision(metadata: &ObjectMeta) -> String {
 }
 
 /// Who made and changed an object, and when; every key is always there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Audit<'a> {
     created_at: Option<&'a Time>,
@@ -65,7 +66,7 @@ impl<'a> From<&'a ObjectMeta> for Audit<'a> {
 }
 
 /// Where a client finds a picture.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ImageRef<'a> {
     pub(crate) url: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]

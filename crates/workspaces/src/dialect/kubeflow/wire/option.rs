@@ -1,5 +1,6 @@
 //! The options of a kind, as users choose from them and as a workspace shows its choice.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{
@@ -28,7 +29,7 @@ impl<'a> From<&'a PodConfigValue> for OptionView<'a> {
 }
 
 /// One option in short.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct OptionInfo<'a> {
     id: &'a str,
@@ -38,7 +39,7 @@ struct OptionInfo<'a> {
 }
 
 /// What a workspace has chosen and where that leads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Chosen<'a> {
     current: OptionInfo<'a>,
@@ -46,7 +47,7 @@ pub(crate) struct Chosen<'a> {
     redirect_chain: Vec<RedirectStep<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RedirectStep<'a> {
     source: OptionInfo<'a>,
     target: OptionInfo<'a>,
@@ -55,7 +56,7 @@ struct RedirectStep<'a> {
 }
 
 /// What users are told about a redirect.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Message<'a> {
     text: &'a str,
     level: RedirectMessageLevel,

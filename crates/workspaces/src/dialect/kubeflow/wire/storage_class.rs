@@ -1,6 +1,7 @@
 //! Storage classes as users see them.
 
 use k8s_openapi::{api::storage::v1::StorageClass, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// An item of the list of storage classes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StorageClassItem<'a> {
     #[serde(flatten)]
@@ -18,7 +19,7 @@ pub(crate) struct StorageClassItem<'a> {
 }
 
 /// How a storage class is called, for machines and for humans.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StorageClassName<'a> {
     name: &'a str,

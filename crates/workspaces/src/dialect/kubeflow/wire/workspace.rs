@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::Cause;
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// What a user asks for, and the answer when it is made.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct WorkspaceCreate {
     #[serde(deserialize_with = "or_default")]
@@ -70,7 +71,7 @@ impl From<&Workspace> for WorkspaceCreate {
 }
 
 /// The part of a workspace that can be edited.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WorkspaceUpdate {
     revision: String,
@@ -99,8 +100,9 @@ impl From<&Workspace> for WorkspaceUpdate {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "WorkspaceTemplate")]
 struct PodTemplate {
     #[serde(deserialize_with = "or_default")]
     pod_metadata: Metadata,
@@ -111,7 +113,7 @@ struct PodTemplate {
 }
 
 /// Labels and annotations: both always written, even when empty.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Metadata {
     #[serde(deserialize_with = "or_default")]
@@ -127,8 +129,9 @@ impl From<Option<&PodMetadata>> for Metadata {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Mounts")]
 struct Volumes {
     #[serde(skip_serializing_if = "Option::is_none")]
     home: Option<String>,
@@ -138,8 +141,9 @@ struct Volumes {
     secrets: Vec<Secret>,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "DataMount")]
 struct Data {
     #[serde(deserialize_with = "or_default")]
     pvc_name: String,
@@ -149,8 +153,9 @@ struct Data {
     read_only: bool,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "SecretMount")]
 struct Secret {
     #[serde(deserialize_with = "or_default")]
     secret_name: String,
@@ -163,8 +168,9 @@ struct Secret {
 /// What a Secret's files get when nobody says otherwise: 0644.
 const DEFAULT_MODE: i32 = 0o644;
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "ChosenOptions")]
 struct Options {
     #[serde(deserialize_with = "or_default")]
     image_config: String,
@@ -235,7 +241,7 @@ impl From<SecretVolume> for Secret {
 }
 
 /// Pause or start.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PauseAction {
     paused: Option<bool>,
@@ -263,7 +269,7 @@ impl Validate for PauseAction {
 }
 
 /// What `paused` is now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Paused {
     pub(crate) paused: bool,
 }

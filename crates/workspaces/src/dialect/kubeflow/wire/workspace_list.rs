@@ -1,5 +1,6 @@
 //! A workspace as lists show it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -17,7 +18,7 @@ const UNKNOWN_IMAGE_CONFIG: &str = "__UNKNOWN_IMAGE_CONFIG__";
 const UNKNOWN_POD_CONFIG: &str = "__UNKNOWN_POD_CONFIG__";
 
 /// An item of a list of workspaces.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WorkspaceListItem<'a> {
     name: &'a str,
@@ -68,7 +69,7 @@ impl<'a> WorkspaceListItem<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct KindInfo<'a> {
     name: &'a str,
     missing: bool,
@@ -95,12 +96,13 @@ impl<'a> KindInfo<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListedTemplate")]
 struct PodTemplate<'a> {
     options: ChosenOptions<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ChosenOptions<'a> {
     image_config: Chosen<'a>,
@@ -131,7 +133,7 @@ fn options(kind: Option<&WorkspaceKind>) -> Option<&KindOptions> {
     kind.map(|kind| &kind.spec.pod_template.options)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ActivityInfo<'a> {
     last_activity: i64,
@@ -154,13 +156,13 @@ impl<'a> From<Option<&'a Activity>> for ActivityInfo<'a> {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Service<'a> {
     http_service: HttpService<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct HttpService<'a> {
     display_name: &'a str,

@@ -1,0 +1,116 @@
+//! Every route of this dialect.
+
+use super::{
+    claims,
+    doc::{Doc, Value},
+    kinds, logs, namespaces,
+    route::Route,
+    storage_classes,
+    wire::{
+        claim::{ClaimCreate, ClaimListItem},
+        details::Details,
+        kind::{KindCreated, KindListItem, KindUpdate},
+        storage_class::StorageClassItem,
+        workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
+        workspace_list::WorkspaceListItem,
+    },
+    workspaces,
+};
+use crate::model::WorkspaceKind;
+
+const WORKSPACE: &str = "/workspaces/{namespace}/{name}";
+const POD_TEMPLATE: &str = "/workspaces/{namespace}/{name}/podtemplate";
+
+/// The table: each path, its methods, what they are for and who handles them.
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = around();
+    routes.extend(workspaces());
+    routes.extend(kinds());
+    routes.extend(storage());
+    routes
+}
+
+fn around() -> Vec<Route> {
+    use namespaces::{Health, Namespace, User, healthcheck, list, user};
+    let health = Doc::new("getHealthcheck", "Tells whether the server works").open();
+    let me = Doc::new("getUser", "Tells who the caller is");
+    let all = Doc::new("listNamespaces", "Lists the namespaces that the caller can work in");
+    vec![
+        Route::at("/healthcheck").get(health.bare::<Health>(200).bare::<Health>(503), healthcheck),
+        Route::at("/user").get(me.ok::<User>(), user),
+        Route::at("/namespaces").get(all.ok::<Vec<Namespace>>(), list),
+    ]
+}
+
+fn workspaces() -> Vec<Route> {
+    type Item = WorkspaceListItem<'static>;
+    use workspaces::{create, delete, details, get, list, list_all, pause};
+    let every = Doc::new("listAllWorkspaces", "Lists the workspaces of all namespaces");
+    let some = Doc::new("listWorkspacesByNamespace", "Lists the workspaces of a namespace");
+    let new = Doc::new("createWorkspace", "Makes a workspace").body::<WorkspaceCreate>();
+    let one = Doc::new("getWorkspace", "Shows what of a workspace can be edited");
+    let end = Doc::new("deleteWorkspace", "Deletes a workspace; its volumes and Secrets stay");
+    let stop = Doc::new("updateWorkspacePauseState", "Pauses or starts a workspace");
+    let pod = Doc::new("getWorkspacePodTemplateDetails", "Shows what a workspace's pod is made of");
+    let log = Doc::new("getWorkspacePodTemplateLogsBatch", "Gives the end of a container's log")
+        .query("container", Value::Label, "Whose log: `main` by default")
+        .query("tailLines", Value::Integer(i64::MAX), "So many lines: 1000 by default")
+        .query("sinceTime", Value::Time, "Lines since then")
+        .query("previous", Value::Boolean, "The log of the run before");
+    vec![
+        Route::at("/workspaces").get(every.ok::<Vec<Item>>().tagged(), list_all),
+        Route::at("/workspaces/{namespace}")
+            .get(some.ok::<Vec<Item>>().tagged(), list)
+            .post(new.created::<WorkspaceCreate>().fails(&[409]), create),
+        Route::at(WORKSPACE)
+            .get(one.ok::<WorkspaceUpdate>().tagged().fails(&[404]), get)
+            .delete(end.gone().fails(&[404, 409]), delete),
+        Route::under(WORKSPACE, "/actions/pause")
+            .post(stop.body::<PauseAction>().ok::<Paused>().fails(&[404, 409]), pause),
+        Route::under(POD_TEMPLATE, "/details")
+            .get(pod.ok::<Details<'static>>().fails(&[404]), details),
+        Route::under(POD_TEMPLATE, "/logs/batch")
+            .get(log.text("text/plain").fails(&[400, 404]), logs::batch),
+    ]
+}
+
+fn kinds() -> Vec<Route> {
+    use kinds::{create, delete, get, list};
+    let all = Doc::new("listWorkspaceKinds", "Lists the kinds of workspaces").query(
+        "namespaceFilter",
+        Value::Label,
+        "As they look to who makes workspaces there, not to an admin",
+    );
+    let new = Doc::new("createWorkspaceKind", "Makes a kind from a manifest");
+    let one = Doc::new("getWorkspaceKind", "Shows what of a kind can be edited");
+    let end = Doc::new("deleteWorkspaceKind", "Deletes a kind that nobody uses");
+    vec![
+        Route::at("/workspacekinds")
+            .get(all.ok::<Vec<KindListItem<'static>>>(), list)
+            .post(new.manifest::<WorkspaceKind>().created::<KindCreated>().fails(&[409]), create),
+        Route::at("/workspacekinds/{name}")
+            .get(one.ok::<KindUpdate<'static>>().tagged().fails(&[404]), get)
+            .delete(end.gone().fails(&[404, 409]), delete),
+    ]
+}
+
+fn storage() -> Vec<Route> {
+    use claims::{create, delete, list};
+    let classes = Doc::new("listStorageClasses", "Lists the storage classes").query(
+        "namespace",
+        Value::Label,
+        "For who makes volumes there, not for an admin",
+    );
+    let all = Doc::new("listPVCs", "Lists the volumes of a namespace and who uses them");
+    let new = Doc::new("createPVC", "Makes a volume").body::<ClaimCreate>();
+    let end = Doc::new("deletePVC", "Deletes a volume and its data");
+    vec![
+        Route::at("/storageclasses")
+            .get(classes.ok::<Vec<StorageClassItem<'static>>>(), storage_classes::list),
+        Route::at("/persistentvolumeclaims/{namespace}")
+            .get(all.ok::<Vec<ClaimListItem<'static>>>(), list)
+            .post(new.created::<ClaimCreate>().fails(&[409]), create),
+        Route::at("/persistentvolumeclaims/{namespace}/{name}")
+            .delete(end.gone().fails(&[404, 409]), delete),
+    ]
+}
