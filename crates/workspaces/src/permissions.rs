@@ -9,11 +9,18 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 /// For the API and the connect proxy.
 pub const SERVING: &[Rule] = &[
     Rule::new(GROUP, &["workspaces", "workspacekinds"], WATCH),
-    Rule::new(GROUP, &["workspaces", "workspacekinds"], &["create", "patch", "delete"]),
+    Rule::new(GROUP, &["workspaces", "workspacekinds"], &["create", "update", "patch", "delete"]),
     Rule::new("", &["namespaces", "pods", "persistentvolumes", "persistentvolumeclaims"], WATCH),
     Rule::new("", &["persistentvolumeclaims"], &["create", "delete"]),
     Rule::new("", &["pods/log"], &["get"]),
-    Rule::new("", &["secrets"], &["get"]),
+    Rule::new("", &["secrets"], &["get", "list", "create", "update", "delete"]),
+    Rule::new("", &["configmaps"], &["get"]),
+    Rule::new("", &["resourcequotas"], &["list"]).or_else("quotas are not shown"),
+    Rule::new("", &["events"], &["list"]).or_else("events of workspaces are not shown"),
+    Rule::new("apps", &["statefulsets"], &["list"])
+        .or_else("events of workspaces are not shown"),
+    Rule::new("metrics.k8s.io", &["pods"], &["list"])
+        .or_else("what workspaces use of their resources is not shown"),
     Rule::new("storage.k8s.io", &["storageclasses"], WATCH),
 ];
 

@@ -43,14 +43,21 @@ pub struct Verdict<'a> {
     pub denied: bool,
     /// What users are told about that.
     pub message: Option<&'a str>,
+    /// Which rule of the kind says so, counted from 0.
+    pub rule: Option<usize>,
 }
 
 /// The rules of a kind, ready to be asked.
 #[derive(Debug)]
-pub struct Rules<'a>(Vec<Rule<'a>>);
+pub struct Rules<'a> {
+    rules: Vec<Rule<'a>>,
+    /// How many there are, those that cannot be read included.
+    all: usize,
+}
 
 #[derive(Debug)]
 struct Rule<'a> {
+    index: usize,
     rule: &'a FilterRule,
     conditions: Vec<Condition>,
 }
@@ -65,11 +72,17 @@ enum Condition {
 impl<'a> Rules<'a> {
     /// Reads the rules. Conditions that cannot be read are dropped, and rules that have none left.
     pub fn new(rules: &'a [FilterRule]) -> Self {
-        let read = |rule: &'a FilterRule| {
+        let read = |(index, rule): (usize, &'a FilterRule)| {
             let conditions: Vec<_> = rule.matches.iter().flat_map(conditions).collect();
-            (!conditions.is_empty()).then_some(Rule { rule, conditions })
+            (!conditions.is_empty()).then_some(Rule { index, rule, conditions })
         };
-        Self(rules.iter().filter_map(read).collect())
+        Self { rules: rules.iter().enumerate().filter_map(read).collect(), all: rules.len() }
+    }
+
+    /// Which rules were dropped, counted from 0.
+    pub fn ignored(&self) -> Vec<usize> {
+        let read = |index: &usize| self.rules.iter().any(|rule| rule.index == *index);
+        (0..self.all).filter(|index| !read(index)).collect()
     }
 
     /// What the rules say about something of this scope.
@@ -78,7 +91,9 @@ impl<'a> Rules<'a> {
             rule.rule.scope == scope
                 && rule.conditions.iter().all(|condition| condition.holds(context))
         };
-        let Some(Rule { rule, .. }) = self.0.iter().find(holds) else { return Verdict::default() };
+        let Some(Rule { index, rule, .. }) = self.rules.iter().find(holds) else {
+            return Verdict::default();
+        };
         let api = rule.effect.api.as_ref();
         let denied = api.and_then(|api| api.deny).unwrap_or(false);
         let message = api.and_then(|api| api.deny_message.as_ref());
@@ -87,6 +102,7 @@ impl<'a> Rules<'a> {
             omitted: api.and_then(|api| api.hide).unwrap_or(false),
             denied,
             message: message.filter(|_| denied).map(|message| message.text.as_str()),
+            rule: Some(*index),
         }
     }
 }
@@ -117,9 +133,30 @@ impl Condition {
 
 /// Why a new workspace may not use this kind or these options in a namespace with these labels.
 pub fn denied(spec: &WorkspaceSpec, kind: &WorkspaceKind, namespace: &Labels) -> Vec<Cause> {
+    denials(None, spec, kind, namespace)
+}
+
+/// Why a workspace may not change to these options. What it had before it keeps: rules that came
+/// later do not stand in the way of other changes.
+pub fn denied_change(
+    old: &WorkspaceSpec,
+    new: &WorkspaceSpec,
+    kind: &WorkspaceKind,
+    namespace: &Labels,
+) -> Vec<Cause> {
+    denials(Some(old), new, kind, namespace)
+}
+
+fn denials(
+    old: Option<&WorkspaceSpec>,
+    new: &WorkspaceSpec,
+    kind: &WorkspaceKind,
+    namespace: &Labels,
+) -> Vec<Cause> {
     let rules = Rules::new(&kind.spec.filter_rules);
     let options = &kind.spec.pod_template.options;
-    let chosen = &spec.pod_template.options;
+    let chosen = &new.pod_template.options;
+    let before = old.map(|old| &old.pod_template.options);
     let image = options.image_config.values.iter().find(|value| value.id == chosen.image_config);
     let pod = options.pod_config.values.iter().find(|value| value.id == chosen.pod_config);
     let context = Context {
@@ -127,18 +164,21 @@ pub fn denied(spec: &WorkspaceSpec, kind: &WorkspaceKind, namespace: &Labels) ->
         image: image.map(|value| labels(&value.spawner.labels)),
         pod: pod.map(|value| labels(&value.spawner.labels)),
     };
-    let judge = |scope, field: &str, what: &str| {
+    let judge = |scope, concerned: bool, field: &str, what: &str| {
         let verdict = rules.verdict(scope, &context);
         let detail = verdict.message.map_or(String::new(), |message| format!(": {message}"));
-        verdict.denied.then(|| forbidden(field, &format!("{what} may not be used here{detail}")))
+        let text = || forbidden(field, &format!("{what} may not be used here{detail}"));
+        (concerned && verdict.denied).then(text)
     };
+    let new_image = before.is_none_or(|before| before.image_config != chosen.image_config);
+    let new_pod = before.is_none_or(|before| before.pod_config != chosen.pod_config);
     let root = "spec.podTemplate.options";
     let image = format!("{root}.imageConfig");
     let pod = format!("{root}.podConfig");
     let all = [
-        judge(FilterScope::WorkspaceKind, "spec.kind", "this workspace kind"),
-        judge(FilterScope::ImageConfig, &image, "this image"),
-        judge(FilterScope::PodConfig, &pod, "this pod option"),
+        judge(FilterScope::WorkspaceKind, old.is_none(), "spec.kind", "this workspace kind"),
+        judge(FilterScope::ImageConfig, new_image, &image, "this image"),
+        judge(FilterScope::PodConfig, new_pod, &pod, "this pod option"),
     ];
     all.into_iter().flatten().collect()
 }
@@ -148,6 +188,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::fixtures::{kind, workspace};
 
     fn rules(json: serde_json::Value) -> Vec<FilterRule> {
         serde_json::from_value(json).unwrap()
@@ -174,9 +215,10 @@ mod tests {
         ]));
         let rules = Rules::new(&rules);
         let verdict = rules.verdict(FilterScope::ImageConfig, &context(&[("team", "a")]));
-        assert_eq!(verdict, Verdict { hidden: true, ..Verdict::default() });
+        assert_eq!(verdict, Verdict { hidden: true, rule: Some(0), ..Verdict::default() });
         let verdict = rules.verdict(FilterScope::ImageConfig, &context(&[]));
-        let denied = Verdict { denied: true, message: Some("no"), ..Verdict::default() };
+        let denied =
+            Verdict { denied: true, message: Some("no"), rule: Some(1), ..Verdict::default() };
         assert_eq!(verdict, denied);
         let verdict = rules.verdict(FilterScope::PodConfig, &context(&[]));
         assert_eq!(verdict, Verdict::default());
@@ -207,5 +249,26 @@ mod tests {
         let good = json!({"matchNamespace": {"selector": {}}});
         let both = rules(json!([{"scope": "POD_CONFIG", "effect": effect, "match": [bad, good]}]));
         assert!(Rules::new(&both).verdict(FilterScope::PodConfig, &context(&[])).omitted);
+    }
+
+    #[test]
+    fn a_workspace_keeps_what_it_has_when_a_rule_comes() {
+        let mut kind = kind();
+        kind.spec.filter_rules = rules(json!([{
+            "scope": "POD_CONFIG",
+            "effect": {"api": {"deny": true, "denyMessage": {"text": "too small"}}},
+            "match": [{"matchPodConfig": {"selector": {"matchLabels": {"size": "s"}}}}],
+        }]));
+        let old = workspace("lab").spec;
+        let told: Vec<_> = denied(&old, &kind, &Labels::new());
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].field, "spec.podTemplate.options.podConfig");
+        assert_eq!(told[0].message, "Forbidden: this pod option may not be used here: too small");
+        let mut new = old.clone();
+        new.pod_template.options.image_config = "img-1".to_owned();
+        assert_eq!(denied_change(&old, &new, &kind, &Labels::new()), []);
+        let mut other = old.clone();
+        other.pod_template.options.pod_config = "large".to_owned();
+        assert_eq!(denied_change(&other, &old, &kind, &Labels::new()), told);
     }
 }

@@ -21,7 +21,8 @@ use kube::{
 };
 
 use super::{
-    App, CLAIMS, audited,
+    App, CLAIMS,
+    audit::audited,
     body::Body,
     envelope::{Created, Data, NoContent},
     error::{Problem, created},

@@ -134,6 +134,13 @@ impl Query {
         if causes.is_empty() { Ok(Some(value)) } else { Err(Problem::query(causes)) }
     }
 
+    /// Whether a flag is set; not without a value.
+    pub(crate) fn boolean(&self, name: &str) -> Result<bool, Problem> {
+        let mut causes = Vec::new();
+        let value = self.parse(name, "must be a boolean", boolean, &mut causes);
+        if causes.is_empty() { Ok(value.unwrap_or(false)) } else { Err(Problem::query(causes)) }
+    }
+
     /// A value that some rule reads; what it cannot read becomes a cause.
     pub(crate) fn parse<T>(
         &self,
@@ -148,5 +155,14 @@ impl Query {
             causes.push(invalid(name, value, rule));
         }
         read
+    }
+}
+
+/// The words that Go reads as a boolean.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
     }
 }

@@ -15,7 +15,8 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    App, KINDS, READ_YOUR_WRITES, WORKSPACES, audited,
+    App, KINDS, READ_YOUR_WRITES, WORKSPACES,
+    audit::audited,
     body::Manifest,
     envelope::{Created, Data, NoContent},
     error::{Problem, created},

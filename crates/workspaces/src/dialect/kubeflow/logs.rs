@@ -18,7 +18,7 @@ use super::{
     App, WORKSPACES,
     compress::SMALLEST,
     error::Problem,
-    extract::{Caller, Object, Query},
+    extract::{Caller, Object, Query, boolean},
     workspaces::cached,
 };
 use crate::{
@@ -98,15 +98,6 @@ impl Wanted {
             timestamps: true,
             ..LogParams::default()
         }
-    }
-}
-
-/// The words that Go reads as a boolean.
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
     }
 }
 

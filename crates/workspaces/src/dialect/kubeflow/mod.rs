@@ -10,6 +10,7 @@
 //! last of equal JSON keys wins; reference errors name fields without `data.`; `HEAD` is not
 //! supported.
 
+mod audit;
 mod body;
 mod claims;
 mod compress;
@@ -35,7 +36,7 @@ mod views;
 mod wire;
 mod workspaces;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware::from_fn};
 use cluster::{Access, Cache, Key, access::Attributes};
@@ -231,19 +232,6 @@ fn starting() -> Problem {
     Error::new(Kind::Unavailable, "the server is starting; try again")
         .with_retry_after(Duration::from_secs(1))
         .into()
-}
-
-/// Adds who makes the object to its annotations; what a caller claims about that is dropped.
-fn audited(
-    annotations: BTreeMap<String, String>,
-    Caller(identity): &Caller,
-) -> BTreeMap<String, String> {
-    use model::annotation::{CREATED_BY, UPDATED_AT, UPDATED_BY};
-    let mut annotations = annotations;
-    annotations.remove(UPDATED_AT);
-    annotations.insert(CREATED_BY.to_owned(), identity.user.clone());
-    annotations.insert(UPDATED_BY.to_owned(), identity.user.clone());
-    annotations
 }
 
 /// Replaces the client's wishes by the one that is granted, so that kept and fresh answers choose

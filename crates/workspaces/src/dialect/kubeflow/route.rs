@@ -47,6 +47,10 @@ impl Route {
         self.takes(Method::POST, MethodFilter::POST, doc, handler)
     }
 
+    pub(crate) fn put<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
+        self.takes(Method::PUT, MethodFilter::PUT, doc, handler)
+    }
+
     pub(crate) fn delete<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
         self.takes(Method::DELETE, MethodFilter::DELETE, doc, handler)
     }

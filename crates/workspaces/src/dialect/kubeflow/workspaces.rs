@@ -19,7 +19,8 @@ use serde_json::json;
 use web::Cause;
 
 use super::{
-    App, READ_YOUR_WRITES, WORKSPACES, audited,
+    App, READ_YOUR_WRITES, WORKSPACES,
+    audit::audited,
     body::Body,
     envelope::{Created, Data, NoContent},
     error::{Problem, created, kubernetes},
