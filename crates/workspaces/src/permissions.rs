@@ -17,8 +17,7 @@ pub const SERVING: &[Rule] = &[
     Rule::new("", &["configmaps"], &["get"]),
     Rule::new("", &["resourcequotas"], &["list"]).or_else("quotas are not shown"),
     Rule::new("", &["events"], &["list"]).or_else("events of workspaces are not shown"),
-    Rule::new("apps", &["statefulsets"], &["list"])
-        .or_else("events of workspaces are not shown"),
+    Rule::new("apps", &["statefulsets"], &["list"]).or_else("events of workspaces are not shown"),
     Rule::new("metrics.k8s.io", &["pods"], &["list"])
         .or_else("what workspaces use of their resources is not shown"),
     Rule::new("storage.k8s.io", &["storageclasses"], WATCH),

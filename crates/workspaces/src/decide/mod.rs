@@ -6,6 +6,7 @@ pub mod names;
 pub mod naming;
 pub mod options;
 pub mod request;
+pub mod secret;
 pub mod selector;
 pub mod state;
 pub mod template;

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use web::Cause;
+
+use super::names;
 use crate::model::{
     ImageConfigValue, ImagePort, OptionRedirect, OptionStatus, PodConfigValue, RedirectStep,
     WorkspaceKind, WorkspaceOptions,
@@ -115,6 +118,18 @@ pub fn resolve<'a, V: OptionValue>(
     }
     let status = OptionStatus { desired: Some(here.id().to_owned()), redirect_chain: chain };
     Ok(Resolved { current, status })
+}
+
+/// Why somebody cannot have chosen this id from a list; no id is no choice.
+pub fn unknown<V: OptionValue>(
+    field: &str,
+    kind: &str,
+    values: &[V],
+    id: Option<&str>,
+) -> Option<Cause> {
+    let id = id.filter(|id| !values.iter().any(|value| value.id() == *id))?;
+    let unknown = ResolveError::Unknown { list: V::LIST, id: id.to_owned(), kind: kind.to_owned() };
+    Some(names::invalid(field, id, &unknown.to_string()))
 }
 
 /// Both options of a workspace, resolved.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use web::Cause;
 
 use super::names::{
-    check_annotations, check_labels, check_quantity, check_subdomain, check_workspace_name,
-    forbidden, invalid, required,
+    check_annotations, check_label, check_labels, check_quantity, check_subdomain,
+    check_workspace_name, forbidden, invalid, required,
 };
 use crate::model::{WorkspaceSpec, WorkspaceVolumes, label};
 
@@ -24,6 +24,30 @@ pub fn new_workspace(name: &str, spec: &WorkspaceSpec) -> Vec<Cause> {
     let root = "data.podTemplate.options";
     causes.extend(present(&format!("{root}.imageConfig"), &template.options.image_config));
     causes.extend(present(&format!("{root}.podConfig"), &template.options.pod_config));
+    causes
+}
+
+/// The rules for the version that was edited.
+pub fn revision(revision: &str) -> Vec<Cause> {
+    match revision {
+        "" => vec![required("data.revision", "revision is required")],
+        _ => Vec::new(),
+    }
+}
+
+/// The rules for what somebody says to have chosen when they ask for options.
+pub fn option_context(
+    namespace: Option<&str>,
+    image: Option<&str>,
+    pod: Option<&str>,
+) -> Vec<Cause> {
+    let root = "data.context";
+    let mut causes = Vec::new();
+    if let Some(namespace) = namespace {
+        causes.extend(check_label(&format!("{root}.namespace.name"), namespace));
+    }
+    causes.extend(image.and_then(|id| present(&format!("{root}.imageConfig.id"), id)));
+    causes.extend(pod.and_then(|id| present(&format!("{root}.podConfig.id"), id)));
     causes
 }
 

@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod assets;
 mod bad_input;
 mod coverage;
 mod faults;
 mod harness;
+mod kinds;
 mod lists;
 mod logs;
+mod option_values;
+mod record;
+mod secrets;
 mod story;

@@ -47,6 +47,8 @@ pub(crate) enum Value {
     /// A positive integer, up to this one.
     Integer(i64),
     Boolean,
+    /// Anything.
+    Text,
 }
 
 /// A request body.
@@ -157,6 +159,20 @@ impl Doc {
     pub(crate) fn tagged(mut self) -> Self {
         self.tagged = true;
         self.answer(304, Content::Nothing)
+    }
+
+    /// It honours `If-Match`.
+    pub(crate) fn matched(mut self) -> Self {
+        self.matched = true;
+        self
+    }
+
+    /// The answer with `{"data": …}` has this shape as well.
+    pub(crate) fn or<T: JsonSchema>(mut self) -> Self {
+        if let Some(Content::Data(shapes)) = self.answers.last_mut().map(|last| &mut last.content) {
+            shapes.push(SchemaGenerator::subschema_for::<T>);
+        }
+        self
     }
 
     fn data<T: JsonSchema>(self, status: u16, located: bool) -> Self {

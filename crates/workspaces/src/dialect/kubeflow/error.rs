@@ -62,6 +62,11 @@ impl Problem {
         Self(Error::new(Kind::NotFound, NOT_FOUND))
     }
 
+    /// Something that the request is about does not exist, and this is why.
+    pub(crate) fn missing(cause: Cause) -> Self {
+        Self(Error::new(Kind::NotFound, NOT_FOUND).with_causes(vec![cause]))
+    }
+
     /// The caller may not do this; the reason goes to the log only.
     pub(crate) fn forbidden(reason: &str) -> Self {
         Self(Error::new(Kind::Forbidden, FORBIDDEN).with_context(reason))
@@ -182,18 +187,22 @@ fn refused_by_kubernetes(error: &Error) -> bool {
     error.causes().iter().any(|cause| cause.origin == Origin::Kubernetes)
 }
 
-/// `cause` belongs to 409 and 422; a refusal by quota or admission (403) explains itself in the
-/// same place, everything else has none.
+/// `cause` belongs to 409 and 422; a refusal by quota or admission (403) and something missing that
+/// the path does not name (404) explain themselves in the same places, everything else has none.
 fn detail(error: &Error) -> Option<Detail<'_>> {
     let conflict = || Detail {
         conflict_cause: error.causes().iter().map(Into::into).collect(),
         ..Detail::default()
     };
+    let invalid = || Detail {
+        validation_errors: error.causes().iter().map(Into::into).collect(),
+        ..Detail::default()
+    };
     match error.kind() {
-        Kind::Invalid => Some(Detail {
-            validation_errors: error.causes().iter().map(Into::into).collect(),
-            ..Detail::default()
-        }),
+        Kind::Invalid => Some(invalid()),
+        Kind::NotFound if !error.causes().is_empty() && !refused_by_kubernetes(error) => {
+            Some(invalid())
+        }
         Kind::Conflict => Some(conflict()),
         Kind::Forbidden if !error.causes().is_empty() => Some(conflict()),
         _ => None,

@@ -10,6 +10,7 @@
 //! last of equal JSON keys wins; reference errors name fields without `data.`; `HEAD` is not
 //! supported.
 
+mod assets;
 mod audit;
 mod body;
 mod claims;
@@ -26,12 +27,16 @@ mod lists;
 mod logs;
 mod namespaces;
 mod openapi;
+mod option_values;
 mod profile;
+mod released;
 mod route;
+mod secrets;
 mod storage_classes;
 mod strict;
 mod swagger;
 mod table;
+mod tagged;
 mod views;
 mod wire;
 mod workspaces;
@@ -184,6 +189,7 @@ pub(crate) const KINDS: Target =
 pub(crate) const NAMESPACES: Target = Target { group: "", version: "v1", resource: "namespaces" };
 pub(crate) const CLAIMS: Target =
     Target { group: "", version: "v1", resource: "persistentvolumeclaims" };
+pub(crate) const SECRETS: Target = Target { group: "", version: "v1", resource: "secrets" };
 pub(crate) const STORAGE_CLASSES: Target =
     Target { group: "storage.k8s.io", version: "v1", resource: "storageclasses" };
 

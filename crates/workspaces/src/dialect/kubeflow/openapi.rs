@@ -126,6 +126,7 @@ fn in_query(Parameter { name, about, value }: &Parameter) -> Value {
             json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": most})
         }
         Kind::Boolean => json!({"type": "boolean"}),
+        Kind::Text => json!({"type": "string"}),
     };
     json!({"name": name, "in": "query", "description": about, "schema": schema})
 }

@@ -1,4 +1,4 @@
-//! Reads a WorkspaceKind manifest strictly: what the definition does not know is refused by name.
+//! Reads WorkspaceKinds strictly: what the definition does not know is refused by name.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -9,13 +9,16 @@ use kube::api::ObjectMeta;
 use serde_json::{Map, Value};
 use web::Cause;
 
-use super::error::Problem;
+use super::{error::Problem, profile::Profile};
 use crate::{
     decide::names::{INVALID, check_annotations, check_labels, check_subdomain, invalid, required},
     model::{API_VERSION, WorkspaceKindSpec},
 };
 
 const KIND: &str = "WorkspaceKind";
+
+/// How many unknown fields are named; a body of 4 MiB has room for many.
+const MOST_NAMED: usize = 100;
 
 /// What a caller may say about a new kind; everything else belongs to the server.
 #[derive(Debug)]
@@ -35,18 +38,18 @@ pub(crate) struct Incomplete {
 }
 
 /// Reads a manifest.
-pub(crate) fn read_kind(manifest: Value) -> Result<NewKind, Problem> {
+pub(crate) fn read_kind(manifest: Value, profile: Profile) -> Result<NewKind, Problem> {
     let Value::Object(mut manifest) = manifest else {
         return Err(unreadable("the manifest is not an object"));
     };
     check_type(&manifest)?;
-    let unknown = unknown_fields(&manifest);
+    let unknown = unknown_in(&manifest);
     if !unknown.is_empty() {
-        return Err(Problem::body(unknown));
+        return Err(not_known(unknown, profile));
     }
     let metadata = manifest.remove("metadata").unwrap_or(Value::Object(Map::new()));
     let metadata: ObjectMeta = serde_path_to_error::deserialize(metadata)
-        .map_err(|error| wrong_type("metadata", &error))?;
+        .map_err(|error| unreadable(&explain("metadata", &error)))?;
     let name = metadata.name.unwrap_or_default();
     let labels = metadata.labels.unwrap_or_default();
     let annotations = metadata.annotations.unwrap_or_default();
@@ -59,17 +62,27 @@ pub(crate) fn read_kind(manifest: Value) -> Result<NewKind, Problem> {
     if !causes.is_empty() {
         return Err(Problem::body(causes));
     }
-    let spec = read_spec(manifest.remove("spec").unwrap_or_default())?;
+    let spec = manifest.remove("spec").unwrap_or_default();
+    let spec = read_spec(&spec)
+        .map_err(|why| unreadable(&why))?
+        .map_err(|why| Incomplete { spec, problem: unreadable(&why) });
     Ok(NewKind { name, labels, annotations, spec })
 }
 
-fn read_spec(spec: Value) -> Result<Result<WorkspaceKindSpec, Incomplete>, Problem> {
-    match serde_path_to_error::deserialize(&spec) {
+/// Reads a spec: the spec, why our types cannot hold it although the cluster may have better words
+/// for it (a required field is missing, a word is none of those allowed), or what has the wrong type.
+pub(crate) fn read_spec(spec: &Value) -> Result<Result<WorkspaceKindSpec, String>, String> {
+    match serde_path_to_error::deserialize(spec) {
         Ok(spec) => Ok(Ok(spec)),
-        Err(error) if error.inner().to_string().starts_with("missing field") => {
-            Ok(Err(Incomplete { spec, problem: wrong_type("spec", &error) }))
+        Err(error) => {
+            let why = explain("spec", &error);
+            let inner = error.inner().to_string();
+            let schema = ["missing field", "unknown variant"];
+            match schema.iter().any(|start| inner.starts_with(start)) {
+                true => Ok(Err(why)),
+                false => Err(why),
+            }
         }
-        Err(error) => Err(wrong_type("spec", &error)),
     }
 }
 
@@ -100,28 +113,67 @@ fn check_header(manifest: &Map<String, Value>, name: &str) -> Vec<Cause> {
     causes
 }
 
-fn wrong_type(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+fn explain(root: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let path = error.path().to_string();
     let path = if path == "." { root.to_owned() } else { format!("{root}.{path}") };
-    unreadable(&format!("{path}: {}", error.inner()))
+    format!("{path}: {}", error.inner())
 }
 
-fn unreadable(why: &str) -> Problem {
-    Problem::malformed(format!("error decoding request body: {why}"))
-}
-
-/// One cause for each field that the definition does not know.
-fn unknown_fields(manifest: &Map<String, Value>) -> Vec<Cause> {
-    const HEADER: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let mut paths: Vec<String> =
-        manifest.keys().filter(|key| !HEADER.contains(&key.as_str())).cloned().collect();
-    if let (Some(schema), Some(spec)) = (spec_schema(), manifest.get("spec")) {
-        collect_unknown(schema, spec, "spec", &mut paths);
+/// The older generation could not decode what it did not know; the newer one names the fields.
+fn not_known(paths: Vec<String>, profile: Profile) -> Problem {
+    if profile.is_old() {
+        let named: Vec<_> = paths.iter().map(|path| format!("unknown field {path:?}")).collect();
+        return unreadable(&named.join(", "));
     }
     let cause = |path: String| {
         Cause::internal(INVALID, "", format!("Invalid value: unknown field {path:?}"))
     };
-    paths.into_iter().map(cause).collect()
+    Problem::body(paths.into_iter().map(cause).collect())
+}
+
+/// A body that cannot be decoded.
+pub(crate) fn unreadable(why: &str) -> Problem {
+    Problem::malformed(format!("error decoding request body: {why}"))
+}
+
+/// What the definition does not know in a manifest.
+fn unknown_in(manifest: &Map<String, Value>) -> Vec<String> {
+    const HEADER: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+    const METADATA: [&str; 15] = [
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ];
+    let header = manifest.keys().filter(|key| !HEADER.contains(&key.as_str())).cloned();
+    let metadata = manifest.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    let metadata = metadata.filter(|(key, _)| !METADATA.contains(&key.as_str()));
+    let metadata = metadata.map(|(key, _)| format!("metadata.{key}"));
+    let mut paths: Vec<String> = header.chain(metadata).take(MOST_NAMED).collect();
+    if let Some(spec) = manifest.get("spec") {
+        paths.extend(unknown_fields(spec, "spec"));
+    }
+    paths
+}
+
+/// The paths of all that the definition does not know in a spec; `root` is where the spec is.
+pub(crate) fn unknown_fields(spec: &Value, root: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    if let Some(schema) = spec_schema() {
+        collect_unknown(schema, spec, root, &mut paths);
+    }
+    paths
 }
 
 fn spec_schema() -> Option<&'static JSONSchemaProps> {
@@ -134,7 +186,7 @@ fn spec_schema() -> Option<&'static JSONSchemaProps> {
 }
 
 fn collect_unknown(schema: &JSONSchemaProps, value: &Value, path: &str, unknown: &mut Vec<String>) {
-    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) || unknown.len() >= MOST_NAMED {
         return;
     }
     match value {

@@ -1,15 +1,20 @@
 //! Every route of this dialect.
 
 use super::{
-    claims,
+    assets, claims,
     doc::{Doc, Value},
-    kinds, logs, namespaces,
+    kinds, logs, namespaces, option_values,
     route::Route,
-    storage_classes,
+    secrets, storage_classes,
     wire::{
         claim::{ClaimCreate, ClaimListItem},
         details::Details,
-        kind::{KindCreated, KindListItem, KindUpdate},
+        explanation::Explanation,
+        kind::KindListItem,
+        kind_edit::{KindChange, KindCreated, KindUpdate},
+        list_values::ListValues,
+        option_list::PodTemplateOptions,
+        secret::{SecretCreate, SecretListItem, SecretUpdate, SecretView},
         storage_class::StorageClassItem,
         workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
         workspace_list::WorkspaceListItem,
@@ -19,6 +24,7 @@ use super::{
 use crate::model::WorkspaceKind;
 
 const WORKSPACE: &str = "/workspaces/{namespace}/{name}";
+const KIND: &str = "/workspacekinds/{name}";
 const POD_TEMPLATE: &str = "/workspaces/{namespace}/{name}/podtemplate";
 
 /// The table: each path, its methods, what they are for and who handles them.
@@ -26,7 +32,9 @@ pub(crate) fn routes() -> Vec<Route> {
     let mut routes = around();
     routes.extend(workspaces());
     routes.extend(kinds());
+    routes.extend(choices());
     routes.extend(storage());
+    routes.extend(secrets());
     routes
 }
 
@@ -75,22 +83,77 @@ fn workspaces() -> Vec<Route> {
 }
 
 fn kinds() -> Vec<Route> {
-    use kinds::{create, delete, get, list};
+    type Item = KindListItem<'static>;
+    use kinds::{create, delete, get, list, update};
     let all = Doc::new("listWorkspaceKinds", "Lists the kinds of workspaces").query(
         "namespaceFilter",
         Value::Label,
         "As they look to who makes workspaces there, not to an admin",
     );
     let new = Doc::new("createWorkspaceKind", "Makes a kind from a manifest");
+    let new = new.manifest::<WorkspaceKind>().created::<KindCreated<'static>>().or::<Item>();
     let one = Doc::new("getWorkspaceKind", "Shows what of a kind can be edited");
+    let edit = Doc::new("updateWorkspaceKind", "Replaces what of a kind can be edited");
+    let edit = edit.body::<KindChange>().ok::<KindUpdate<'static>>().matched();
     let end = Doc::new("deleteWorkspaceKind", "Deletes a kind that nobody uses");
     vec![
         Route::at("/workspacekinds")
-            .get(all.ok::<Vec<KindListItem<'static>>>(), list)
-            .post(new.manifest::<WorkspaceKind>().created::<KindCreated>().fails(&[409]), create),
-        Route::at("/workspacekinds/{name}")
-            .get(one.ok::<KindUpdate<'static>>().tagged().fails(&[404]), get)
-            .delete(end.gone().fails(&[404, 409]), delete),
+            .get(all.ok::<Vec<Item>>().tagged(), list)
+            .post(new.fails(&[409]), create),
+        Route::at(KIND)
+            .get(one.ok::<KindUpdate<'static>>().or::<Item>().tagged().fails(&[404]), get)
+            .put(edit.fails(&[404, 409]), update)
+            .delete(end.gone().matched().fails(&[404, 409]), delete),
+    ]
+}
+
+fn choices() -> Vec<Route> {
+    use option_values::{explain, list};
+    let values = Doc::new("podTemplateOptionsListValues", "Lists the options that are left")
+        .body::<ListValues>()
+        .ok::<PodTemplateOptions<'static>>();
+    let why = Doc::new("explainFilterRules", "Tells which rule decides about which option")
+        .query("namespace", Value::Label, "Where workspaces would be made")
+        .query("imageConfig", Value::Text, "The image that is chosen")
+        .query("podConfig", Value::Text, "The pod option that is chosen")
+        .ok::<Explanation<'static>>();
+    let picture = |id, summary| {
+        Doc::new(id, summary)
+            .query("namespace", Value::Label, "For who sees workspaces there, not for an admin")
+            .query("sha256", Value::Text, "The hash of the content, to keep the answer for ever")
+            .text("image/svg+xml")
+            .tagged()
+            .fails(&[404])
+    };
+    let icon = picture("getWorkspaceKindIcon", "Gives the small picture of a kind");
+    let logo = picture("getWorkspaceKindLogo", "Gives the large picture of a kind");
+    vec![
+        Route::under(KIND, "/podtemplate/options/listvalues").post(values.fails(&[404]), list),
+        Route::under(KIND, "/filterrules/explain").get(why.fails(&[404]), explain),
+        Route::under(KIND, "/assets/icon").get(icon, assets::icon),
+        Route::under(KIND, "/assets/logo").get(logo, assets::logo),
+    ]
+}
+
+fn secrets() -> Vec<Route> {
+    type View = SecretView<'static>;
+    use secrets::{create, delete, get, list, update};
+    let all = Doc::new("listSecrets", "Lists the Secrets of a namespace and who mounts them")
+        .query("all", Value::Boolean, "Also those that machines made")
+        .ok::<Vec<SecretListItem<'static>>>();
+    let new = Doc::new("createSecret", "Makes a Secret").body::<SecretCreate>().created::<View>();
+    let one = Doc::new("getSecret", "Shows the keys of a Secret, never the values").ok::<View>();
+    let edit = Doc::new("updateSecret", "Replaces the keys of a Secret")
+        .body::<SecretUpdate>()
+        .ok::<View>()
+        .matched();
+    let end = Doc::new("deleteSecret", "Deletes a Secret").gone().matched();
+    vec![
+        Route::at("/secrets/{namespace}").get(all.tagged(), list).post(new.fails(&[409]), create),
+        Route::at("/secrets/{namespace}/{name}")
+            .get(one.tagged().fails(&[404]), get)
+            .put(edit.fails(&[404, 409]), update)
+            .delete(end.fails(&[404, 409]), delete),
     ]
 }
 

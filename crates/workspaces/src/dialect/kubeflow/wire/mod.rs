@@ -3,8 +3,13 @@
 
 pub(crate) mod claim;
 pub(crate) mod details;
+pub(crate) mod explanation;
 pub(crate) mod kind;
+pub(crate) mod kind_edit;
+pub(crate) mod list_values;
 pub(crate) mod option;
+pub(crate) mod option_list;
+pub(crate) mod secret;
 pub(crate) mod storage_class;
 pub(crate) mod workspace;
 pub(crate) mod workspace_list;
@@ -34,8 +39,12 @@ pub(crate) fn revision(metadata: &ObjectMeta) -> String {
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let name = metadata.name.as_deref().unwrap_or_default();
     let generation = metadata.generation.unwrap_or_default();
-    let digest = Sha256::digest(format!("{uid}:{name}:{generation}"));
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    hex(&Sha256::digest(format!("{uid}:{name}:{generation}")))
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
