@@ -1,9 +1,13 @@
 //! The command line. Every flag has an environment variable; a flag wins over it, both win over
 //! the configuration file.
 
+mod backend;
+
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::backend::WorkspacesBackend;
 
 /// Ready workspaces on Kubernetes, or on this machine alone.
 ///
@@ -53,6 +57,8 @@ pub(crate) enum Command {
 /// Programs that can be replaced.
 #[derive(Debug, Subcommand)]
 pub(crate) enum As {
+    /// The backend of Kubeflow Workspaces: its REST API, on a cluster that is there
+    WorkspacesBackend(Box<WorkspacesBackend>),
     /// The webhook receiver flux-recv 0.6; `--help` shows its flags
     #[command(disable_help_flag = true)]
     FluxRecv {

@@ -56,6 +56,15 @@ impl Needed {
         Self { cluster, own_namespace }
     }
 
+    /// What the API of workspaces needs by itself.
+    pub(crate) fn by_backend(reviewed: bool) -> Self {
+        let mut cluster = workspaces::permissions::SERVING.to_vec();
+        if reviewed {
+            cluster.push(ACCESS);
+        }
+        Self { cluster, own_namespace: Vec::new() }
+    }
+
     /// Asks the cluster about all of it. Fails with everything that is missing; what can be done
     /// without is told.
     pub(crate) async fn check(&self, client: &Client, namespace: &str) -> Result<(), Failure> {

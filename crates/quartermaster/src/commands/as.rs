@@ -5,8 +5,16 @@ use std::process::ExitCode;
 use crate::cli::As;
 
 pub(crate) fn run(program: As, log: Option<&str>) -> ExitCode {
-    let As::FluxRecv { args } = program;
-    let started = super::log(log)
-        .and_then(|()| super::block_on(async { Ok(hooks::dialect::flux_recv::run(args).await) }));
-    started.unwrap_or_else(|failure| failure.report())
+    match program {
+        As::WorkspacesBackend(flags) => match super::workspaces_backend::run(*flags, log) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        },
+        As::FluxRecv { args } => {
+            let started = super::log(log).and_then(|()| {
+                super::block_on(async { Ok(hooks::dialect::flux_recv::run(args).await) })
+            });
+            started.unwrap_or_else(|failure| failure.report())
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod rbac;
 mod reference;
 mod serve;
 mod up;
+mod workspaces_backend;
 
 use std::{process::ExitCode, str::FromStr};
 

@@ -129,6 +129,6 @@ fn is_public(method: &Method, path: &str) -> bool {
 }
 
 /// What is open where a cluster knows its users: also that something is not there.
-fn is_open(method: &Method, path: &str) -> bool {
+pub(super) fn is_open(method: &Method, path: &str) -> bool {
     is_public(method, path) || kubeflow::is_open(method, path)
 }

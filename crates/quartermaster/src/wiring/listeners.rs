@@ -37,7 +37,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    fn missing(&self) -> Option<String> {
+    pub(super) fn missing(&self) -> Option<String> {
         if let Some(trouble) = self.health.as_ref().and_then(Health::trouble) {
             return Some(trouble);
         }
@@ -136,11 +136,11 @@ impl Rest {
 }
 
 /// How these listeners word what goes wrong outside of the dialects.
-fn render(error: &Error, _: &Head) -> Response {
+pub(super) fn render(error: &Error, _: &Head) -> Response {
     kubeflow::reject(error).into_response()
 }
 
-async fn nothing(request: Request) -> Response {
+pub(super) async fn nothing(request: Request) -> Response {
     let (parts, _) = request.into_parts();
     render(&Error::new(Kind::NotFound, "there is nothing at this address"), &Head::of(&parts))
 }

@@ -1,6 +1,7 @@
 //! What `up` and `serve` put together, in the order in which the parts need each other. They differ
 //! in the cluster ([`place`]) and in who knows the callers ([`front`]), and in nothing else.
 
+pub(crate) mod backend;
 mod controller;
 mod front;
 mod listeners;
@@ -84,6 +85,7 @@ impl Server {
             client: client.clone(),
             caches,
             access: front.access(&client),
+            health: place.health(),
             options: kubeflow::Options::default(),
         };
         listeners.serve(state, &front, &settings.connect, &drain);

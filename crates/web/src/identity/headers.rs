@@ -27,6 +27,11 @@ impl Trusted {
         networks.into_iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Every connection: only where nothing but the proxy can reach the listener.
+    pub fn everybody() -> Self {
+        Self::parse(["0.0.0.0/0", "::/0"]).unwrap_or(Self(Vec::new()))
+    }
+
     /// Whether a connection from there is believed. An IPv4 address means the same as its form in
     /// IPv6, which is how dual-stack listeners see it.
     pub fn contains(&self, address: IpAddr) -> bool {

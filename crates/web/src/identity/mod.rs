@@ -46,6 +46,16 @@ pub trait Authenticate: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Identity, Error>> + Send;
 }
 
+/// Takes everybody for the owner of the machine: authentication is off.
+#[derive(Debug, Clone, Copy)]
+pub struct Anybody;
+
+impl Authenticate for Anybody {
+    async fn authenticate(&self, _: &mut Parts) -> Result<Identity, Error> {
+        Ok(Identity::local())
+    }
+}
+
 impl<A: Authenticate> Authenticate for std::sync::Arc<A> {
     fn authenticate(
         &self,

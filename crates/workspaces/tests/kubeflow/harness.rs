@@ -76,8 +76,13 @@ impl Server {
         let faulty = Faulty { inner: client.clone(), faults: faults.clone() };
         let faulty = Client::new(faulty, "default");
         let caches = Caches::start(&faulty);
-        let state =
-            State { client: faulty, caches: caches.clone(), access: Access::Local, options };
+        let state = State {
+            client: faulty,
+            caches: caches.clone(),
+            access: Access::Local,
+            health: None,
+            options,
+        };
         let router = router(state);
         Self { router, client, cluster, caches, faults }
     }

@@ -44,7 +44,7 @@ mod workspaces;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware::from_fn};
-use cluster::{Access, Cache, Key, access::Attributes};
+use cluster::{Access, Cache, Key, access::Attributes, client::Health};
 use http::{HeaderValue, Method, Request, header};
 use kube::ResourceExt;
 use tower::{ServiceBuilder, util::MapRequestLayer};
@@ -84,6 +84,8 @@ pub struct State {
     pub caches: Caches,
     /// Who may do what.
     pub access: Access,
+    /// Whether the API of a cluster elsewhere answers.
+    pub health: Option<Health>,
     /// How the contract's choices are made.
     pub options: Options,
 }
@@ -168,6 +170,7 @@ pub(crate) struct App {
     client: kube::Client,
     caches: Caches,
     access: Access,
+    health: Option<Health>,
     options: Options,
     documents: Documents,
     lists: Arc<WorkspaceLists>,
@@ -194,10 +197,10 @@ pub(crate) const STORAGE_CLASSES: Target =
     Target { group: "storage.k8s.io", version: "v1", resource: "storageclasses" };
 
 impl App {
-    fn new(State { client, caches, access, options }: State) -> Self {
+    fn new(State { client, caches, access, health, options }: State) -> Self {
         let lists = WorkspaceLists::start(&caches, &options.proxy_url_prefix);
         let (documents, views) = (Documents::default(), Views::default());
-        Self { client, caches, access, options, documents, lists, views }
+        Self { client, caches, access, health, options, documents, lists, views }
     }
 
     /// Passes if the caller may do it, and if there is something to answer from.

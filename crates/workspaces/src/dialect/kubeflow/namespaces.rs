@@ -31,9 +31,10 @@ struct SystemInfo {
     version: &'static str,
 }
 
-/// Healthy once there is something to answer from.
+/// Healthy once there is something to answer from, and as long as the cluster answers.
 pub(crate) async fn healthcheck(State(app): State<Arc<App>>) -> Response {
-    let (code, status) = match app.caches.is_ready() {
+    let trouble = app.health.as_ref().and_then(super::Health::trouble);
+    let (code, status) = match app.caches.is_ready() && trouble.is_none() {
         true => (StatusCode::OK, "Healthy"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
     };

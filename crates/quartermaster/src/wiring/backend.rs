@@ -1,0 +1,130 @@
+//! The REST API of Kubeflow Workspaces alone, on a cluster that is there: what `quartermaster as
+//! workspaces-backend` puts together.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use axum::Router;
+use cluster::{
+    Access,
+    access::Reviews,
+    client::{self, Connected, Pace, Target},
+};
+use tokio::task::JoinHandle;
+use web::{
+    Cors,
+    identity::{Anybody, Door, HeaderSettings, ProxyHeaders},
+    listener::{self, BindError, Drain, Limits, Listener, Stack},
+};
+use workspaces::{Caches, dialect::kubeflow};
+
+use super::{
+    broken,
+    front::is_open,
+    listeners::{self, Readiness},
+};
+use crate::{failure::Failure, permissions::Needed, signals::Signals};
+
+/// What it runs with, complete and checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) target: Target,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) port: u16,
+    /// How a proxy says who calls; none if everybody may do everything.
+    pub(crate) identity: Option<HeaderSettings>,
+    pub(crate) cors: Cors,
+    pub(crate) options: kubeflow::Options,
+}
+
+/// The running API.
+pub(crate) struct Backend {
+    address: SocketAddr,
+    cluster: String,
+    drain: Drain,
+    serving: JoinHandle<()>,
+}
+
+impl Backend {
+    /// Starts it. It answers from now on, if only that it has to wait for the cluster.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
+        let listener = bind(settings.port).await?;
+        let address = listener.address();
+        let connected = client::connect(&settings.target, settings.pace).await;
+        let Connected { client, health, url, version, namespace } = connected.map_err(|error| {
+            let hint = error.hint();
+            broken(&error).hint(hint)
+        })?;
+        let reviewed = settings.identity.is_some();
+        Needed::by_backend(reviewed).check(&client, &namespace).await?;
+        cluster::crds::served(&client, &workspaces::crds())
+            .await
+            .map_err(|error| broken(&error).hint("apply what `quartermaster crds` prints"))?;
+        let caches = Caches::start(&client);
+        let access = match reviewed {
+            true => Access::Reviewed(Reviews::new(&client)),
+            false => Access::Local,
+        };
+        let ready = Readiness { caches: caches.clone(), health: Some(health.clone()) };
+        let options = settings.options;
+        let state = kubeflow::State { client, caches, access, health: Some(health), options };
+        let api = kubeflow::router(state).fallback(listeners::nothing);
+        let api = protect(api, settings.identity, settings.cors.clone());
+        let probes = listener::ops_router(move || ready.missing());
+        let api = settings.cors.wrap(Stack::new("api", listeners::render).wrap(api.merge(probes)));
+        let drain = Drain::new();
+        let serving = tokio::spawn(listener.serve(api, Limits::default(), drain.clone()));
+        Ok(Self { address, cluster: format!("the Kubernetes {version} at {url}"), drain, serving })
+    }
+
+    /// Which cluster it serves, in words.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Where it is, as this machine sees it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", listeners::reachable(self.address))
+    }
+
+    /// Serves until a signal, then lets open requests come to their end; another signal cuts that
+    /// short.
+    pub(crate) async fn stop(self, grace: Duration, mut signals: Signals) {
+        signals.next().await;
+        let hurry = async {
+            signals.next().await;
+            self.drain.stop(Duration::ZERO).await;
+        };
+        tokio::select! {
+            _ = self.drain.stop(grace) => {}
+            () = hurry => {}
+        }
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the listener broke");
+        }
+    }
+}
+
+fn protect(api: Router, identity: Option<HeaderSettings>, cors: Cors) -> Router {
+    match identity {
+        Some(headers) => Door::new(ProxyHeaders::new(headers), listeners::render)
+            .public(is_open)
+            .cors(cors)
+            .protect(api),
+        None => Door::new(Anybody, listeners::render).cors(cors).protect(api),
+    }
+}
+
+/// All addresses, of both families where the machine has them.
+async fn bind(port: u16) -> Result<Listener, Failure> {
+    let both = listener::bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).await;
+    let bound = match both {
+        Err(BindError::NotHere(_) | BindError::Io { .. }) => {
+            listener::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)).await
+        }
+        both => both,
+    };
+    bound.map_err(|error| Failure::new(error.to_string()).hint("choose another with --port PORT"))
+}
