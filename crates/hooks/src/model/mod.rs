@@ -6,6 +6,8 @@ mod hook;
 mod inbound;
 mod keys;
 mod span;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Class, Refusal};
 pub use event::{Event, EventKind, Image, ImageName, Notice, Object, Repo};

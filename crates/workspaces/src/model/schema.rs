@@ -1,7 +1,6 @@
 //! Patterns shared by the schemas, and what the derived definitions need before they are
 //! installed.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
 /// A DNS subdomain (RFC 1123).
@@ -17,39 +16,6 @@ pub(super) const PORT_ID: &str = r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$";
 pub(super) const CLUSTER_ROLE: &str = r"^([^./%][^/%]*|\.[^./%][^/%]*|\.[^/%][^/%]+)$";
 /// A key of a ConfigMap.
 pub(super) const CONFIG_KEY: &str = r"^[-._a-zA-Z0-9]+$";
-
-/// Makes a derived definition say what the contract says.
-///
-/// Derived schemas require `spec` and mark every optional field nullable; the published
-/// definitions do neither.
-pub(super) fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    for version in &mut crd.spec.versions {
-        let Some(schema) = version.schema.as_mut().and_then(|v| v.open_api_v3_schema.as_mut())
-        else {
-            continue;
-        };
-        let Ok(mut value) = serde_json::to_value(&*schema) else { continue };
-        if let Some(root) = value.as_object_mut() {
-            root.remove("required");
-        }
-        tidy(&mut value);
-        if let Ok(tidied) = serde_json::from_value(value) {
-            *schema = tidied;
-        }
-    }
-    crd
-}
-
-fn tidy(schema: &mut Value) {
-    if let Some(object) = schema.as_object_mut() {
-        object.remove("nullable");
-        object.remove("title");
-        if let Some(words) = object.get_mut("enum").and_then(Value::as_array_mut) {
-            words.retain(|word| !word.is_null());
-        }
-    }
-    each_subschema(schema, &mut tidy);
-}
 
 /// Calls `visit` for every schema directly below this one.
 pub(super) fn each_subschema(schema: &mut Value, visit: &mut impl FnMut(&mut Value)) {

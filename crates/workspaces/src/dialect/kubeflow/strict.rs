@@ -178,9 +178,9 @@ pub(crate) fn unknown_fields(spec: &Value, root: &str) -> Vec<String> {
 
 fn spec_schema() -> Option<&'static JSONSchemaProps> {
     static SCHEMA: LazyLock<Option<JSONSchemaProps>> = LazyLock::new(|| {
-        let crd = crate::crds().into_iter().find(|crd| crd.spec.names.kind == KIND)?;
-        let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
-        schema.properties?.remove("spec")
+        const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+        let mut crd = crate::crds().into_iter().find(|crd| crd["spec"]["names"]["kind"] == KIND)?;
+        serde_json::from_value(crd.pointer_mut(SPEC)?.take()).ok()
     });
     SCHEMA.as_ref()
 }
