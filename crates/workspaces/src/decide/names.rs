@@ -17,6 +17,9 @@ pub const NOT_FOUND: &str = "FieldValueNotFound";
 /// `FieldValueTooLong`: a value is larger than allowed.
 pub const TOO_LONG: &str = "FieldValueTooLong";
 
+/// `FieldValueTooMany`: a list is longer than allowed.
+pub const TOO_MANY: &str = "FieldValueTooMany";
+
 /// The longest RFC 1123 label.
 pub const MAX_LABEL: usize = 63;
 const MAX_SUBDOMAIN: usize = 253;

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use web::Cause;
 
 use super::names::{
-    check_annotations, check_label, check_labels, check_quantity, check_subdomain,
+    TOO_MANY, check_annotations, check_label, check_labels, check_quantity, check_subdomain,
     check_workspace_name, forbidden, invalid, required,
 };
 use crate::model::{WorkspaceSpec, WorkspaceVolumes, label};
+
+/// Kubernetes has four access modes and says something about each one that is not among them.
+const MOST_MODES: usize = 16;
 
 /// The rules for the body that makes a workspace.
 pub fn new_workspace(name: &str, spec: &WorkspaceSpec) -> Vec<Cause> {
@@ -147,6 +150,10 @@ pub fn new_claim(name: &str, modes: &[String], class: &str, storage: &str) -> Ve
     let mut causes = check_subdomain("data.name", name);
     if modes.is_empty() {
         causes.push(required("data.accessModes", ""));
+    }
+    if modes.len() > MOST_MODES {
+        let message = format!("Too many: {}: must have at most {MOST_MODES} items", modes.len());
+        causes.push(Cause::internal(TOO_MANY, "data.accessModes", message));
     }
     causes.extend(check_subdomain("data.storageClassName", class));
     causes.extend(check_quantity("data.requests.storage", storage));

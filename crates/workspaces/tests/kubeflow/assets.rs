@@ -4,6 +4,10 @@ use axum::body::Body;
 use http::{Method, StatusCode, header};
 use insta::assert_snapshot;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 use workspaces::model::WorkspaceKind;
 
@@ -54,11 +58,11 @@ async fn a_picture_with_a_script_is_served_in_a_sandbox() {
 #[tokio::test]
 async fn pictures_that_are_not_there() {
     let mut said = Record::default();
-    let server = Server::start().await;
-    said.add("no ConfigMap", &server.get(LOGO).await);
     let server = start(json!({"notebooks.kubeflow.org/image-source": "True"})).await;
     said.add("not released", &server.get(LOGO).await);
-    let server = start(released()).await;
+    let api: Api<ConfigMap> = Api::namespaced(server.client.clone(), "platform");
+    let release = Patch::Merge(json!({"metadata": {"labels": released()}}));
+    api.patch("logos", &PatchParams::default(), &release).await.unwrap();
     let mut other = kind("other");
     let source = json!({"configMap": {
         "name": "logos", "namespace": "platform", "key": "none.svg", "mediaType": "image/svg+xml",
@@ -67,6 +71,8 @@ async fn pictures_that_are_not_there() {
     let other = server.make::<WorkspaceKind>(None, other).await;
     seen(&server.caches.kinds, &other).await;
     said.add("no such key", &server.get(&ICON.replace("lab", "other")).await);
+    api.delete("logos", &DeleteParams::default()).await.unwrap();
+    said.add("no ConfigMap", &server.get(LOGO).await);
     assert_snapshot!("pictures_missing", said.text());
 }
 

@@ -4,12 +4,16 @@
 
 mod assets;
 mod bad_input;
+mod claims;
 mod coverage;
 mod faults;
 mod harness;
+mod hostile;
+mod insight;
 mod kinds;
 mod lists;
 mod logs;
+mod noun_faults;
 mod option_values;
 mod record;
 mod secrets;

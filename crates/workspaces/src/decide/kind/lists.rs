@@ -1,6 +1,6 @@
 //! Rules about the option lists and the filter rules of a kind.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use web::Cause;
@@ -66,13 +66,10 @@ pub(super) fn check_redirects<V: OptionValue>(values: &[V]) -> Vec<Cause> {
 }
 
 /// Whether a value came or went or redirects elsewhere.
-pub(super) fn redirects_changed<V: OptionValue>(old: &[V], new: &[V]) -> bool {
-    let target = |value: &V| value.redirect().map(|redirect| redirect.to.clone());
-    old.len() != new.len()
-        || new.iter().any(|new| {
-            let old = old.iter().find(|old| old.id() == new.id());
-            old.is_none_or(|old| target(old) != target(new))
-        })
+pub(super) fn redirects_changed<'a, V: OptionValue>(old: &'a [V], new: &'a [V]) -> bool {
+    let target = |value: &'a V| value.redirect().map(|redirect| redirect.to.as_str());
+    let before: HashMap<&str, Option<&str>> = old.iter().map(|v| (v.id(), target(v))).collect();
+    old.len() != new.len() || new.iter().any(|value| before.get(value.id()) != Some(&target(value)))
 }
 
 /// A value of an option list with the part that is fixed while workspaces use it.
@@ -95,8 +92,9 @@ impl Fixed for PodConfigValue {
 /// The old values that would be changed or removed, and which of the two.
 pub(super) fn touched<'a, V: Fixed>(old: &'a [V], new: &[V]) -> Vec<(&'a str, &'static str)> {
     let json = |value: &V| serde_json::to_value(value.spec()).unwrap_or_default();
+    let new: HashMap<&str, &V> = new.iter().map(|value| (value.id(), value)).collect();
     old.iter()
-        .filter_map(|old| match new.iter().find(|new| new.id() == old.id()) {
+        .filter_map(|old| match new.get(old.id()) {
             None => Some((old.id(), "removed")),
             Some(new) if !same(&json(old), &json(new)) => Some((old.id(), "changed")),
             Some(_) => None,

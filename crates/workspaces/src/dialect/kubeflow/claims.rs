@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
+use http::HeaderMap;
 use k8s_openapi::{
     api::{
         core::v1::{
@@ -16,22 +14,27 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    Api,
+    api::{ObjectMeta, PostParams},
 };
 
 use super::{
     App, CLAIMS,
     audit::audited,
     body::Body,
-    envelope::{Created, Data, NoContent},
+    envelope::{Created, NoContent},
     error::{Problem, created},
-    extract::{Caller, InNamespace, Object},
+    extract::{Caller, InNamespace, Object, Query},
+    released::delete_released,
+    tagged::tagged,
     wire::claim::{ClaimCreate, ClaimListItem, Neighbours},
     workspaces::check_namespace,
 };
 use crate::{
-    decide::request::{Reference, is_true, storage_class},
+    decide::{
+        self,
+        request::{Reference, storage_class},
+    },
     model::{Workspace, label},
 };
 
@@ -40,6 +43,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     InNamespace(namespace): InNamespace,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     app.allow(&caller, "list", CLAIMS, Some(&namespace), None).await?;
     let volumes = app.caches.volumes.list(None);
@@ -53,7 +57,7 @@ pub(crate) async fn list(
     around.volumes = volumes.iter().map(|volume| (name(&volume.metadata), &**volume)).collect();
     around.classes = classes.iter().map(|class| (name(&class.metadata), &**class)).collect();
     let data: Vec<_> = claims.iter().map(|claim| ClaimListItem::new(claim, &around)).collect();
-    Ok(Data { data }.into_response())
+    tagged(&headers, data)
 }
 
 /// `POST /persistentvolumeclaims/{namespace}`
@@ -77,37 +81,27 @@ pub(crate) async fn create(
     Ok(Created { location: String::new(), data: ClaimCreate::from(&made) })
 }
 
-/// How often a claim is read again that changed before it could be deleted.
-const DELETE_ATTEMPTS: u32 = 5;
-
-/// `DELETE /persistentvolumeclaims/{namespace}/{name}`
+/// `DELETE /persistentvolumeclaims/{namespace}/{name}`: with `force`, also one that is used.
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     Object { namespace, name }: Object,
+    query: Query,
 ) -> Result<NoContent, Problem> {
+    let force = query.boolean("force")?;
     app.allow(&caller, "delete", CLAIMS, Some(&namespace), Some(&name)).await?;
     let api: Api<PersistentVolumeClaim> = Api::namespaced(app.client.clone(), &namespace);
-    let mut conflict = None;
-    for _ in 0..DELETE_ATTEMPTS {
-        // Read from the cluster: the label decides whether data may be lost.
-        let claim = api.get(&name).await?;
-        if !is_true(claim.metadata.labels.as_ref(), label::CAN_UPDATE) {
-            return Err(Problem::forbidden("the claim has no label can-update=true"));
+    let unused = |_: &ObjectMeta| {
+        let workspaces = app.caches.workspaces.list(Some(&namespace));
+        let pods = app.caches.pods.list(Some(&namespace));
+        let (workspaces, pods) = (workspaces.iter().map(|w| &**w), pods.iter().map(|p| &**p));
+        let causes = decide::claim::delete(&name, workspaces, pods);
+        match force || causes.is_empty() {
+            true => Ok(()),
+            false => Err(Problem::conflict("PVC is in use", causes)),
         }
-        let version = claim.resource_version();
-        let preconditions =
-            kube::api::Preconditions { uid: claim.uid(), resource_version: version };
-        let params = DeleteParams::background().preconditions(preconditions);
-        match api.delete(&name, &params).await {
-            Ok(_) => return Ok(NoContent),
-            // The version is ours and not the caller's: somebody else wrote in between, such as
-            // whoever binds a new claim.
-            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
+    };
+    delete_released(&api, &name, unused).await
 }
 
 fn object(new: ClaimCreate, caller: &Caller) -> PersistentVolumeClaim {

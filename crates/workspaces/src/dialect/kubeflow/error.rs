@@ -87,6 +87,19 @@ impl Problem {
         Self(Error::new(Kind::Malformed, message))
     }
 
+    /// Something could not be read that this server can do without. If it may not read it, that is
+    /// no failure of the request: its rights are the business of whoever runs it.
+    pub(crate) fn unless_readable(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if status.code == 403 => {
+                let message =
+                    "this server may not read that; `quartermaster rbac` prints its roles";
+                Self(Error::new(Kind::Unavailable, message).with_context(error))
+            }
+            _ => error.into(),
+        }
+    }
+
     /// What went wrong.
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind()

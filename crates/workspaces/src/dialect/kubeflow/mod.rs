@@ -20,6 +20,7 @@ mod doc;
 mod documents;
 mod envelope;
 mod error;
+mod events;
 mod extract;
 mod kinds;
 mod list_cache;
@@ -29,7 +30,9 @@ mod namespaces;
 mod openapi;
 mod option_values;
 mod profile;
+mod quotas;
 mod released;
+mod resources;
 mod route;
 mod secrets;
 mod storage_classes;
@@ -60,6 +63,7 @@ use self::{
     error::Problem,
     extract::Caller,
     lists::WorkspaceLists,
+    resources::MetricsApi,
     route::{BASE, Route, mount},
     views::Views,
 };
@@ -174,6 +178,7 @@ pub(crate) struct App {
     options: Options,
     documents: Documents,
     lists: Arc<WorkspaceLists>,
+    metrics: MetricsApi,
     views: Views,
 }
 
@@ -192,6 +197,7 @@ pub(crate) const KINDS: Target =
 pub(crate) const NAMESPACES: Target = Target { group: "", version: "v1", resource: "namespaces" };
 pub(crate) const CLAIMS: Target =
     Target { group: "", version: "v1", resource: "persistentvolumeclaims" };
+pub(crate) const QUOTAS: Target = Target { group: "", version: "v1", resource: "resourcequotas" };
 pub(crate) const SECRETS: Target = Target { group: "", version: "v1", resource: "secrets" };
 pub(crate) const STORAGE_CLASSES: Target =
     Target { group: "storage.k8s.io", version: "v1", resource: "storageclasses" };
@@ -200,7 +206,8 @@ impl App {
     fn new(State { client, caches, access, health, options }: State) -> Self {
         let lists = WorkspaceLists::start(&caches, &options.proxy_url_prefix);
         let (documents, views) = (Documents::default(), Views::default());
-        Self { client, caches, access, health, options, documents, lists, views }
+        let metrics = MetricsApi::default();
+        Self { client, caches, access, health, options, documents, lists, metrics, views }
     }
 
     /// Passes if the caller may do it, and if there is something to answer from.

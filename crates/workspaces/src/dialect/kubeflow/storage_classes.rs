@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
+use http::HeaderMap;
 
 use super::{
     App, CLAIMS, STORAGE_CLASSES,
-    envelope::Data,
     error::Problem,
     extract::{Caller, Query},
+    tagged::tagged,
     wire::storage_class::StorageClassItem,
 };
 
@@ -20,6 +18,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     match query.namespace("namespace")? {
         Some(namespace) => app.allow(&caller, "create", CLAIMS, Some(namespace), None).await?,
@@ -27,5 +26,5 @@ pub(crate) async fn list(
     }
     let classes = app.caches.storage_classes.list(None);
     let data: Vec<_> = classes.iter().map(|class| StorageClassItem::from(&**class)).collect();
-    Ok(Data { data }.into_response())
+    tagged(&headers, data)
 }

@@ -3,17 +3,20 @@
 use super::{
     assets, claims,
     doc::{Doc, Value},
-    kinds, logs, namespaces, option_values,
+    events, kinds, logs, namespaces, option_values, quotas, resources,
     route::Route,
     secrets, storage_classes,
     wire::{
         claim::{ClaimCreate, ClaimListItem},
         details::Details,
+        event::EventItem,
         explanation::Explanation,
         kind::KindListItem,
         kind_edit::{KindChange, KindCreated, KindUpdate},
         list_values::ListValues,
         option_list::PodTemplateOptions,
+        quota::QuotaItem,
+        resources::Resources,
         secret::{SecretCreate, SecretListItem, SecretUpdate, SecretView},
         storage_class::StorageClassItem,
         workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
@@ -31,6 +34,7 @@ const POD_TEMPLATE: &str = "/workspaces/{namespace}/{name}/podtemplate";
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = around();
     routes.extend(workspaces());
+    routes.extend(insight());
     routes.extend(kinds());
     routes.extend(choices());
     routes.extend(storage());
@@ -164,16 +168,37 @@ fn storage() -> Vec<Route> {
         Value::Label,
         "For who makes volumes there, not for an admin",
     );
+    let classes = classes.ok::<Vec<StorageClassItem<'static>>>().tagged();
     let all = Doc::new("listPVCs", "Lists the volumes of a namespace and who uses them");
+    let all = all.ok::<Vec<ClaimListItem<'static>>>().tagged();
     let new = Doc::new("createPVC", "Makes a volume").body::<ClaimCreate>();
-    let end = Doc::new("deletePVC", "Deletes a volume and its data");
+    let end = Doc::new("deletePVC", "Deletes a volume and its data")
+        .query("force", Value::Boolean, "Even if somebody uses it")
+        .gone();
+    let quotas = Doc::new("listQuotas", "Tells what a namespace may use, and what it does")
+        .ok::<Vec<QuotaItem<'static>>>()
+        .tagged();
     vec![
-        Route::at("/storageclasses")
-            .get(classes.ok::<Vec<StorageClassItem<'static>>>(), storage_classes::list),
+        Route::at("/storageclasses").get(classes, storage_classes::list),
         Route::at("/persistentvolumeclaims/{namespace}")
-            .get(all.ok::<Vec<ClaimListItem<'static>>>(), list)
+            .get(all, list)
             .post(new.created::<ClaimCreate>().fails(&[409]), create),
         Route::at("/persistentvolumeclaims/{namespace}/{name}")
-            .delete(end.gone().fails(&[404, 409]), delete),
+            .delete(end.fails(&[404, 409]), delete),
+        Route::at("/quotas/{namespace}").get(quotas, quotas::list),
+    ]
+}
+
+/// What is seen of a workspace from outside.
+fn insight() -> Vec<Route> {
+    let used = Doc::new("getWorkspacePodTemplateResources", "Tells what a workspace uses")
+        .ok::<Resources<'static>>();
+    let told = Doc::new("listWorkspacePodTemplateEvents", "Tells what happened, newest first")
+        .query("limit", Value::Integer(500), "So many at most: 100 by default")
+        .ok::<Vec<EventItem<'static>>>()
+        .tagged();
+    vec![
+        Route::under(POD_TEMPLATE, "/resources").get(used.fails(&[404]), resources::get),
+        Route::under(POD_TEMPLATE, "/events").get(told.fails(&[404]), events::list),
     ]
 }

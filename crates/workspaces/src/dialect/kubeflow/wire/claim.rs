@@ -84,6 +84,13 @@ pub(crate) struct ClaimListItem<'a> {
     pods: Vec<PodItem<'a>>,
     workspaces: Vec<WorkspaceItem<'a>>,
     audit: Audit<'a>,
+    /// Whether there is a volume behind it: `Pending`, `Bound` or `Lost`.
+    phase: &'a str,
+    /// How large the volume is, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_class: Option<StorageClassName<'a>>,
     pvc_spec: ClaimSpec<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pv: Option<Volume<'a>>,
@@ -94,6 +101,10 @@ impl<'a> ClaimListItem<'a> {
         let metadata = &claim.metadata;
         let name = metadata.name.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref();
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        let class = class.and_then(|class| around.classes.get(class));
+        let status = claim.status.as_ref();
+        let capacity = status.and_then(|status| status.capacity.as_ref()?.get("storage"));
         let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
         let volume = volume.and_then(|volume| around.volumes.get(volume));
         let pods = around.pods.get(name).into_iter().flatten();
@@ -105,6 +116,9 @@ impl<'a> ClaimListItem<'a> {
             pods: pods.map(|pod| PodItem::from(*pod)).collect(),
             workspaces: workspaces.map(|workspace| WorkspaceItem::from(*workspace)).collect(),
             audit: metadata.into(),
+            phase: status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending"),
+            capacity: capacity.map(|quantity| quantity.0.as_str()),
+            storage_class: class.map(|class| StorageClassName::from(*class)),
             pvc_spec: claim.into(),
             pv: volume.map(|volume| Volume::new(volume, &around.classes)),
         }

@@ -3,12 +3,15 @@
 
 pub(crate) mod claim;
 pub(crate) mod details;
+pub(crate) mod event;
 pub(crate) mod explanation;
 pub(crate) mod kind;
 pub(crate) mod kind_edit;
 pub(crate) mod list_values;
 pub(crate) mod option;
 pub(crate) mod option_list;
+pub(crate) mod quota;
+pub(crate) mod resources;
 pub(crate) mod secret;
 pub(crate) mod storage_class;
 pub(crate) mod workspace;

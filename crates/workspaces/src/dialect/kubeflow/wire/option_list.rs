@@ -1,5 +1,7 @@
 //! The options of a kind as users choose from them, filtered by the rules of the kind.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -104,10 +106,11 @@ fn items<'a>(
     judge: &dyn Fn(Labels) -> Verdict<'a>,
     profile: Profile,
 ) -> Option<Vec<OptionItem<'a>>> {
+    let counts: HashMap<&str, i32> =
+        counts.iter().map(|count| (count.id.as_str(), count.workspaces)).collect();
     let item = |value: OptionView<'a>| {
         let verdict = judge(labels(&value.spawner.labels));
-        let count = counts.iter().find(|count| count.id == value.id);
-        let count = count.map_or(0, |count| count.workspaces);
+        let count = counts.get(value.id).copied().unwrap_or(0);
         (!verdict.omitted).then(|| OptionItem::new(value, count, verdict, profile))
     };
     let items: Vec<_> =

@@ -58,6 +58,7 @@ impl Validate for SecretUpdate {
 
 /// One key of a Secret in a request.
 #[derive(JsonSchema)]
+#[schemars(rename = "SecretKey")]
 #[expect(dead_code, reason = "only its schema is used: values are read without being shown")]
 struct Key {
     /// The value, in standard base64 with padding. Without it, the key keeps the value it has.
@@ -198,6 +199,7 @@ pub(crate) struct SecretListItem<'a> {
 
 /// Who mounts a Secret.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "SecretMount")]
 pub(crate) struct Mount<'a> {
     group: &'a str,
     kind: &'a str,

@@ -9,6 +9,9 @@ use crate::{
     model::{annotation, label},
 };
 
+/// Kubernetes' own mark.
+const IS_DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
+
 /// An item of the list of storage classes.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +19,11 @@ pub(crate) struct StorageClassItem<'a> {
     #[serde(flatten)]
     name: StorageClassName<'a>,
     can_use: bool,
+    /// Whether claims that name no class get this one.
+    is_default: bool,
+    provisioner: &'a str,
+    allow_volume_expansion: bool,
+    volume_binding_mode: &'a str,
 }
 
 /// How a storage class is called, for machines and for humans.
@@ -30,7 +38,14 @@ pub(crate) struct StorageClassName<'a> {
 impl<'a> From<&'a StorageClass> for StorageClassItem<'a> {
     fn from(class: &'a StorageClass) -> Self {
         let labels = class.metadata.labels.as_ref();
-        Self { name: class.into(), can_use: is_true(labels, label::CAN_USE) }
+        Self {
+            name: class.into(),
+            can_use: is_true(labels, label::CAN_USE),
+            is_default: is_true(class.metadata.annotations.as_ref(), IS_DEFAULT),
+            provisioner: &class.provisioner,
+            allow_volume_expansion: class.allow_volume_expansion.unwrap_or_default(),
+            volume_binding_mode: class.volume_binding_mode.as_deref().unwrap_or("Immediate"),
+        }
     }
 }
 
