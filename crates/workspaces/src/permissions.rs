@@ -13,6 +13,7 @@ pub const SERVING: &[Rule] = &[
     Rule::new("", &["namespaces", "pods", "persistentvolumes", "persistentvolumeclaims"], WATCH),
     Rule::new("", &["persistentvolumeclaims"], &["create", "delete"]),
     Rule::new("", &["pods/log"], &["get"]),
+    Rule::new("", &["pods"], &["delete"]).or_else("the restart action fails"),
     Rule::new("", &["secrets"], &["get", "list", "create", "update", "delete"]),
     Rule::new("", &["configmaps"], &["get"]),
     Rule::new("", &["resourcequotas"], &["list"]).or_else("quotas are not shown"),

@@ -16,9 +16,13 @@ pub const FORBIDDEN: &str = "FieldValueForbidden";
 pub const NOT_FOUND: &str = "FieldValueNotFound";
 /// `FieldValueTooLong`: a value is larger than allowed.
 pub const TOO_LONG: &str = "FieldValueTooLong";
-
-/// `FieldValueTooMany`: a list is longer than allowed.
+/// `FieldValueTooMany`: a list has more items than allowed.
 pub const TOO_MANY: &str = "FieldValueTooMany";
+/// `FieldValueNotSupported`: a value is not one of those that there are.
+pub const NOT_SUPPORTED: &str = "FieldValueNotSupported";
+
+/// The most that is said about one map: a body of broken keys must not make a larger answer.
+const MOST_CAUSES: usize = 32;
 
 /// The longest RFC 1123 label.
 pub const MAX_LABEL: usize = 63;
@@ -104,6 +108,9 @@ fn check_name(
 pub fn check_labels(field: &str, labels: &BTreeMap<String, String>) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (key, value) in labels {
+        if causes.len() >= MOST_CAUSES {
+            break;
+        }
         causes.extend(qualified_name(key).into_iter().map(|rule| invalid(field, key, &rule)));
         if value.len() > MAX_LABEL {
             let rule = format!("must be no more than {MAX_LABEL} bytes");
@@ -120,6 +127,9 @@ pub fn check_labels(field: &str, labels: &BTreeMap<String, String>) -> Vec<Cause
 pub fn check_annotations(field: &str, annotations: &BTreeMap<String, String>) -> Vec<Cause> {
     let mut causes = Vec::new();
     for key in annotations.keys() {
+        if causes.len() >= MOST_CAUSES {
+            break;
+        }
         let folded = key.to_lowercase();
         causes.extend(qualified_name(&folded).into_iter().map(|rule| invalid(field, key, &rule)));
     }
@@ -236,6 +246,13 @@ mod tests {
     fn label_maps(#[case] key: &str, #[case] value: &str, #[case] broken: usize) {
         let map = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         assert_eq!(check_labels("f", &map).len(), broken);
+    }
+
+    #[test]
+    fn little_is_said_about_many_broken_keys() {
+        let map = (0..10_000).map(|number| (format!("-{number}"), "-".to_owned())).collect();
+        assert!(check_labels("f", &map).len() < MOST_CAUSES + 3);
+        assert!(check_annotations("f", &map).len() < MOST_CAUSES + 3);
     }
 
     #[test]

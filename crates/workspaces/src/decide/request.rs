@@ -8,7 +8,11 @@ use super::names::{
     TOO_MANY, check_annotations, check_label, check_labels, check_quantity, check_subdomain,
     check_workspace_name, forbidden, invalid, required,
 };
-use crate::model::{WorkspaceSpec, WorkspaceVolumes, label};
+use crate::model::{WorkspacePodTemplate, WorkspaceSpec, WorkspaceVolumes, label};
+
+/// The most claims, and the most Secrets, that a workspace may mount: far more than a node can, and
+/// few enough to look each of them up.
+pub const MOST_MOUNTS: usize = 256;
 
 /// Kubernetes has four access modes and says something about each one that is not among them.
 const MOST_MODES: usize = 16;
@@ -17,7 +21,22 @@ const MOST_MODES: usize = 16;
 pub fn new_workspace(name: &str, spec: &WorkspaceSpec) -> Vec<Cause> {
     let mut causes = check_workspace_name("data.name", name);
     causes.extend(check_subdomain("data.kind", &spec.kind));
-    let template = &spec.pod_template;
+    causes.extend(template(&spec.pod_template));
+    causes
+}
+
+/// The rules for the body that changes a workspace.
+pub fn changed_workspace(revision: &str, template: &WorkspacePodTemplate) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if revision.is_empty() {
+        causes.push(required("data.revision", "revision is required"));
+    }
+    causes.extend(self::template(template));
+    causes
+}
+
+fn template(template: &WorkspacePodTemplate) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if let Some(metadata) = &template.pod_metadata {
         let root = "data.podTemplate.podMetadata";
         causes.extend(check_labels(&format!("{root}.labels"), &metadata.labels));
@@ -57,6 +76,11 @@ pub fn option_context(
 fn volumes(volumes: &WorkspaceVolumes) -> Vec<Cause> {
     let root = "data.podTemplate.volumes";
     let mut causes = Vec::new();
+    causes.extend(few(&format!("{root}.data"), volumes.data.len()));
+    causes.extend(few(&format!("{root}.secrets"), volumes.secrets.len()));
+    if !causes.is_empty() {
+        return causes;
+    }
     if let Some(home) = &volumes.home {
         causes.extend(check_subdomain(&format!("{root}.home"), home));
     }
@@ -71,6 +95,11 @@ fn volumes(volumes: &WorkspaceVolumes) -> Vec<Cause> {
         causes.extend(present(&format!("{root}.mountPath"), &volume.mount_path));
     }
     causes
+}
+
+fn few(field: &str, count: usize) -> Option<Cause> {
+    let message = format!("Too many: {count}: must have at most {MOST_MOUNTS} items");
+    (count > MOST_MOUNTS).then(|| Cause::internal(TOO_MANY, field, message))
 }
 
 fn present(field: &str, value: &str) -> Option<Cause> {

@@ -7,7 +7,7 @@ use super::{
     names,
     options::{OptionValue, resolve},
 };
-use crate::model::{PodMetadata, WorkspaceKind, WorkspaceSpec};
+use crate::model::{PodMetadata, WorkspaceKind, WorkspacePodTemplate, WorkspaceSpec};
 
 /// Rules for a new workspace; `kind` is the one that the spec names, if it exists.
 pub fn create(spec: &WorkspaceSpec, kind: Option<&WorkspaceKind>) -> Vec<Cause> {
@@ -26,7 +26,10 @@ pub fn update(
     kind: Option<&WorkspaceKind>,
 ) -> Vec<Cause> {
     let (old_template, new_template) = (&old.pod_template, &new.pod_template);
-    let metadata = old_template.pod_metadata != new_template.pod_metadata;
+    // Without any and with empty ones is the same.
+    let metadata_of =
+        |template: &WorkspacePodTemplate| template.pod_metadata.clone().unwrap_or_default();
+    let metadata = metadata_of(old_template) != metadata_of(new_template);
     let image = old_template.options.image_config != new_template.options.image_config;
     let pod = old_template.options.pod_config != new_template.options.pod_config;
     if !(old.kind != new.kind || metadata || image || pod) {

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod actions;
 mod assets;
 mod bad_input;
 mod claims;
 mod coverage;
+mod edits;
 mod faults;
 mod harness;
 mod hostile;
@@ -15,6 +17,9 @@ mod lists;
 mod logs;
 mod noun_faults;
 mod option_values;
+mod profiles;
+mod queries;
 mod record;
 mod secrets;
 mod story;
+mod watches;

@@ -54,7 +54,7 @@ async fn a_workspace_from_its_creation_to_its_end() {
 }
 
 /// A status as the controller writes it: the chosen image redirects elsewhere.
-fn running() -> serde_json::Value {
+pub(crate) fn running() -> serde_json::Value {
     json!({
         "state": "Running",
         "stateMessage": "Workspace is running",

@@ -22,13 +22,13 @@ use super::{
     App, CLAIMS,
     audit::audited,
     body::Body,
+    checks::check_namespace,
     envelope::{Created, NoContent},
     error::{Problem, created},
     extract::{Caller, InNamespace, Object, Query},
     released::delete_released,
     tagged::tagged,
     wire::claim::{ClaimCreate, ClaimListItem, Neighbours},
-    workspaces::check_namespace,
 };
 use crate::{
     decide::{

@@ -1,12 +1,14 @@
 //! Which compressed form a client gets: zstd before gzip when it likes both the same.
 
-use std::io::Write;
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 /// Answers smaller than this go out as they are.
 pub(crate) const SMALLEST: usize = 1024;
+
+/// In the extensions of a response whose body goes on as things happen: it must reach the client
+/// piece by piece, and a compressor would hold it back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Live;
 
 /// A form in which a body can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,25 +59,6 @@ impl Encoding {
             Self::Zstd => Some(HeaderValue::from_static("zstd")),
         }
     }
-
-    /// Compresses a body that is kept in pieces. Takes a while for a large one: run it where
-    /// blocking is allowed.
-    pub(crate) fn compress(self, pieces: &[Bytes]) -> std::io::Result<Bytes> {
-        match self {
-            Self::Identity => Ok(pieces.concat().into()),
-            Self::Gzip => {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
-                encoder.finish().map(Bytes::from)
-            }
-            Self::Zstd => {
-                let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
-                pieces.iter().try_for_each(|piece| encoder.write_all(piece))?;
-                encoder.finish().map(Bytes::from)
-            }
-        }
-    }
 }
 
 /// Reads `q=0.5` as 500. What cannot be read counts as wanted.
@@ -88,8 +71,6 @@ fn thousandths(text: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use rstest::rstest;
 
     use super::*;
@@ -110,16 +91,5 @@ mod tests {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
         }
         assert_eq!(Encoding::negotiate(&headers), expected);
-    }
-
-    #[test]
-    fn pieces_become_one_stream() {
-        let pieces = [Bytes::from_static(b"one,"), Bytes::from_static(b"two")];
-        let packed = Encoding::Gzip.compress(&pieces).unwrap();
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-        assert_eq!(text, "one,two");
-        let packed = Encoding::Zstd.compress(&pieces).unwrap();
-        assert_eq!(zstd::decode_all(&packed[..]).unwrap(), b"one,two");
     }
 }

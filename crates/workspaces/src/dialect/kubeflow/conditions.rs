@@ -1,4 +1,5 @@
-//! Conditional requests: `If-None-Match` spares an answer, `If-Match` guards a write.
+//! What headers ask for: `If-None-Match` spares an answer, `If-Match` guards a write, `Accept` makes
+//! a stream of events of it.
 
 use std::convert::Infallible;
 
@@ -10,6 +11,13 @@ use super::error::Problem;
 /// Whether the client has this version already. Weak tags are as good as strong ones here.
 pub(crate) fn has_version(headers: &HeaderMap, tag: &str) -> bool {
     tags(headers, &header::IF_NONE_MATCH).any(|known| known == "*" || opaque(known) == opaque(tag))
+}
+
+/// Whether the client reads server-sent events.
+pub(crate) fn accepts_events(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).into_iter();
+    let mut texts = values.filter_map(|value| value.to_str().ok());
+    texts.any(|text| text.to_ascii_lowercase().contains("text/event-stream"))
 }
 
 /// The versions that the caller insists on; none means any.
@@ -28,6 +36,11 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 }
 
 impl IfMatch {
+    /// No condition.
+    pub(crate) fn any() -> Self {
+        Self(None)
+    }
+
     /// Whether the caller insists on anything.
     pub(crate) fn is_given(&self) -> bool {
         self.0.is_some()

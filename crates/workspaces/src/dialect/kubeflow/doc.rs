@@ -134,6 +134,11 @@ impl Doc {
         self.data::<T>(201, true)
     }
 
+    /// 202 with `{"data": …}`.
+    pub(crate) fn accepted<T: JsonSchema>(self) -> Self {
+        self.data::<T>(202, false)
+    }
+
     /// 204.
     pub(crate) fn gone(self) -> Self {
         self.answer(204, Content::Nothing)

@@ -39,6 +39,16 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
+/// 202 with `{"data": …}`: it will be done.
+#[derive(Debug)]
+pub(crate) struct Accepted<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        json(StatusCode::ACCEPTED, &Data { data: self.0 })
+    }
+}
+
 /// 204 without a body.
 #[derive(Debug)]
 pub(crate) struct NoContent;

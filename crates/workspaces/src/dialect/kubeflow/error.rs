@@ -100,6 +100,11 @@ impl Problem {
         }
     }
 
+    /// What the caller is told.
+    pub(crate) fn message(&self) -> &str {
+        wording(&self.0).1
+    }
+
     /// What went wrong.
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind()

@@ -141,6 +141,11 @@ impl Query {
         if causes.is_empty() { Ok(value.unwrap_or(false)) } else { Err(Problem::query(causes)) }
     }
 
+    /// The same, among parameters whose faults are all told at once.
+    pub(crate) fn flag(&self, name: &str, causes: &mut Vec<Cause>) -> bool {
+        self.parse(name, "must be a boolean", boolean, causes).unwrap_or(false)
+    }
+
     /// A value that some rule reads; what it cannot read becomes a cause.
     pub(crate) fn parse<T>(
         &self,

@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
-use bytes::Bytes;
 use cluster::{Cache, Change, Changes, Key};
 use futures::FutureExt;
 use tokio::{sync::Mutex, task::unconstrained};
@@ -14,8 +13,8 @@ use web::Error;
 
 use super::{
     error::Problem,
-    list_cache::{Changed, ListCache},
-    wire::workspace_list::WorkspaceListItem,
+    list_cache::{Changed, ListCache, Row},
+    wire::{workspace_list::WorkspaceListItem, workspace_old::OldListItem},
 };
 use crate::{
     Caches,
@@ -28,12 +27,57 @@ const MANY: usize = 200;
 /// How long changes are gathered when nobody waits for them.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// The lists of workspaces.
+/// The same while somebody watches.
+const BRIEF: Duration = Duration::from_millis(25);
+
+/// What items look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// What lists show.
+    Slim,
+    /// With metadata and volumes of the pod.
+    Full,
+    /// What lists of 2025-07 show.
+    Old,
+}
+
+/// The lists of workspaces in each shape that was asked for.
+pub(crate) struct ListsByShape {
+    caches: Caches,
+    prefix: Box<str>,
+    slim: OnceLock<Arc<WorkspaceLists>>,
+    full: OnceLock<Arc<WorkspaceLists>>,
+    old: OnceLock<Arc<WorkspaceLists>>,
+}
+
+impl ListsByShape {
+    /// Starts with none; `prefix` goes before paths of pictures.
+    pub(crate) fn new(caches: &Caches, prefix: &str) -> Self {
+        let none = OnceLock::new;
+        let (slim, full, old) = (none(), none(), none());
+        Self { caches: caches.clone(), prefix: prefix.into(), slim, full, old }
+    }
+
+    /// The lists in a shape.
+    pub(crate) fn of(&self, shape: Shape) -> &Arc<WorkspaceLists> {
+        let place = match shape {
+            Shape::Slim => &self.slim,
+            Shape::Full => &self.full,
+            Shape::Old => &self.old,
+        };
+        place.get_or_init(|| WorkspaceLists::start(&self.caches, &self.prefix, shape))
+    }
+}
+
+/// The lists of workspaces in one shape.
 pub(crate) struct WorkspaceLists {
-    kept: Arc<ListCache>,
+    kept: Arc<Kept>,
     source: Source,
     pending: Mutex<Pending>,
 }
+
+type Kept = ListCache<Arc<Workspace>>;
+type Items = Changed<Arc<Workspace>>;
 
 /// What items are rendered from.
 #[derive(Clone)]
@@ -41,6 +85,7 @@ struct Source {
     workspaces: Cache<Workspace>,
     kinds: Cache<WorkspaceKind>,
     prefix: Arc<str>,
+    shape: Shape,
 }
 
 /// What happened since the lists were last in step.
@@ -55,13 +100,13 @@ struct Pending {
 impl WorkspaceLists {
     /// The lists of these caches. They keep themselves current, so that a first reader after a
     /// quiet time does not wait for all that happened.
-    pub(crate) fn start(caches: &Caches, prefix: &str) -> Arc<Self> {
-        let lists = Arc::new(Self::new(caches, prefix));
-        tokio::spawn(keep_current(Arc::downgrade(&lists), caches.workspaces.subscribe()));
+    fn start(caches: &Caches, prefix: &str, shape: Shape) -> Arc<Self> {
+        let lists = Arc::new(Self::new(caches, prefix, shape));
+        tokio::spawn(keep_current(Arc::downgrade(&lists), caches.clone()));
         lists
     }
 
-    fn new(caches: &Caches, prefix: &str) -> Self {
+    fn new(caches: &Caches, prefix: &str, shape: Shape) -> Self {
         let workspaces = caches.workspaces.clone();
         let kinds = caches.kinds.clone();
         let pending = Pending {
@@ -70,12 +115,17 @@ impl WorkspaceLists {
             everything: true,
             keys: BTreeSet::new(),
         };
-        let source = Source { workspaces, kinds, prefix: prefix.into() };
+        let source = Source { workspaces, kinds, prefix: prefix.into(), shape };
         Self { kept: Arc::new(ListCache::new(instance())), source, pending: Mutex::new(pending) }
     }
 
+    /// The lists as they were when they were last in step with the caches.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// The lists as the caches are now.
-    pub(crate) async fn current(&self) -> Result<&ListCache, Problem> {
+    pub(crate) async fn current(&self) -> Result<&Kept, Problem> {
         let mut pending = self.pending.lock().await;
         pending.drain(&self.source);
         if pending.everything {
@@ -99,11 +149,23 @@ impl WorkspaceLists {
     }
 }
 
-/// Ends with the lists, or with the cache.
-async fn keep_current(lists: Weak<WorkspaceLists>, mut changes: Changes<Workspace>) {
-    while changes.next().await.is_some() {
-        tokio::time::sleep(QUIET).await;
-        while now(&mut changes).is_some() {}
+/// Ends with the lists, or with the caches.
+async fn keep_current(lists: Weak<WorkspaceLists>, caches: Caches) {
+    let mut workspaces = caches.workspaces.subscribe();
+    let mut kinds = caches.kinds.subscribe();
+    // Their watches must be able to end.
+    drop(caches);
+    loop {
+        let go_on = tokio::select! {
+            change = workspaces.next() => change.is_some(),
+            change = kinds.next() => change.is_some(),
+        };
+        let Some(watched) = lists.upgrade().map(|lists| lists.kept.is_watched()) else { return };
+        if !go_on {
+            return;
+        }
+        tokio::time::sleep(if watched { BRIEF } else { QUIET }).await;
+        while now(&mut workspaces).is_some() || now(&mut kinds).is_some() {}
         let Some(lists) = lists.upgrade() else { return };
         if let Err(problem) = lists.current().await {
             tracing::warn!(?problem, "the lists could not be brought up to date");
@@ -145,18 +207,24 @@ impl Source {
         users.map(|workspace| Key::of(&workspace.metadata))
     }
 
-    fn render(&self, keys: impl IntoIterator<Item = Key>) -> Changed {
+    fn render(&self, keys: impl IntoIterator<Item = Key>) -> Items {
         keys.into_iter().map(|key| self.item(key)).collect()
     }
 
-    fn item(&self, key: Key) -> (Key, Option<Bytes>) {
+    fn item(&self, key: Key) -> (Key, Option<Row<Arc<Workspace>>>) {
         let Some(workspace) = self.workspaces.get(key.namespace(), key.name()) else {
             return (key, None);
         };
         let kind = self.kinds.get(None, &workspace.spec.kind);
-        let item = WorkspaceListItem::new(&workspace, kind.as_deref(), &self.prefix);
-        match serde_json::to_vec(&item) {
-            Ok(bytes) => (key, Some(bytes.into())),
+        let kind = kind.as_deref();
+        let item = |full| WorkspaceListItem::new(&workspace, kind, &self.prefix, full);
+        let rendered = match self.shape {
+            Shape::Slim => serde_json::to_vec(&item(false)),
+            Shape::Full => serde_json::to_vec(&item(true)),
+            Shape::Old => serde_json::to_vec(&OldListItem::new(&workspace, kind)),
+        };
+        match rendered {
+            Ok(bytes) => (key, Some(Row { bytes: bytes.into(), object: workspace })),
             Err(error) => {
                 tracing::error!(%key, %error, "workspace left out of the list");
                 (key, None)

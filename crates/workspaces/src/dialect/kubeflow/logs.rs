@@ -1,6 +1,6 @@
-//! The log of a workspace's container.
+//! The log of a workspace's container: what there is, or what comes.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,17 +8,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{AsyncRead, AsyncReadExt, Stream, StreamExt, stream};
-use http::{HeaderValue, header};
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, api::LogParams};
 
 use super::{
     App, WORKSPACES,
-    compress::SMALLEST,
+    compress::{Live, SMALLEST},
+    conditions::accepts_events,
     error::Problem,
-    extract::{Caller, Object, Query, boolean},
+    extract::{Caller, Object, Query},
     workspaces::cached,
 };
 use crate::{
@@ -32,6 +33,8 @@ const LIMIT: usize = 100 * 1024 * 1024;
 const MOST_LINES: i64 = 100_000;
 const DEFAULT_LINES: i64 = 1000;
 const PIECE: usize = 16 * 1024;
+/// How long nothing is said before a client is told that the server is there.
+const QUIET: Duration = Duration::from_secs(15);
 const MAIN: &str = "main";
 
 const NOT_RUNNING: &str = "workspace pod is not running";
@@ -43,8 +46,11 @@ const NO_PREVIOUS: &str = "no logs found for the previous container instance";
 struct Wanted {
     container: Option<String>,
     lines: i64,
+    /// More lines were asked for than anybody gets.
+    cut: bool,
     since: Option<Timestamp>,
     previous: bool,
+    follow: bool,
 }
 
 /// `GET /workspaces/{namespace}/{name}/podtemplate/logs/batch`
@@ -56,13 +62,65 @@ pub(crate) async fn batch(
 ) -> Result<Response, Problem> {
     let wanted = Wanted::read(&query)?;
     app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
-    let workspace = cached(&app, &namespace, &name)?;
+    let log = open(&app, &namespace, &name, &wanted, false).await?;
+    let mut response = respond(Box::pin(pieces(log, LIMIT))).await?;
+    wanted.note_cut(&mut response);
+    Ok(response)
+}
+
+/// `GET /workspaces/{namespace}/{name}/podtemplate/logs/stream`: the log, and then what is added to
+/// it, for as long as the client reads. As server-sent events if it accepts them, one per line,
+/// whose ids are the times of the lines.
+pub(crate) async fn follow(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut wanted = Wanted::read(&query)?;
+    let follow = wanted.follow;
+    let events = accepts_events(&headers);
+    let seen = headers.get("last-event-id").filter(|_| events);
+    let seen = seen.and_then(|id| id.to_str().ok()?.parse::<Timestamp>().ok());
+    wanted.since = seen.or(wanted.since);
+    app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let log = open(&app, &namespace, &name, &wanted, follow).await?;
+    let limit = if follow { usize::MAX } else { LIMIT };
+    let mut response = match events {
+        false => plain(Body::from_stream(pieces(log, limit))),
+        true => {
+            let mut response = Response::new(Body::from_stream(lines(log, seen)));
+            let kind = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+    };
+    response.extensions_mut().insert(Live);
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    wanted.note_cut(&mut response);
+    Ok(response)
+}
+
+/// The log itself, after all that may be in its way.
+async fn open(
+    app: &App,
+    namespace: &str,
+    name: &str,
+    wanted: &Wanted,
+    follow: bool,
+) -> Result<impl AsyncBufRead + use<>, Problem> {
+    let workspace = cached(app, namespace, name)?;
     let (pod, container) = choose(&workspace, wanted.container.as_deref())?;
-    let api: Api<Pod> = Api::namespaced(app.client.clone(), &namespace);
+    let api: Api<Pod> = Api::namespaced(app.client.clone(), namespace);
     let live = api.get_opt(&pod).await?.ok_or_else(|| Problem::malformed(NOT_RUNNING))?;
     check_container(&live, &container, wanted.previous)?;
-    let log = api.log_stream(&pod, &wanted.params(container)).await?;
-    respond(Box::pin(pieces(log))).await
+    let mut params = wanted.params(container);
+    if follow {
+        params = LogParams { follow, limit_bytes: None, ..params };
+    }
+    Ok(api.log_stream(&pod, &params).await?)
 }
 
 impl Wanted {
@@ -76,16 +134,26 @@ impl Wanted {
         let lines = query.parse("tailLines", rule, positive, &mut causes);
         let rule = "must be a valid RFC3339 timestamp";
         let since = query.parse("sinceTime", rule, |text| text.parse().ok(), &mut causes);
-        let previous = query.parse("previous", "must be a boolean", boolean, &mut causes);
+        let previous = query.flag("previous", &mut causes);
+        let follow = query.get("follow").is_none() || query.flag("follow", &mut causes);
         if !causes.is_empty() {
             return Err(Problem::query(causes));
         }
         Ok(Self {
             container,
             lines: lines.unwrap_or(DEFAULT_LINES).min(MOST_LINES),
+            cut: lines.is_some_and(|lines| lines > MOST_LINES),
             since,
-            previous: previous.unwrap_or(false),
+            previous,
+            follow,
         })
+    }
+
+    fn note_cut(&self, response: &mut Response) {
+        if self.cut {
+            let value = HeaderValue::from_static("true");
+            response.headers_mut().insert("x-log-truncated", value);
+        }
     }
 
     fn params(&self, container: String) -> LogParams {
@@ -93,7 +161,8 @@ impl Wanted {
             container: Some(container),
             limit_bytes: i64::try_from(LIMIT).ok(),
             previous: self.previous,
-            since_time: self.since,
+            // The cluster takes whole seconds: earlier lines rather than lost ones.
+            since_time: self.since.and_then(|at| Timestamp::from_second(at.as_second()).ok()),
             tail_lines: Some(self.lines),
             timestamps: true,
             ..LogParams::default()
@@ -139,8 +208,8 @@ fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
 }
 
 /// Reads as fast as the client does, one piece at a time.
-fn pieces(log: impl AsyncRead) -> impl Stream<Item = io::Result<Bytes>> {
-    let start = (Box::pin(log), LIMIT);
+fn pieces(log: impl AsyncRead, most: usize) -> impl Stream<Item = io::Result<Bytes>> {
+    let start = (Box::pin(log), most);
     stream::unfold(start, |(mut log, left)| async move {
         let mut piece = vec![0; PIECE.min(left)];
         match log.read(&mut piece).await {
@@ -152,6 +221,51 @@ fn pieces(log: impl AsyncRead) -> impl Stream<Item = io::Result<Bytes>> {
             Err(error) => Some((Err(error), (log, 0))),
         }
     })
+}
+
+/// The lines as server-sent events, without those up to the time that the client has seen. A line
+/// without an end comes in pieces.
+fn lines(log: impl AsyncBufRead, seen: Option<Timestamp>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(Box::pin(log)), move |log| async move {
+        let mut log = log?;
+        loop {
+            let mut line = Vec::new();
+            let mut piece = (&mut log).take(PIECE as u64);
+            let read = piece.read_until(b'\n', &mut line);
+            match tokio::time::timeout(QUIET, read).await {
+                Ok(Ok(0)) => return None,
+                Ok(Ok(_)) => match event(&line, seen) {
+                    Some(event) => return Some((Ok(event), Some(log))),
+                    None => continue,
+                },
+                Ok(Err(error)) => return Some((Err(error), None)),
+                Err(_) => {
+                    let mut said = event(&line, None).unwrap_or_default().to_vec();
+                    said.extend_from_slice(b":\n\n");
+                    return Some((Ok(said.into()), Some(log)));
+                }
+            }
+        }
+    })
+}
+
+/// A line that starts with its time, as every line of the log does.
+fn event(line: &[u8], seen: Option<Timestamp>) -> Option<Bytes> {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end_matches(['\r', '\n']);
+    if line.is_empty() {
+        return None;
+    }
+    let (time, _) = line.split_once(' ').unwrap_or((line, ""));
+    let at = time.parse::<Timestamp>().ok();
+    if let (Some(at), Some(seen)) = (at, seen)
+        && at <= seen
+    {
+        return None;
+    }
+    let id = if at.is_some() { format!("id: {time}\n") } else { String::new() };
+    // A lone carriage return would end the line for a client.
+    Some(format!("{id}data: {}\n\n", line.replace('\r', " ")).into())
 }
 
 /// A log that is too short to be compressed goes out whole, so that its size is known.

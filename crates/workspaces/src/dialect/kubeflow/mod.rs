@@ -10,9 +10,11 @@
 //! last of equal JSON keys wins; reference errors name fields without `data.`; `HEAD` is not
 //! supported.
 
+mod actions;
 mod assets;
 mod audit;
 mod body;
+mod checks;
 mod claims;
 mod compress;
 mod conditions;
@@ -24,6 +26,7 @@ mod events;
 mod extract;
 mod kinds;
 mod list_cache;
+mod list_query;
 mod lists;
 mod logs;
 mod namespaces;
@@ -41,6 +44,7 @@ mod swagger;
 mod table;
 mod tagged;
 mod views;
+mod watch;
 mod wire;
 mod workspaces;
 
@@ -48,21 +52,21 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware::from_fn};
 use cluster::{Access, Cache, Key, access::Attributes, client::Health};
-use http::{HeaderValue, Method, Request, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use kube::ResourceExt;
 use tower::{ServiceBuilder, util::MapRequestLayer};
 use tower_http::{
     CompressionLevel,
-    compression::{CompressionLayer, predicate::SizeAbove},
+    compression::{CompressionLayer, Predicate, predicate::SizeAbove},
 };
 use web::{Error, Kind};
 
 use self::{
-    compress::Encoding,
+    compress::{Encoding, Live},
     documents::Documents,
     error::Problem,
     extract::Caller,
-    lists::WorkspaceLists,
+    lists::ListsByShape,
     resources::MetricsApi,
     route::{BASE, Route, mount},
     views::Views,
@@ -129,7 +133,7 @@ impl Default for Options {
 pub fn router(state: State) -> Router {
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(compress::SMALLEST as u64));
+        .compress_when(SizeAbove::new(compress::SMALLEST as u64).and(not_live));
     // Outermost first. Compression sees one settled wish of the client.
     let layers = ServiceBuilder::new()
         .layer(from_fn(profile::echo))
@@ -177,7 +181,7 @@ pub(crate) struct App {
     health: Option<Health>,
     options: Options,
     documents: Documents,
-    lists: Arc<WorkspaceLists>,
+    lists: ListsByShape,
     metrics: MetricsApi,
     views: Views,
 }
@@ -204,7 +208,9 @@ pub(crate) const STORAGE_CLASSES: Target =
 
 impl App {
     fn new(State { client, caches, access, health, options }: State) -> Self {
-        let lists = WorkspaceLists::start(&caches, &options.proxy_url_prefix);
+        let lists = ListsByShape::new(&caches, &options.proxy_url_prefix);
+        // The one that most requests will want.
+        lists.of(options.default_profile.shape());
         let (documents, views) = (Documents::default(), Views::default());
         let metrics = MetricsApi::default();
         Self { client, caches, access, health, options, documents, lists, metrics, views }
@@ -248,6 +254,10 @@ fn starting() -> Problem {
     Error::new(Kind::Unavailable, "the server is starting; try again")
         .with_retry_after(Duration::from_secs(1))
         .into()
+}
+
+fn not_live(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<Live>().is_none()
 }
 
 /// Replaces the client's wishes by the one that is granted, so that kept and fresh answers choose

@@ -71,7 +71,9 @@ fn operation(schemas: &mut Schemas, method: &Method, path: &str, doc: &Doc) -> V
     }
     let mut responses = BTreeMap::new();
     for answer in &doc.answers {
-        responses.insert(answer.status.to_string(), response(schemas, answer, doc.tagged));
+        let response = response(schemas, answer, doc.tagged);
+        let known = responses.entry(answer.status.to_string()).or_insert_with(|| json!({}));
+        merge(known, response);
     }
     for status in doc.failures(method, path) {
         let shared = json!({"$ref": format!("#/components/responses/{status}")});
@@ -79,6 +81,18 @@ fn operation(schemas: &mut Schemas, method: &Method, path: &str, doc: &Doc) -> V
     }
     operation.insert("responses".to_owned(), json!(responses));
     operation.into()
+}
+
+/// One status with answers of several media types.
+fn merge(known: &mut Value, more: Value) {
+    match (known, more) {
+        (Value::Object(known), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(known.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (known, more) => *known = more,
+    }
 }
 
 /// The noun that a path begins with.

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 
-use super::{App, error::Problem};
+use super::{App, error::Problem, lists::Shape};
 
 /// The header that selects a generation; answers repeat it.
 static SELECTED: HeaderName = HeaderName::from_static("x-api-profile");
@@ -44,6 +44,11 @@ impl Profile {
     /// Whether it is the older one.
     pub(crate) fn is_old(self) -> bool {
         self == Self::V2025_07
+    }
+
+    /// What items of lists look like.
+    pub(crate) fn shape(self) -> Shape {
+        if self.is_old() { Shape::Old } else { Shape::Slim }
     }
 
     /// What a client selects, if it does.

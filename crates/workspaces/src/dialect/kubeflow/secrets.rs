@@ -19,6 +19,7 @@ use super::{
     App, SECRETS,
     audit::{audited, touched},
     body::Body,
+    checks::check_namespace,
     conditions::IfMatch,
     envelope::{Created, NoContent},
     error::{Problem, created},
@@ -30,7 +31,6 @@ use super::{
         hex,
         secret::{Mount, SecretCreate, SecretListItem, SecretUpdate, SecretView},
     },
-    workspaces::check_namespace,
 };
 use crate::model::{API_VERSION, label};
 

@@ -1,7 +1,7 @@
 //! Every route of this dialect.
 
 use super::{
-    assets, claims,
+    actions, assets, claims,
     doc::{Doc, Value},
     events, kinds, logs, namespaces, option_values, quotas, resources,
     route::Route,
@@ -19,8 +19,11 @@ use super::{
         resources::Resources,
         secret::{SecretCreate, SecretListItem, SecretUpdate, SecretView},
         storage_class::StorageClassItem,
-        workspace::{PauseAction, Paused, WorkspaceCreate, WorkspaceUpdate},
+        workspace::{
+            Nothing, PauseAction, Paused, PausedOne, Restarted, WorkspaceCreate, WorkspaceUpdate,
+        },
         workspace_list::WorkspaceListItem,
+        workspace_old::OldListItem,
     },
     workspaces,
 };
@@ -55,35 +58,97 @@ fn around() -> Vec<Route> {
 }
 
 fn workspaces() -> Vec<Route> {
-    type Item = WorkspaceListItem<'static>;
-    use workspaces::{create, delete, details, get, list, list_all, pause};
-    let every = Doc::new("listAllWorkspaces", "Lists the workspaces of all namespaces");
-    let some = Doc::new("listWorkspacesByNamespace", "Lists the workspaces of a namespace");
+    use workspaces::{create, delete, details, get, list, list_all, update};
+    let every = listed(Doc::new("listAllWorkspaces", "Lists the workspaces of all namespaces"));
+    let some = listed(Doc::new("listWorkspacesByNamespace", "Lists the workspaces of a namespace"));
     let new = Doc::new("createWorkspace", "Makes a workspace").body::<WorkspaceCreate>();
     let one = Doc::new("getWorkspace", "Shows what of a workspace can be edited");
+    let put = Doc::new("updateWorkspace", "Replaces what of a workspace can be edited");
     let end = Doc::new("deleteWorkspace", "Deletes a workspace; its volumes and Secrets stay");
-    let stop = Doc::new("updateWorkspacePauseState", "Pauses or starts a workspace");
     let pod = Doc::new("getWorkspacePodTemplateDetails", "Shows what a workspace's pod is made of");
-    let log = Doc::new("getWorkspacePodTemplateLogsBatch", "Gives the end of a container's log")
+    let log = logged("getWorkspacePodTemplateLogsBatch", "Gives the end of a container's log");
+    let stream =
+        logged("streamWorkspacePodTemplateLogs", "Gives a container's log and what is added to it")
+            .query("follow", Value::Boolean, "Whether to go on: by default")
+            .text("text/event-stream");
+    let mut routes = vec![
+        Route::at("/workspaces").get(every, list_all),
+        Route::at("/workspaces/{namespace}")
+            .get(some, list)
+            .post(new.created::<WorkspaceCreate>().fails(&[409]), create),
+        Route::at(WORKSPACE)
+            .get(
+                one.ok::<WorkspaceUpdate>()
+                    .or::<OldListItem<'static>>()
+                    .tagged()
+                    .fails(&[400, 404]),
+                get,
+            )
+            .put(
+                put.body::<WorkspaceUpdate>().ok::<WorkspaceUpdate>().matched().fails(&[404, 409]),
+                update,
+            )
+            .delete(end.gone().matched().fails(&[404, 409]), delete),
+        Route::under(POD_TEMPLATE, "/details")
+            .get(pod.ok::<Details<'static>>().fails(&[404]), details),
+        Route::under(POD_TEMPLATE, "/logs/batch").get(log, logs::batch),
+        Route::under(POD_TEMPLATE, "/logs/stream").get(stream, logs::follow),
+    ];
+    routes.extend(actions());
+    routes
+}
+
+fn actions() -> [Route; 3] {
+    use actions::{pause, pause_all, restart};
+    let stop = Doc::new("updateWorkspacePauseState", "Pauses or starts a workspace").query(
+        "idempotent",
+        Value::Boolean,
+        "Whether a workspace that is so already is a success",
+    );
+    let all = Doc::new("updateWorkspacesPauseState", "Pauses or starts all of a namespace");
+    let again = Doc::new("restartWorkspace", "Replaces the pod of a workspace");
+    [
+        Route::under(WORKSPACE, "/actions/pause")
+            .post(stop.body::<PauseAction>().ok::<Paused>().matched().fails(&[404, 409]), pause),
+        Route::at("/workspaces/{namespace}/actions/pause")
+            .post(all.body::<PauseAction>().ok::<Vec<PausedOne>>(), pause_all),
+        Route::under(WORKSPACE, "/actions/restart").post(
+            again.body::<Nothing>().accepted::<Restarted>().matched().fails(&[404, 409]),
+            restart,
+        ),
+    ]
+}
+
+/// What both lists of workspaces have in common.
+fn listed(doc: Doc) -> Doc {
+    doc.query("view", Value::Text, "`full` for metadata and volumes of the pods too")
+        .query("workspaceKind", Value::Text, "Only those of this kind")
+        .query("imageConfig", Value::Text, "Only those with this image")
+        .query("podConfig", Value::Text, "Only those with this pod option")
+        .query("state", Value::Text, "Only those in this state, or one of several")
+        .query("owner", Value::Text, "Only those that this user made")
+        .query("nameContains", Value::Text, "Only those with this in their name")
+        .query("labelSelector", Value::Text, "Only those with such labels")
+        .query("sortBy", Value::Text, "What to order by; backwards after a minus")
+        .query("pageSize", Value::Integer(500), "The most items of a page")
+        .query("nextPageToken", Value::Text, "Where the page before ended")
+        .query("watch", Value::Boolean, "Whether to go on with changes, as events")
+        .ok::<Vec<WorkspaceListItem<'static>>>()
+        .or::<Vec<OldListItem<'static>>>()
+        .text("text/event-stream")
+        .tagged()
+        .fails(&[400])
+}
+
+/// What both log routes have in common.
+fn logged(id: &'static str, summary: &'static str) -> Doc {
+    Doc::new(id, summary)
         .query("container", Value::Label, "Whose log: `main` by default")
         .query("tailLines", Value::Integer(i64::MAX), "So many lines: 1000 by default")
         .query("sinceTime", Value::Time, "Lines since then")
-        .query("previous", Value::Boolean, "The log of the run before");
-    vec![
-        Route::at("/workspaces").get(every.ok::<Vec<Item>>().tagged(), list_all),
-        Route::at("/workspaces/{namespace}")
-            .get(some.ok::<Vec<Item>>().tagged(), list)
-            .post(new.created::<WorkspaceCreate>().fails(&[409]), create),
-        Route::at(WORKSPACE)
-            .get(one.ok::<WorkspaceUpdate>().tagged().fails(&[404]), get)
-            .delete(end.gone().fails(&[404, 409]), delete),
-        Route::under(WORKSPACE, "/actions/pause")
-            .post(stop.body::<PauseAction>().ok::<Paused>().fails(&[404, 409]), pause),
-        Route::under(POD_TEMPLATE, "/details")
-            .get(pod.ok::<Details<'static>>().fails(&[404]), details),
-        Route::under(POD_TEMPLATE, "/logs/batch")
-            .get(log.text("text/plain").fails(&[400, 404]), logs::batch),
-    ]
+        .query("previous", Value::Boolean, "The log of the run before")
+        .text("text/plain")
+        .fails(&[400, 404])
 }
 
 fn kinds() -> Vec<Route> {

@@ -34,6 +34,11 @@ impl View {
         Ok(Self { tag, body: body.into() })
     }
 
+    /// The answer with its body, whatever the client has.
+    pub(crate) fn whole(self) -> Response {
+        self.respond(&HeaderMap::new())
+    }
+
     /// The answer; without a body if the client has this version.
     pub(crate) fn respond(self, headers: &HeaderMap) -> Response {
         let mut response = match has_version(headers, self.tag.to_str().unwrap_or_default()) {

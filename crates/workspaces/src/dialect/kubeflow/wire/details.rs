@@ -40,6 +40,25 @@ struct Volumes<'a> {
     secrets: Vec<Secret<'a>>,
 }
 
+/// The same as lists show it: nothing in the place of no home, and a list of no volumes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListedMounts")]
+pub(crate) struct ListedVolumes<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<Claim<'a>>,
+    data: Vec<Claim<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<Secret<'a>>,
+}
+
+impl<'a> ListedVolumes<'a> {
+    pub(crate) fn new(workspace: &'a Workspace, kind: Option<&'a WorkspaceKind>) -> Self {
+        let volumes = &workspace.spec.pod_template.volumes;
+        let Volumes { home, data, secrets } = Volumes::new(volumes, kind);
+        Self { home, data, secrets }
+    }
+}
+
 impl<'a> Volumes<'a> {
     fn new(volumes: &'a WorkspaceVolumes, kind: Option<&'a WorkspaceKind>) -> Self {
         let home_path = kind.map(|kind| kind.spec.pod_template.volume_mounts.home.as_str());

@@ -1,6 +1,6 @@
 //! WorkspaceKinds as lists show them.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -76,9 +76,7 @@ impl<'a> KindListItem<'a> {
         let status = kind.status.as_ref();
         let picture = |which: &str, asset: &'a Asset, status: Option<&AssetStatus>| {
             if profile.is_old() {
-                let url =
-                    format!("/workspaces/backend/api/v1/workspacekinds/{name}/assets/{which}");
-                return ImageRef { url: Cow::Owned(url), error: None };
+                return ImageRef::of_old(name, which);
             }
             ImageRef::of(prefix, name, which, asset, status)
         };

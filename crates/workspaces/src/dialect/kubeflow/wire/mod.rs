@@ -16,6 +16,7 @@ pub(crate) mod secret;
 pub(crate) mod storage_class;
 pub(crate) mod workspace;
 pub(crate) mod workspace_list;
+pub(crate) mod workspace_old;
 
 use std::borrow::Cow;
 
@@ -89,6 +90,12 @@ impl<'a> ImageRef<'a> {
     /// A picture at a known address.
     pub(crate) fn at(url: &'a str) -> Self {
         Self { url: Cow::Borrowed(url), error: None }
+    }
+
+    /// The picture of a kind as 2025-07 shows it: at one address, whatever the kind says.
+    pub(crate) fn of_old(kind: &str, which: &str) -> Self {
+        let url = format!("/workspaces/backend/api/v1/workspacekinds/{kind}/assets/{which}");
+        Self { url: Cow::Owned(url), error: None }
     }
 
     /// The picture of a kind; `which` is `icon` or `logo`, `prefix` goes before our own paths.

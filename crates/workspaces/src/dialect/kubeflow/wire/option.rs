@@ -55,6 +55,26 @@ struct RedirectStep<'a> {
     message: Option<Message<'a>>,
 }
 
+/// The same as 2025-07 shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OldChosen<'a> {
+    current: OptionInfo<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    desired: Option<OptionInfo<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redirect_chain: Vec<OldRedirectStep<'a>>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct OldRedirectStep<'a> {
+    source_id: &'a str,
+    target_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Message<'a>>,
+}
+
 /// What users are told about a redirect.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Message<'a> {
@@ -86,16 +106,38 @@ impl<'a> Options<'a> {
 
     pub(crate) fn chosen(&self, id: &'a str, status: Option<&'a OptionStatus>) -> Chosen<'a> {
         let chain = status.map_or(&[][..], |status| &status.redirect_chain);
-        let steps = chain.iter().map(|step| {
-            let redirect = self.find(&step.source).and_then(|source| source.redirect);
-            let still = redirect.filter(|redirect| redirect.to == step.target);
-            RedirectStep {
-                source: self.info(&step.source),
-                target: self.info(&step.target),
-                message: still.and_then(|redirect| redirect.message.as_ref()).map(Into::into),
-            }
+        let steps = chain.iter().map(|step| RedirectStep {
+            source: self.info(&step.source),
+            target: self.info(&step.target),
+            message: self.message(step),
         });
         Chosen { current: self.info(id), redirect_chain: steps.collect() }
+    }
+
+    pub(crate) fn chosen_old(
+        &self,
+        id: &'a str,
+        status: Option<&'a OptionStatus>,
+    ) -> OldChosen<'a> {
+        let chain = status.map_or(&[][..], |status| &status.redirect_chain);
+        let steps = chain.iter().map(|step| OldRedirectStep {
+            source_id: &step.source,
+            target_id: &step.target,
+            message: self.message(step),
+        });
+        let desired = status.and_then(|status| status.desired.as_deref());
+        OldChosen {
+            current: self.info(id),
+            desired: desired.filter(|desired| *desired != id).map(|desired| self.info(desired)),
+            redirect_chain: steps.collect(),
+        }
+    }
+
+    /// What the kind says about a redirect, if it still leads to the same option.
+    fn message(&self, step: &crate::model::RedirectStep) -> Option<Message<'a>> {
+        let redirect = self.find(&step.source)?.redirect?;
+        let message = redirect.message.as_ref().filter(|_| redirect.to == step.target)?;
+        Some(message.into())
     }
 
     fn find(&self, id: &str) -> Option<&OptionView<'a>> {

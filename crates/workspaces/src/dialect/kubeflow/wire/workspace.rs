@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use web::Cause;
 
 use super::{
-    super::{body::Validate, error::Problem},
+    super::{Profile, body::Validate, error::Problem},
     or_default, revision,
 };
 use crate::{
@@ -32,9 +32,9 @@ pub(crate) struct WorkspaceCreate {
     paused: bool,
     #[serde(deserialize_with = "or_default")]
     pod_template: PodTemplate,
-    /// Clients of 2025-07 send it; it means nothing any more.
-    #[serde(deserialize_with = "or_default", skip_serializing)]
-    defer_updates: bool,
+    /// Clients of 2025-07 send it and read it back; it means nothing any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    defer_updates: Option<bool>,
 }
 
 impl WorkspaceCreate {
@@ -47,6 +47,14 @@ impl WorkspaceCreate {
             kind: self.kind.clone(),
             pod_template: self.pod_template.clone().into(),
         }
+    }
+}
+
+impl WorkspaceCreate {
+    /// The answer to a request, about what was made of it.
+    pub(crate) fn answer(&self, made: &Workspace, profile: Profile) -> Self {
+        let defer_updates = profile.is_old().then(|| self.defer_updates.unwrap_or(false));
+        Self { defer_updates, ..Self::from(made) }
     }
 }
 
@@ -65,19 +73,22 @@ impl From<&Workspace> for WorkspaceCreate {
             kind: spec.kind.clone(),
             paused: spec.paused,
             pod_template: (&spec.pod_template).into(),
-            defer_updates: false,
+            defer_updates: None,
         }
     }
 }
 
-/// The part of a workspace that can be edited.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+/// The part of a workspace that can be edited, as it is read and as it is sent back.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct WorkspaceUpdate {
+    #[serde(deserialize_with = "or_default")]
     revision: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    display_name: Option<String>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    display_name: String,
+    #[serde(deserialize_with = "or_default")]
     paused: bool,
+    #[serde(deserialize_with = "or_default")]
     pod_template: PodTemplate,
 }
 
@@ -86,6 +97,24 @@ impl WorkspaceUpdate {
     pub(crate) fn revision(&self) -> &str {
         &self.revision
     }
+
+    /// The spec that takes the place of that of a workspace of this kind.
+    pub(crate) fn spec(&self, kind: &str) -> WorkspaceSpec {
+        let name = self.display_name.clone();
+        WorkspaceSpec {
+            paused: self.paused,
+            display_name: Some(name).filter(|name| !name.is_empty()),
+            kind: kind.to_owned(),
+            pod_template: self.pod_template.clone().into(),
+        }
+    }
+}
+
+impl Validate for WorkspaceUpdate {
+    fn validate(&self) -> Vec<Cause> {
+        let template = self.pod_template.clone().into();
+        decide::request::changed_workspace(&self.revision, &template)
+    }
 }
 
 impl From<&Workspace> for WorkspaceUpdate {
@@ -93,7 +122,7 @@ impl From<&Workspace> for WorkspaceUpdate {
         let spec = &workspace.spec;
         Self {
             revision: revision(&workspace.metadata),
-            display_name: spec.display_name.clone().filter(|name| !name.is_empty()),
+            display_name: spec.display_name.clone().unwrap_or_default(),
             paused: spec.paused,
             pod_template: (&spec.pod_template).into(),
         }
@@ -181,9 +210,10 @@ struct Options {
 impl From<PodTemplate> for WorkspacePodTemplate {
     fn from(template: PodTemplate) -> Self {
         let Metadata { labels, annotations } = template.pod_metadata;
+        let metadata = PodMetadata { labels, annotations };
         let volumes = template.volumes;
         Self {
-            pod_metadata: Some(PodMetadata { labels, annotations }),
+            pod_metadata: (metadata != PodMetadata::default()).then_some(metadata),
             volumes: WorkspaceVolumes {
                 home: volumes.home,
                 data: volumes.data.into_iter().map(Into::into).collect(),
@@ -240,6 +270,17 @@ impl From<SecretVolume> for Secret {
     }
 }
 
+/// A request that says nothing but what its path says.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Nothing {}
+
+impl Validate for Nothing {
+    fn validate(&self) -> Vec<Cause> {
+        Vec::new()
+    }
+}
+
 /// Pause or start.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -266,6 +307,27 @@ impl Validate for PauseAction {
     fn validate(&self) -> Vec<Cause> {
         Vec::new()
     }
+}
+
+/// The pod that a restart replaces.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Restarted {
+    pub(crate) pod_name: String,
+}
+
+/// What became of one of many workspaces that were paused or started together.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PausedOne {
+    pub(crate) name: String,
+    /// What `paused` is now.
+    pub(crate) paused: bool,
+    /// Whether this request changed it.
+    pub(crate) changed: bool,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
 }
 
 /// What `paused` is now.

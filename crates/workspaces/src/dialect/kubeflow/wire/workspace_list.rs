@@ -5,10 +5,12 @@ use serde::Serialize;
 
 use super::{
     Audit, ImageRef,
+    details::ListedVolumes,
     option::{Chosen, Options},
+    workspace::Metadata,
 };
 use crate::model::{
-    Activity, ActivityRulesStatus, KindOptions, ProbeReport, Workspace, WorkspaceKind,
+    Activity, ActivityRulesStatus, OptionStatus, ProbeReport, Workspace, WorkspaceKind,
     WorkspaceState, connect_path,
 };
 
@@ -23,6 +25,7 @@ const UNKNOWN_POD_CONFIG: &str = "__UNKNOWN_POD_CONFIG__";
 pub(crate) struct WorkspaceListItem<'a> {
     name: &'a str,
     namespace: &'a str,
+    uid: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     display_name: &'a str,
     workspace_kind: KindInfo<'a>,
@@ -39,11 +42,13 @@ pub(crate) struct WorkspaceListItem<'a> {
 }
 
 impl<'a> WorkspaceListItem<'a> {
-    /// Shows a workspace; `prefix` goes before paths of pictures.
+    /// Shows a workspace; `prefix` goes before paths of pictures. A full view has metadata and
+    /// volumes of the pod too.
     pub(crate) fn new(
         workspace: &'a Workspace,
         kind: Option<&'a WorkspaceKind>,
         prefix: &str,
+        full: bool,
     ) -> Self {
         let metadata = &workspace.metadata;
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -53,6 +58,7 @@ impl<'a> WorkspaceListItem<'a> {
         Self {
             name,
             namespace,
+            uid: metadata.uid.as_deref().unwrap_or_default(),
             display_name: spec.display_name.as_deref().unwrap_or_default(),
             workspace_kind: KindInfo::new(&spec.kind, kind, prefix),
             paused: spec.paused,
@@ -61,16 +67,16 @@ impl<'a> WorkspaceListItem<'a> {
             state: status.map_or(WorkspaceState::Unknown, |status| status.state),
             state_message: status.map_or("", |status| &status.state_message),
             pending_restart: status.is_some_and(|status| status.pending_restart),
-            pod_template: PodTemplate::new(workspace, kind),
+            pod_template: PodTemplate::new(workspace, kind, full),
             activity: status.map(|status| &status.activity).into(),
-            services: services(workspace, kind, namespace, name),
+            services: services(workspace, kind),
             audit: metadata.into(),
         }
     }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct KindInfo<'a> {
+pub(super) struct KindInfo<'a> {
     name: &'a str,
     missing: bool,
     icon: ImageRef<'a>,
@@ -79,10 +85,7 @@ struct KindInfo<'a> {
 
 impl<'a> KindInfo<'a> {
     fn new(name: &'a str, kind: Option<&'a WorkspaceKind>, prefix: &str) -> Self {
-        let Some(kind) = kind else {
-            let icon = ImageRef::at(UNKNOWN_ICON);
-            return Self { name, missing: true, icon, logo: ImageRef::at(UNKNOWN_LOGO) };
-        };
+        let Some(kind) = kind else { return Self::missing(name) };
         let spawner = &kind.spec.spawner;
         let status = kind.status.as_ref();
         let icon_status = status.map(|status| &status.spawner_icon);
@@ -94,11 +97,30 @@ impl<'a> KindInfo<'a> {
             logo: ImageRef::of(prefix, name, "logo", &spawner.logo, logo_status),
         }
     }
+
+    /// As 2025-07 shows it.
+    pub(super) fn old(name: &'a str, kind: Option<&'a WorkspaceKind>) -> Self {
+        if kind.is_none() {
+            return Self::missing(name);
+        }
+        let icon = ImageRef::of_old(name, "icon");
+        Self { name, missing: false, icon, logo: ImageRef::of_old(name, "logo") }
+    }
+
+    fn missing(name: &'a str) -> Self {
+        let icon = ImageRef::at(UNKNOWN_ICON);
+        Self { name, missing: true, icon, logo: ImageRef::at(UNKNOWN_LOGO) }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(rename = "ListedTemplate")]
 struct PodTemplate<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_metadata: Option<Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volumes: Option<ListedVolumes<'a>>,
     options: ChosenOptions<'a>,
 }
 
@@ -110,27 +132,35 @@ struct ChosenOptions<'a> {
 }
 
 impl<'a> PodTemplate<'a> {
-    fn new(workspace: &'a Workspace, kind: Option<&'a WorkspaceKind>) -> Self {
-        let chosen = &workspace.spec.pod_template.options;
-        let options = options(kind);
-        let images = options.map(|options| &options.image_config.values[..]);
-        let pods = options.map(|options| &options.pod_config.values[..]);
-        let status = workspace.status.as_ref().map(|status| &status.pod_template_options);
-        let image_status = status.map(|status| &status.image_config);
-        let pod_status = status.map(|status| &status.pod_config);
+    fn new(workspace: &'a Workspace, kind: Option<&'a WorkspaceKind>, full: bool) -> Self {
+        let template = &workspace.spec.pod_template;
+        let (images, pods) = options(kind);
+        let (image_status, pod_status) = option_status(workspace);
         Self {
+            pod_metadata: full.then(|| template.pod_metadata.as_ref().into()),
+            volumes: full.then(|| ListedVolumes::new(workspace, kind)),
             options: ChosenOptions {
-                image_config: Options::new(images, UNKNOWN_IMAGE_CONFIG)
-                    .chosen(&chosen.image_config, image_status),
-                pod_config: Options::new(pods, UNKNOWN_POD_CONFIG)
-                    .chosen(&chosen.pod_config, pod_status),
+                image_config: images.chosen(&template.options.image_config, image_status),
+                pod_config: pods.chosen(&template.options.pod_config, pod_status),
             },
         }
     }
 }
 
-fn options(kind: Option<&WorkspaceKind>) -> Option<&KindOptions> {
-    kind.map(|kind| &kind.spec.pod_template.options)
+/// The images and the pod options of a kind.
+pub(super) fn options(kind: Option<&WorkspaceKind>) -> (Options<'_>, Options<'_>) {
+    let options = kind.map(|kind| &kind.spec.pod_template.options);
+    let images = options.map(|options| &options.image_config.values[..]);
+    let pods = options.map(|options| &options.pod_config.values[..]);
+    (Options::new(images, UNKNOWN_IMAGE_CONFIG), Options::new(pods, UNKNOWN_POD_CONFIG))
+}
+
+/// Where the chosen image and the chosen pod option lead.
+pub(super) fn option_status(
+    workspace: &Workspace,
+) -> (Option<&OptionStatus>, Option<&OptionStatus>) {
+    let status = workspace.status.as_ref().map(|status| &status.pod_template_options);
+    (status.map(|status| &status.image_config), status.map(|status| &status.pod_config))
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -158,7 +188,7 @@ impl<'a> From<Option<&'a Activity>> for ActivityInfo<'a> {
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Service<'a> {
+pub(super) struct Service<'a> {
     http_service: HttpService<'a>,
 }
 
@@ -171,13 +201,13 @@ struct HttpService<'a> {
 
 /// One per port of the chosen image; a port that the kind does not declare leads nowhere and is
 /// left out.
-fn services<'a>(
+pub(super) fn services<'a>(
     workspace: &'a Workspace,
     kind: Option<&'a WorkspaceKind>,
-    namespace: &str,
-    name: &str,
 ) -> Vec<Service<'a>> {
     let Some(kind) = kind else { return Vec::new() };
+    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
+    let name = workspace.metadata.name.as_deref().unwrap_or_default();
     let chosen = &workspace.spec.pod_template.options.image_config;
     let template = &kind.spec.pod_template;
     let image = template.options.image_config.values.iter().find(|value| value.id == *chosen);

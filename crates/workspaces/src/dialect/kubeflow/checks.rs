@@ -1,0 +1,153 @@
+//! What a write of a workspace is checked for before the cluster gets to see it: its namespace,
+//! what it mounts, and the rules of admission.
+//!
+//! Caches may be a moment behind, so what they do not know is asked of the cluster: nobody is turned
+//! away on the word of a cache alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
+use kube::Api;
+use web::Cause;
+
+use super::{App, error::Problem};
+use crate::{
+    decide::{
+        self,
+        filter::Labels,
+        names::NOT_FOUND,
+        request::{Reference, mounts},
+    },
+    model::{WorkspaceKind, WorkspaceSpec, WorkspaceVolumes},
+};
+
+/// Questions to the cluster at a time.
+const AT_ONCE: usize = 8;
+
+/// The labels of a namespace that a caller names in a path: it must exist before anything is made
+/// in it.
+pub(crate) async fn check_namespace(app: &App, name: &str) -> Result<Labels, Problem> {
+    let mut namespace = app.caches.namespaces.get(None, name);
+    if namespace.is_none() {
+        let api: Api<Namespace> = Api::all(app.client.clone());
+        namespace = api.get_opt(name).await?.map(Arc::new);
+    }
+    let Some(namespace) = namespace else {
+        let message = format!("Not found: {name:?}");
+        return Err(Problem::path(vec![Cause::internal(NOT_FOUND, "namespace", message)]));
+    };
+    Ok(namespace.metadata.labels.clone().unwrap_or_default())
+}
+
+/// Everything about a new workspace.
+pub(crate) async fn check_new(
+    app: &App,
+    namespace: &str,
+    spec: &WorkspaceSpec,
+) -> Result<(), Problem> {
+    let labels = check_namespace(app, namespace).await?;
+    check_mounts(app, namespace, &spec.pod_template.volumes, None).await?;
+    let kind = kind(app, &spec.kind).await?;
+    let mut causes = decide::workspace::create(spec, kind.as_deref());
+    if let Some(kind) = kind.filter(|_| causes.is_empty()) {
+        causes = decide::filter::denied(spec, &kind, &labels);
+    }
+    admitted(causes)
+}
+
+/// Everything about a changed workspace. What it keeps is not asked about again: a workspace whose
+/// claim lost its label can still be renamed.
+pub(crate) async fn check_change(
+    app: &App,
+    namespace: &str,
+    old: &WorkspaceSpec,
+    new: &WorkspaceSpec,
+) -> Result<(), Problem> {
+    let kept = Some(&old.pod_template.volumes);
+    check_mounts(app, namespace, &new.pod_template.volumes, kept).await?;
+    let kind = kind(app, &new.kind).await?;
+    let mut causes = decide::workspace::update(old, new, kind.as_deref());
+    if let Some(kind) = kind.filter(|_| causes.is_empty()) {
+        let labels = check_namespace(app, namespace).await?;
+        causes = decide::filter::denied_change(old, new, &kind, &labels);
+    }
+    admitted(causes)
+}
+
+fn admitted(causes: Vec<Cause>) -> Result<(), Problem> {
+    if causes.is_empty() { Ok(()) } else { Err(Problem::admission(causes)) }
+}
+
+async fn kind(app: &App, name: &str) -> Result<Option<Arc<WorkspaceKind>>, Problem> {
+    match app.caches.kinds.get(None, name) {
+        Some(kind) => Ok(Some(kind)),
+        None => Ok(Api::all(app.client.clone()).get_opt(name).await?.map(Arc::new)),
+    }
+}
+
+/// What is mounted must exist and be released for it, apart from what was mounted before.
+async fn check_mounts(
+    app: &App,
+    namespace: &str,
+    volumes: &WorkspaceVolumes,
+    kept: Option<&WorkspaceVolumes>,
+) -> Result<(), Problem> {
+    let known = kept.map(claims).unwrap_or_default();
+    let asked: Vec<_> = claims(volumes)
+        .difference(&known)
+        .map(|name| claim(app, namespace, name).boxed())
+        .collect();
+    let claims = gather(asked).await?;
+    let known = kept.map(secrets).unwrap_or_default();
+    let asked: Vec<_> = secrets(volumes)
+        .difference(&known)
+        .map(|name| secret(app, namespace, name).boxed())
+        .collect();
+    let secrets = gather(asked).await?;
+    let verdict = |asked: &BTreeMap<&str, Reference>, name: &str| match asked.get(name) {
+        Some(Reference::Withheld) if !app.options.require_can_mount => Reference::Usable,
+        Some(verdict) => *verdict,
+        None => Reference::Usable,
+    };
+    let causes = mounts(volumes, |name| verdict(&claims, name), |name| verdict(&secrets, name));
+    if causes.is_empty() { Ok(()) } else { Err(Problem::references(causes)) }
+}
+
+type Answer<'a> = Result<(&'a str, Reference), Problem>;
+
+async fn gather<'a>(
+    asked: Vec<BoxFuture<'_, Answer<'a>>>,
+) -> Result<BTreeMap<&'a str, Reference>, Problem> {
+    stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+fn claims(volumes: &WorkspaceVolumes) -> BTreeSet<&str> {
+    volumes.data.iter().map(|volume| &volume.pvc_name).chain(&volumes.home).map(|n| &**n).collect()
+}
+
+fn secrets(volumes: &WorkspaceVolumes) -> BTreeSet<&str> {
+    volumes.secrets.iter().map(|volume| volume.secret_name.as_str()).collect()
+}
+
+async fn claim<'a>(app: &App, namespace: &str, name: &'a str) -> Answer<'a> {
+    let cached = app.caches.pvcs.get(Some(namespace), name);
+    let cached = cached.map(|claim| Reference::to_mount(claim.metadata.labels.as_ref()));
+    if cached == Some(Reference::Usable) {
+        return Ok((name, Reference::Usable));
+    }
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(app.client.clone(), namespace);
+    let claim = api.get_opt(name).await?;
+    let labels = claim.map(|claim| Reference::to_mount(claim.metadata.labels.as_ref()));
+    Ok((name, labels.unwrap_or(Reference::Missing)))
+}
+
+async fn secret<'a>(app: &App, namespace: &str, name: &'a str) -> Answer<'a> {
+    let api: Api<Secret> = Api::namespaced(app.client.clone(), namespace);
+    let secret = api.get_metadata_opt(name).await?;
+    let labels = secret.map(|secret| Reference::to_mount(secret.metadata.labels.as_ref()));
+    Ok((name, labels.unwrap_or(Reference::Missing)))
+}
