@@ -5,13 +5,13 @@ use insta::assert_snapshot;
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{Event, Pod, ResourceQuota},
+        core::v1::{Event, PersistentVolumeClaim, Pod, ResourceQuota},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api,
-    api::{ApiResource, PostParams},
+    api::{ApiResource, DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ use crate::{
 
 const EVENTS: &str = "/api/v1/workspaces/team-a/lab/podtemplate/events";
 const RESOURCES: &str = "/api/v1/workspaces/team-a/lab/podtemplate/resources";
+const METRICS: &str = "metrics.k8s.io/v1beta1";
 const QUOTAS: &str = "/api/v1/quotas/team-a";
 
 fn of_lab() -> Value {
@@ -61,12 +62,17 @@ fn event(name: &str, (kind, about): (&str, &str), minute: u32, more: Value) -> V
 #[tokio::test]
 async fn events_of_all_parts_newest_first() {
     let server = Server::start().await;
-    let claim = json!({"data": {
-        "name": "home", "accessModes": ["ReadWriteOnce"], "storageClassName": "standard",
-        "requests": {"storage": "1Gi"},
-    }});
-    let answer = server.post("/api/v1/persistentvolumeclaims/team-a", &claim).await;
-    assert_eq!(answer.status.as_u16(), 201, "{}", answer.show());
+    // Its volume is somebody else's business, so that nobody says anything about it.
+    let claim = json!({
+        "metadata": {"name": "home", "labels": {"notebooks.kubeflow.org/can-mount": "true"}},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "",
+            "volumeName": "elsewhere",
+        },
+    });
+    server.make::<PersistentVolumeClaim>(Some("team-a"), claim).await;
     let mut lab = workspace("lab");
     lab["data"]["podTemplate"]["volumes"] = json!({"home": "home"});
     let answer = server.post("/api/v1/workspaces/team-a", &lab).await;
@@ -139,7 +145,7 @@ async fn what_is_measured_is_shown() {
     seen(&server.caches.pods, &pod).await;
     said.add("no sample", &server.get(RESOURCES).await);
     let sample = json!({
-        "apiVersion": "metrics.k8s.io/v1beta1",
+        "apiVersion": METRICS,
         "kind": "PodMetrics",
         "metadata": {"name": "ws-lab-abcde-0", "namespace": "team-a", "labels": of_lab()},
         "timestamp": "2026-08-01T10:00:00Z",
@@ -154,6 +160,14 @@ async fn what_is_measured_is_shown() {
     server.faults.set(Method::GET, Fault::Status(503, "ServiceUnavailable"));
     said.add("metrics API away", &server.get(RESOURCES).await);
     assert_snapshot!("resources", said.text());
+    let definitions: Api<CustomResourceDefinition> = Api::all(server.client.clone());
+    definitions.delete("pods.metrics.k8s.io", &DeleteParams::default()).await.unwrap();
+    let gone = async {
+        while server.client.list_api_group_resources(METRICS).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.unwrap();
 }
 
 /// Stands in for the extension that serves samples: to a client it looks the same.
@@ -178,14 +192,14 @@ async fn make_metrics_api(server: &Server) -> Api<cluster::Object> {
     let resource = ApiResource {
         group: "metrics.k8s.io".to_owned(),
         version: "v1beta1".to_owned(),
-        api_version: "metrics.k8s.io/v1beta1".to_owned(),
+        api_version: METRICS.to_owned(),
         kind: "PodMetrics".to_owned(),
         plural: "pods".to_owned(),
     };
     let api: Api<cluster::Object> =
         Api::namespaced_with(server.client.clone(), "team-a", &resource);
     let served = async {
-        while server.client.list_api_group_resources("metrics.k8s.io/v1beta1").await.is_err()
+        while server.client.list_api_group_resources(METRICS).await.is_err()
             || api.list(&Default::default()).await.is_err()
         {
             tokio::task::yield_now().await;

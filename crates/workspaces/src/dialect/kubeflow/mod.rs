@@ -8,7 +8,9 @@
 //! `conflict_cause` is singular and a list; a pause request without `paused` starts the workspace;
 //! a new claim is announced with an empty `Location`; `deferUpdates` is taken and forgotten; the
 //! last of equal JSON keys wins; reference errors name fields without `data.`; `HEAD` is not
-//! supported.
+//! supported; filter rules of a kind stay unless an edit mentions them; a key of a Secret is shown
+//! as `{}`, and sent as `{}` it keeps its value; fields of a manifest that nobody knows are 422, those
+//! of any other body 400.
 
 mod actions;
 mod assets;
