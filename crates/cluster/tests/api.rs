@@ -65,8 +65,10 @@ async fn until<F: Future<Output = bool>>(what: &str, met: impl Fn() -> F) {
     assert!(tokio::time::timeout(DEADLINE, wait).await.is_ok(), "never: {what}");
 }
 
-fn definition(properties: &Value) -> CustomResourceDefinition {
-    object(json!({
+fn definition(properties: &Value) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
         "metadata": {"name": "gadgets.cluster.example.com"},
         "spec": {
             "group": "cluster.example.com",
@@ -79,7 +81,7 @@ fn definition(properties: &Value) -> CustomResourceDefinition {
                 }}},
             }],
         },
-    }))
+    })
 }
 
 #[tokio::test]

@@ -51,11 +51,9 @@ impl TestCluster {
         let Some(file) = std::env::var_os(KUBECONFIG) else { return Self::embedded().await };
         let test = test_name();
         note(&test, "both");
-        let (turn, first) = Turn::take(&test);
+        let turn = Turn::take(&test);
         let client = real(file.into()).await;
-        if first {
-            tidy::tidy(&client).await;
-        }
+        tidy::tidy(&client).await;
         Self { client, embedded: None, _directory: None, _turn: Some(turn) }
     }
 

@@ -6,7 +6,7 @@ use http::{Method, header};
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::harness::{Fault, Server, kind, workspace};
+use crate::harness::{Fault, SOON, Server, kind, workspace};
 
 #[tokio::test]
 async fn every_fault_has_an_answer() {
@@ -86,6 +86,9 @@ async fn a_claim_that_changes_while_it_is_deleted_is_deleted() {
     let busy = format!("{path}/busy");
     server.faults.set_times(Method::DELETE, Fault::Status(409, "Conflict"), 2);
     assert_eq!(server.delete(&busy).await.status.as_u16(), 204);
+    // A real cluster looks first whether a pod uses it.
+    let key = cluster::Key::new(Some("team-a"), "busy");
+    assert!(server.caches.pvcs.wait_for(&key, SOON, |claim| claim.is_none()).await);
     assert_eq!(server.delete(&busy).await.status.as_u16(), 404);
 }
 
