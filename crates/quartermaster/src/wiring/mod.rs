@@ -1,6 +1,7 @@
 //! What `up` and `serve` put together, in the order in which the parts need each other. They differ
 //! in the cluster ([`place`]) and in who knows the callers ([`front`]), and in nothing else.
 
+mod admission;
 pub(crate) mod backend;
 mod controller;
 mod front;

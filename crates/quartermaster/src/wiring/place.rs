@@ -10,7 +10,7 @@ use embedded::{
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::broken;
+use super::{admission, broken};
 use crate::{cli::ClusterChoice, failure::Failure, images, seed, settings::Settings};
 
 /// How long the programs of workspaces have to end by themselves.
@@ -36,6 +36,7 @@ impl Place {
             ClusterChoice::Embedded(dir) => {
                 let opened = Cluster::open(embedded::Options::new(dir)).await;
                 let cluster = opened.map_err(|error| unusable(&error))?;
+                cluster.set_admission(admission::rules(cluster.store()));
                 let client = cluster.client();
                 Ok(Self::Own { cluster, client, node: None })
             }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod admission;
 mod certificates;
 mod cli;
 mod input;
