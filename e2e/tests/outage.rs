@@ -11,10 +11,10 @@ use serde_json::json;
 const KIND: &str = "outage";
 const NAME: &str = "outage-box";
 
-/// How long the API is away: long enough for every timer to go off a few times.
+/// How long the API is away: a minute, in which every timer goes off a few times.
 fn outage() -> Duration {
     let seconds = std::env::var("QUARTERMASTER_OUTAGE_SECONDS");
-    Duration::from_secs(seconds.map_or(20, |seconds| seconds.parse().unwrap()))
+    Duration::from_secs(seconds.map_or(60, |seconds| seconds.parse().unwrap()))
 }
 
 async fn ready(up: &Up) -> Answer {
