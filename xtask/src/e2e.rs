@@ -1,18 +1,16 @@
 //! The tests against real programs: JupyterLab, Chromium, and `kill -9`; and on a real Kubernetes.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
 use crate::{
-    cluster,
     image::{self, Which},
-    shell::{self, say},
+    jobs::{self, Job},
+    shell,
+    suite::{Program, Suite},
     test::Skipped,
-    tools,
+    tools::Tools,
 };
 
 const TARGETS: [&str; 12] = [
@@ -27,61 +25,106 @@ const ONLY_REAL: [&str; 1] = ["deploy"];
 /// What only runs when it is named: the normal tests have a short form of it.
 const ONLY_NAMED: [&str; 1] = ["wire"];
 
-/// Tells the tests which `kubectl` to use.
-const KUBECTL: &str = "QUARTERMASTER_KUBECTL";
+/// Kills in each of the two runs of `crash`, which go on side by side.
+const CRASHES: u32 = 100;
+
+/// About how long a target takes: what takes long begins early.
+fn seconds(target: &str) -> u64 {
+    match target {
+        "outage" => 220,
+        "crash" => 200,
+        "deploy" | "kubectl" | "same" => 50,
+        _ => 40,
+    }
+}
 
 /// `cargo xtask e2e`.
-pub(crate) fn run_alone(only: &[String], real: bool) -> Result<()> {
+pub(crate) fn run_alone(only: &[String], on_real: bool) -> Result<()> {
     let skipped = Skipped::new()?;
-    if real {
-        run_real(only, &skipped)?;
-    } else {
-        run(only, &skipped)?;
-    }
+    let (suite, tools) = (Suite::build()?, Tools::bring());
+    let jobs = match on_real {
+        true => real(&suite, only, &tools, &skipped)?,
+        false => own(&suite, only, &tools, &skipped)?,
+    };
+    jobs::run(jobs)?;
     skipped.report()
 }
 
-/// The same tests with `serve` on a real Kubernetes with real containers.
-pub(crate) fn run_real(only: &[String], skipped: &Skipped) -> Result<()> {
-    let binary = shell::build(false)?;
-    let targets: Vec<&str> = wanted(only)?.filter(|name| REAL.contains(name)).collect();
-    // Inside there is no network: everything is built before.
-    shell::run(tests(&targets).arg("--no-run"))?;
+/// The targets that run on a real Kubernetes: `serve` and real containers. Each has a cluster that
+/// nobody used before, so what a test leaves behind goes with it.
+pub(crate) fn real(
+    suite: &Suite,
+    only: &[String],
+    tools: &Tools,
+    skipped: &Skipped,
+) -> Result<Vec<Job>> {
     let mut images = Vec::new();
     for which in [Which::Quartermaster, Which::Files, Which::Jupyterlab, Which::Busybox] {
         images.push(image::file(which, false)?);
     }
-    for target in targets {
-        say(&format!("{target}, on a real Kubernetes of its own"));
-        shell::run(&mut on_a_cluster(target, &binary, &images, skipped)?)?;
-    }
-    Ok(())
+    let targets = wanted(only)?.filter(|target| REAL.contains(target));
+    let job = |target| {
+        let program = suite.target(target)?;
+        let mut run = on_a_cluster(program, &images)?;
+        prepare(&mut run, target, suite, tools, skipped)?;
+        Ok(Job::new(format!("{target} on a real Kubernetes"), seconds(target), run))
+    };
+    targets.map(job).collect()
 }
 
-/// One test target on a cluster that nobody used before: what a test leaves behind goes with it.
-fn on_a_cluster(
-    target: &str,
-    binary: &Path,
-    images: &[PathBuf],
-    skipped: &Skipped,
-) -> Result<Command> {
+fn on_a_cluster(program: &Program, images: &[PathBuf]) -> Result<Command> {
     let mut run = Command::new(shell::myself()?);
-    run.args(["cluster", "run"]).current_dir(shell::root()).env("QUARTERMASTER_BIN", binary);
+    run.args(["cluster", "run"]);
+    program.settle(&mut run);
     for image in images {
         run.arg("--image").arg(image);
     }
-    skipped.pass_on(&mut run);
-    run.env(KUBECTL, cluster::testenv()?.join("kubectl"));
-    if let Ok(programs) = tools::jupyter() {
-        run.env("QUARTERMASTER_JUPYTER", programs);
-    }
     // The tests take the cluster by a name of their own: other tests must not touch it by chance.
     let script = "QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec \"$@\"";
-    run.args(["--", "sh", "-c", script, "sh"]);
-    let cargo = tests(&[target]);
-    run.arg(cargo.get_program()).args(cargo.get_args());
-    run.args(["--offline", "--", "--test-threads=1"]);
+    run.args(["--", "sh", "-c", script, "sh"]).arg(program.file()).arg("--test-threads=1");
     Ok(run)
+}
+
+/// The targets that run on a cluster of our own.
+pub(crate) fn own(
+    suite: &Suite,
+    only: &[String],
+    tools: &Tools,
+    skipped: &Skipped,
+) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for target in wanted(only)?.filter(|target| !ONLY_REAL.contains(target)) {
+        let names = match target {
+            "crash" => vec!["crash, one half", "crash, the other half"],
+            target => vec![target],
+        };
+        for name in names {
+            // Each test starts large programs: one after the other.
+            let mut tests = suite.target(target)?.command();
+            tests.arg("--test-threads=1");
+            prepare(&mut tests, target, suite, tools, skipped)?;
+            jobs.push(Job::new(name, seconds(target), tests));
+        }
+    }
+    Ok(jobs)
+}
+
+fn prepare(
+    tests: &mut Command,
+    target: &str,
+    suite: &Suite,
+    tools: &Tools,
+    skipped: &Skipped,
+) -> Result<()> {
+    tests.env("QUARTERMASTER_BIN", &suite.binary);
+    match target {
+        "crash" => tests.env("QUARTERMASTER_CRASHES", CRASHES.to_string()),
+        // The receiver of webhooks under load; a dozen in the normal tests.
+        "wire" => tests.env("HOOKS_KILLS", "500"),
+        _ => tests,
+    };
+    skipped.pass_on(tests);
+    tools.pass_on(target, tests)
 }
 
 fn wanted(only: &[String]) -> Result<impl Iterator<Item = &'static str>> {
@@ -92,49 +135,4 @@ fn wanted(only: &[String]) -> Result<impl Iterator<Item = &'static str>> {
     Ok(TARGETS.into_iter().filter(move |name| {
         if all { !ONLY_NAMED.contains(name) } else { only.iter().any(|wanted| wanted == name) }
     }))
-}
-
-fn tests(targets: &[&str]) -> Command {
-    let mut tests = shell::cargo();
-    tests.args(["test", "--workspace", "--features", "quartermaster-e2e/external"]);
-    for target in targets {
-        tests.args(["--test", target]);
-    }
-    tests
-}
-
-/// Builds the program, installs what is missing, runs the targets.
-pub(crate) fn run(only: &[String], skipped: &Skipped) -> Result<()> {
-    let binary = shell::build(false)?;
-    let targets: Vec<&str> = wanted(only)?.filter(|name| !ONLY_REAL.contains(name)).collect();
-    let wanted = |name: &str| targets.contains(&name);
-    let mut tests = tests(&targets);
-    tests.env("QUARTERMASTER_BIN", &binary);
-    // The receiver of webhooks under load; a dozen in the normal tests.
-    tests.env("HOOKS_KILLS", "500");
-    skipped.pass_on(&mut tests);
-    if wanted("kubectl") {
-        match cluster::testenv() {
-            Ok(programs) => {
-                tests.env(KUBECTL, programs.join("kubectl"));
-            }
-            Err(error) => say(&format!("kubectl cannot be built: {error:#}")),
-        }
-    }
-    if wanted("jupyter") {
-        match tools::jupyter() {
-            Ok(programs) => {
-                tests.env("QUARTERMASTER_JUPYTER", programs);
-            }
-            Err(error) => say(&format!("JupyterLab cannot be installed: {error:#}")),
-        }
-    }
-    if wanted("browser")
-        && let Err(error) = tools::chromium()
-    {
-        say(&format!("Chromium cannot be installed: {error:#}"));
-    }
-    // Each test starts large programs: one after the other.
-    shell::run(tests.args(["--", "--test-threads=1"]))?;
-    Ok(())
 }

@@ -5,8 +5,10 @@ mod cluster;
 mod e2e;
 mod generate;
 mod image;
+mod jobs;
 mod real;
 mod shell;
+mod suite;
 mod test;
 mod tools;
 
@@ -25,10 +27,10 @@ struct Cli {
 enum Task {
     /// Run all tests there are; what cannot run here is listed at the end
     Test {
-        /// Only what also runs on a real Kubernetes: compares it with the embedded cluster
+        /// Only what also runs on a real Kubernetes; writes docs/conformance.md
         #[arg(long)]
         real: bool,
-        /// With --real: only these cases, and no report
+        /// With --real: only tests whose names hold one of these, and no report
         #[arg(requires = "real")]
         cases: Vec<String>,
     },

@@ -1,35 +1,71 @@
 //! `cargo xtask test`: all tests there are, and an honest list of those that did not run.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, thread};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::{
-    cluster, e2e, generate, real,
+    e2e,
+    jobs::{self, Job},
+    real::CONFORMANCE,
     shell::{self, say},
+    suite::{self, E2E, Program, Suite},
+    tools::Tools,
 };
 
+/// Runs all tests, side by side where they wait for others.
 pub(crate) fn run() -> Result<()> {
     let skipped = Skipped::new()?;
-    let mut tests = shell::cargo();
-    skipped.pass_on(tests.args(["test", "--workspace"]));
-    let testenv = cluster::testenv();
-    if testenv.is_ok() {
-        tests.env("QUARTERMASTER_TESTENV_BUILT", "1");
-    }
-    shell::run(&mut tests)?;
-    generate::run(true)?;
-    match testenv {
-        Ok(_) => {
-            real::run(&[])?;
-            e2e::run_real(&[], &skipped)?;
+    // What comes from the network or from another compiler, while ours is busy.
+    let others = thread::spawn(Tools::bring);
+    let suite = Suite::build()?;
+    let tools = others.join().map_err(|_| anyhow!("the tools cannot be brought"))?;
+
+    let mut jobs = vec![doc_tests(), generated()?];
+    // Where there is a real cluster the cases run on both, below.
+    let elsewhere = |program: &Program| program.target == CONFORMANCE && tools.cluster.is_ok();
+    let tests = suite.programs.iter().filter(|tests| tests.package != E2E && !elsewhere(tests));
+    jobs.extend(tests.map(|tests| unit(tests, &tools, &skipped)));
+    match &tools.cluster {
+        Ok(()) => {
+            jobs.push(compared()?);
+            jobs.extend(e2e::real(&suite, &[], &tools, &skipped)?);
         }
         Err(error) => {
             skipped.note(&format!("test --real, e2e --real: no real Kubernetes: {error:#}"))?
         }
     }
-    e2e::run(&[], &skipped)?;
+    jobs.extend(e2e::own(&suite, &[], &tools, &skipped)?);
+    jobs::run(jobs)?;
     skipped.report()
+}
+
+/// The tests of a target, as cargo would run them.
+fn unit(program: &Program, tools: &Tools, skipped: &Skipped) -> Job {
+    let mut tests = program.command();
+    skipped.pass_on(&mut tests);
+    if tools.cluster.is_ok() {
+        tests.env("QUARTERMASTER_TESTENV_BUILT", "1");
+    }
+    Job::new(program.name(), 30, tests)
+}
+
+fn doc_tests() -> Job {
+    let mut tests = shell::cargo();
+    tests.args(["test", "--workspace", "--doc", "--features", suite::FEATURES]);
+    Job::new("examples in the documentation", 10, tests)
+}
+
+fn generated() -> Result<Job> {
+    let mut check = shell::command(shell::myself()?);
+    check.args(["generate", "--check"]);
+    Ok(Job::new("generated files", 5, check))
+}
+
+fn compared() -> Result<Job> {
+    let mut compare = shell::command(shell::myself()?);
+    compare.args(["test", "--real"]);
+    Ok(Job::new("the same tests on both clusters", 240, compare))
 }
 
 /// The file in which tests that cannot run say so.

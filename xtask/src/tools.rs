@@ -8,10 +8,53 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell;
+use crate::{cluster, shell};
 
 /// What the JupyterLab tests run against.
 const JUPYTERLAB: &str = "jupyterlab>=4.4,<5";
+
+/// What tests need beside what cargo builds, or why it is not there.
+pub(crate) struct Tools {
+    pub(crate) cluster: Result<()>,
+    jupyter: Result<PathBuf>,
+    chromium: Result<()>,
+}
+
+impl Tools {
+    /// Brings all of it.
+    pub(crate) fn bring() -> Self {
+        let (jupyter, chromium) = (jupyter(), chromium());
+        Self { cluster: cluster::bring(), jupyter, chromium }
+    }
+
+    /// Tells a test target where to find what it needs; it says itself what is missing.
+    pub(crate) fn pass_on(&self, target: &str, tests: &mut Command) -> Result<()> {
+        let wanted = match target {
+            "kubectl" => match &self.cluster {
+                Ok(()) => {
+                    tests.env("QUARTERMASTER_KUBECTL", cluster::testenv()?.join("kubectl"));
+                    return Ok(());
+                }
+                Err(error) => ("kubectl", error),
+            },
+            "jupyter" => match &self.jupyter {
+                Ok(programs) => {
+                    tests.env("QUARTERMASTER_JUPYTER", programs);
+                    return Ok(());
+                }
+                Err(error) => ("JupyterLab", error),
+            },
+            "browser" => match &self.chromium {
+                Ok(()) => return Ok(()),
+                Err(error) => ("Chromium", error),
+            },
+            _ => return Ok(()),
+        };
+        let (name, error) = wanted;
+        shell::say(&format!("{name} cannot be brought: {error:#}"));
+        Ok(())
+    }
+}
 
 /// Where what is built or installed once is kept.
 pub(crate) fn cache() -> Result<PathBuf> {
@@ -22,7 +65,7 @@ pub(crate) fn cache() -> Result<PathBuf> {
 }
 
 /// A virtual environment with JupyterLab; gives the directory of its programs.
-pub(crate) fn jupyter() -> Result<PathBuf> {
+fn jupyter() -> Result<PathBuf> {
     let venv = cache()?.join("jupyter");
     let stamp = venv.join("installed");
     let programs = venv.join("bin");
@@ -48,7 +91,7 @@ pub(crate) fn jupyter() -> Result<PathBuf> {
 }
 
 /// A Chromium, from PATH or from Debian's packages.
-pub(crate) fn chromium() -> Result<()> {
+fn chromium() -> Result<()> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     if names.into_iter().any(on_path) {
         return Ok(());

@@ -79,8 +79,8 @@ pub(super) fn run(
     if with_node {
         node::install()?;
         images.insert(0, image::pause()?);
-    } else if root && !tools::on_path("ip") {
-        tools::apt("iproute2")?;
+    } else {
+        network(root)?;
     }
     let name = format!("quartermaster-testenv-{}", std::process::id());
     let plan = Plan {
@@ -103,6 +103,26 @@ pub(super) fn run(
     let code = if plan.isolated { unshared(&text) } else { supervise::run(&plan) };
     sweeper.finish()?;
     code
+}
+
+/// Builds and installs all that any cluster needs.
+pub(super) fn bring() -> Result<()> {
+    let root = tools::is_root();
+    build::testenv()?;
+    network(root)?;
+    if root {
+        node::install()?;
+        image::pause()?;
+    }
+    Ok(())
+}
+
+/// What brings up loopback in a network of its own.
+fn network(root: bool) -> Result<()> {
+    if root && !tools::on_path("ip") {
+        tools::apt("iproute2")?;
+    }
+    Ok(())
 }
 
 fn unshared(plan: &str) -> Result<ExitCode> {

@@ -91,6 +91,11 @@ pub(crate) struct InnerArgs {
     plan: String,
 }
 
+/// Builds and installs all that clusters need, so that none of them has to.
+pub(crate) fn bring() -> Result<()> {
+    isolate::bring()
+}
+
 pub(crate) fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Build => {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::compare::Compared;
+use super::{compare::Compared, product::Tested};
 
 const HEAD: &str = "\
 # Conformance of the embedded cluster
@@ -15,7 +15,15 @@ message and details. Left out of the comparison: names made for one run, `uid`, 
 `resourceVersion` and revisions in texts, continue tokens, `managedFields`.
 ";
 
-pub(super) fn text(version: &str, all: &[Compared]) -> String {
+const PRODUCT: &str = "
+## The product's own tests
+
+The tests of controllers, dialects, admission and of the way to Kubernetes that have a cluster run on
+the embedded one with `cargo test`, and on a real API server with the same assertions. What only the
+embedded cluster can do says why.
+";
+
+pub(super) fn text(version: &str, all: &[Compared], product: &[Tested]) -> String {
     let sum = |count: fn(&Compared) -> usize| all.iter().map(count).sum::<usize>();
     let compared = all.iter().filter(|case| case.left_out.is_none()).count();
     let mut text = HEAD.to_owned();
@@ -33,7 +41,25 @@ pub(super) fn text(version: &str, all: &[Compared]) -> String {
     for case in all {
         row(&mut text, case);
     }
+    tested(&mut text, product);
     text
+}
+
+/// The tests of the product and where they run.
+fn tested(text: &mut String, all: &[Tested]) {
+    let left_out = all.iter().filter(|test| test.left_out.is_some()).count();
+    text.push_str(PRODUCT);
+    let _infallible = write!(
+        text,
+        "\n{} tests on both clusters, {left_out} on the embedded one only.\n\n| test | runs on |\n|---|---|\n",
+        all.len() - left_out,
+    );
+    for Tested { test, left_out } in all {
+        let _infallible = match left_out {
+            None => writeln!(text, "| {test} | both |"),
+            Some(reason) => writeln!(text, "| {test} | embedded only: {reason} |"),
+        };
+    }
 }
 
 /// The differences that are meant to be.
