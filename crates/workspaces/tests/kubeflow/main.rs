@@ -9,6 +9,7 @@ mod claims;
 mod coverage;
 mod edits;
 mod faults;
+mod harm;
 mod harness;
 mod hostile;
 mod insight;
