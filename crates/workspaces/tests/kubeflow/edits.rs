@@ -349,3 +349,28 @@ async fn ten_thousand_mounts_are_too_many() {
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(answer.body.len() < 100_000, "{} bytes of answer", answer.body.len());
 }
+
+/// The same verdict as the real thing, and nothing happens.
+#[tokio::test]
+async fn writes_can_be_asked_about() {
+    let server = Server::start().await;
+    server.make_workspace("lab").await;
+    let create = "/api/v1/workspaces/team-a?dryRun=All";
+    assert_snapshot!("asked_about_a_new_one", server.post(create, &workspace("new")).await.show());
+    assert_eq!(server.post(create, &workspace("lab")).await.status, StatusCode::CONFLICT);
+    let mut wrong = workspace("new");
+    wrong["data"]["podTemplate"]["options"]["imageConfig"] = json!("none");
+    assert_eq!(server.post(create, &wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(server.get("/api/v1/workspaces/team-a/new").await.status, StatusCode::NOT_FOUND);
+    let before = view(&server).await;
+    let mut body = before.clone();
+    body["data"]["displayName"] = json!("Changed");
+    let answer = put(&server, &format!("{PATH}?dryRun=true"), &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.show());
+    assert_eq!(answer.json()["data"]["displayName"], json!("Changed"));
+    assert_eq!(view(&server).await, before);
+    let said = "422 query parameters were invalid\nINTERNAL FieldValueInvalid dryRun: Invalid value: \"some\": must be All or a boolean";
+    let answer = server.post("/api/v1/workspaces/team-a?dryRun=some", &workspace("new")).await;
+    assert_eq!(answer.error(), said);
+    assert_eq!(put(&server, &format!("{PATH}?dryRun=some"), &body).await.error(), said);
+}

@@ -141,7 +141,15 @@ impl Query {
         if causes.is_empty() { Ok(value.unwrap_or(false)) } else { Err(Problem::query(causes)) }
     }
 
-    /// The same, among parameters whose faults are all told at once.
+    /// Whether a write is only asked about.
+    pub(crate) fn dry_run(&self) -> Result<bool, Problem> {
+        let read = |text: &str| if text == "All" { Some(true) } else { boolean(text) };
+        let mut causes = Vec::new();
+        let value = self.parse("dryRun", "must be All or a boolean", read, &mut causes);
+        if causes.is_empty() { Ok(value.unwrap_or(false)) } else { Err(Problem::query(causes)) }
+    }
+
+    /// A flag among parameters whose faults are all told at once.
     pub(crate) fn flag(&self, name: &str, causes: &mut Vec<Cause>) -> bool {
         self.parse(name, "must be a boolean", boolean, causes).unwrap_or(false)
     }

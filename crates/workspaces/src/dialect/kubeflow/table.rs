@@ -61,9 +61,9 @@ fn workspaces() -> Vec<Route> {
     use workspaces::{create, delete, details, get, list, list_all, update};
     let every = listed(Doc::new("listAllWorkspaces", "Lists the workspaces of all namespaces"));
     let some = listed(Doc::new("listWorkspacesByNamespace", "Lists the workspaces of a namespace"));
-    let new = Doc::new("createWorkspace", "Makes a workspace").body::<WorkspaceCreate>();
+    let new = asked(Doc::new("createWorkspace", "Makes a workspace")).body::<WorkspaceCreate>();
     let one = Doc::new("getWorkspace", "Shows what of a workspace can be edited");
-    let put = Doc::new("updateWorkspace", "Replaces what of a workspace can be edited");
+    let put = asked(Doc::new("updateWorkspace", "Replaces what of a workspace can be edited"));
     let end = Doc::new("deleteWorkspace", "Deletes a workspace; its volumes and Secrets stay");
     let pod = Doc::new("getWorkspacePodTemplateDetails", "Shows what a workspace's pod is made of");
     let log = logged("getWorkspacePodTemplateLogsBatch", "Gives the end of a container's log");
@@ -75,7 +75,7 @@ fn workspaces() -> Vec<Route> {
         Route::at("/workspaces").get(every, list_all),
         Route::at("/workspaces/{namespace}")
             .get(some, list)
-            .post(new.created::<WorkspaceCreate>().fails(&[409]), create),
+            .post(new.ok::<WorkspaceCreate>().created::<WorkspaceCreate>().fails(&[409]), create),
         Route::at(WORKSPACE)
             .get(
                 one.ok::<WorkspaceUpdate>()
@@ -138,6 +138,11 @@ fn listed(doc: Doc) -> Doc {
         .text("text/event-stream")
         .tagged()
         .fails(&[400])
+}
+
+/// A write that can be asked about before it is made.
+fn asked(doc: Doc) -> Doc {
+    doc.query("dryRun", Value::Text, "`All` or `true`: only say what would come of it")
 }
 
 /// What both log routes have in common.

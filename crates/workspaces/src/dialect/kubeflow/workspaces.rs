@@ -86,24 +86,30 @@ async fn serve(
     list.respond(headers).await
 }
 
-/// `POST /workspaces/{namespace}`
+/// `POST /workspaces/{namespace}`; with `dryRun` the answer is 200, and nothing is made.
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
     InNamespace(namespace): InNamespace,
+    query: Query,
     profile: Profile,
     Body(new): Body<WorkspaceCreate>,
-) -> Result<Created<WorkspaceCreate>, Problem> {
+) -> Result<Response, Problem> {
+    let dry_run = query.dry_run()?;
     app.allow(&caller, "create", WORKSPACES, Some(&namespace), Some(&new.name)).await?;
     let mut workspace = Workspace::new(&new.name, new.spec());
     check_new(&app, &namespace, &workspace.spec).await?;
     workspace.metadata.namespace = Some(namespace.clone());
     workspace.metadata.annotations = Some(audited(BTreeMap::new(), &caller));
-    let answer = api(&app, &namespace).create(&PostParams::default(), &workspace).await;
-    let made = created(answer, "workspace")?;
+    let params = PostParams { dry_run, ..PostParams::default() };
+    let made = created(api(&app, &namespace).create(&params, &workspace).await, "workspace")?;
+    let data = new.answer(&made, profile);
+    if dry_run {
+        return Ok(Data { data }.into_response());
+    }
     app.settle(&app.caches.workspaces, &made).await;
     let location = app.location(&format!("/workspaces/{namespace}/{}", new.name));
-    Ok(Created { location, data: new.answer(&made, profile) })
+    Ok(Created { location, data }.into_response())
 }
 
 /// `GET /workspaces/{namespace}/{name}`: what can be edited; in 2025-07 what lists show.
@@ -129,9 +135,11 @@ pub(crate) async fn update(
     State(app): State<Arc<App>>,
     caller: Caller,
     Object { namespace, name }: Object,
+    query: Query,
     condition: IfMatch,
     request: Request,
 ) -> Result<Response, Problem> {
+    let dry_run = query.dry_run()?;
     app.allow(&caller, "update", WORKSPACES, Some(&namespace), Some(&name)).await?;
     let Body(new) = Body::<WorkspaceUpdate>::from_request(request, &app).await?;
     let api = api(&app, &namespace);
@@ -148,9 +156,12 @@ pub(crate) async fn update(
         workspace.spec = spec;
         let annotations = workspace.metadata.annotations.get_or_insert_default();
         annotations.extend(touched(&caller).map(|(key, value)| (key.to_owned(), value)));
-        match api.replace(&name, &PostParams::default(), &workspace).await {
+        let params = PostParams { dry_run, ..PostParams::default() };
+        match api.replace(&name, &params, &workspace).await {
             Ok(written) => {
-                app.settle(&app.caches.workspaces, &written).await;
+                if !dry_run {
+                    app.settle(&app.caches.workspaces, &written).await;
+                }
                 let update = WorkspaceUpdate::from(&written);
                 return Ok(View::new(update.revision(), &update)?.whole());
             }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     Activity, ActivityRulesStatus, OptionStatus, ProbeReport, Workspace, WorkspaceKind,
-    WorkspaceState, connect_path,
+    WorkspaceState, annotation, connect_path,
 };
 
 const UNKNOWN_ICON: &str = "__UNKNOWN_ICON_URL__";
@@ -38,6 +38,7 @@ pub(crate) struct WorkspaceListItem<'a> {
     pod_template: PodTemplate<'a>,
     activity: ActivityInfo<'a>,
     services: Vec<Service<'a>>,
+    created_by: Option<&'a str>,
     audit: Audit<'a>,
 }
 
@@ -55,6 +56,8 @@ impl<'a> WorkspaceListItem<'a> {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let spec = &workspace.spec;
         let status = workspace.status.as_ref();
+        let annotations = metadata.annotations.as_ref();
+        let created_by = annotations.and_then(|all| all.get(annotation::CREATED_BY));
         Self {
             name,
             namespace,
@@ -70,6 +73,7 @@ impl<'a> WorkspaceListItem<'a> {
             pod_template: PodTemplate::new(workspace, kind, full),
             activity: status.map(|status| &status.activity).into(),
             services: services(workspace, kind),
+            created_by: created_by.map(String::as_str),
             audit: metadata.into(),
         }
     }
