@@ -246,6 +246,7 @@ async fn what_stays_is_not_checked_again() {
     other["data"]["podTemplate"]["volumes"] = json!({"home": "home"});
     let answer = server.post("/api/v1/workspaces/team-a", &other).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    drop(server);
     let lax = Server::with(Options { require_can_mount: false, ..Options::default() }).await;
     claim(&lax, "home", false).await;
     let answer = lax.post("/api/v1/workspaces/team-a", &other).await;
