@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
+use bytes::Bytes;
 use http::HeaderMap;
 use k8s_openapi::{
     api::{
@@ -27,10 +28,11 @@ use super::{
     error::{Problem, created},
     extract::{Caller, InNamespace, Object, Query},
     released::delete_released,
-    tagged::tagged,
+    tagged::body,
     wire::claim::{ClaimCreate, ClaimListItem, Neighbours},
 };
 use crate::{
+    Caches,
     decide::{
         self,
         request::{Reference, storage_class},
@@ -46,18 +48,31 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     app.allow(&caller, "list", CLAIMS, Some(&namespace), None).await?;
-    let volumes = app.caches.volumes.list(None);
-    let pods = app.caches.pods.list(Some(&namespace));
-    let workspaces = app.caches.workspaces.list(Some(&namespace));
-    let classes = app.caches.storage_classes.list(None);
-    let claims = app.caches.pvcs.list(Some(&namespace));
+    let caches = &app.caches;
+    let revisions = vec![
+        caches.pvcs.revision(),
+        caches.volumes.revision(),
+        caches.pods.revision(),
+        caches.workspaces.revision(),
+        caches.storage_classes.revision(),
+    ];
+    let asked = format!("claims {namespace}");
+    app.tags.answer(&headers, asked, revisions, || render(caches, &namespace))
+}
+
+/// The claims of a namespace with all that is around them.
+fn render(caches: &Caches, namespace: &str) -> Result<Bytes, Problem> {
+    let volumes = caches.volumes.list(None);
+    let pods = caches.pods.list(Some(namespace));
+    let workspaces = caches.workspaces.list(Some(namespace));
+    let classes = caches.storage_classes.list(None);
+    let claims = caches.pvcs.list(Some(namespace));
     let mut around = Neighbours::default();
     pods.iter().for_each(|pod| add_pod(&mut around, pod));
     workspaces.iter().for_each(|workspace| add_workspace(&mut around, workspace));
     around.volumes = volumes.iter().map(|volume| (name(&volume.metadata), &**volume)).collect();
     around.classes = classes.iter().map(|class| (name(&class.metadata), &**class)).collect();
-    let data: Vec<_> = claims.iter().map(|claim| ClaimListItem::new(claim, &around)).collect();
-    tagged(&headers, data)
+    body(claims.iter().map(|claim| ClaimListItem::new(claim, &around)).collect::<Vec<_>>())
 }
 
 /// `POST /persistentvolumeclaims/{namespace}`

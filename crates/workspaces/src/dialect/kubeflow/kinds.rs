@@ -25,7 +25,7 @@ use super::{
     extract::{Caller, Named, Query},
     profile::Profile,
     strict::{Incomplete, NewKind, read_kind, read_spec, unreadable},
-    tagged::tagged,
+    tagged::{body, tagged},
     views::View,
     wire::{
         kind::{KindListItem, Shown},
@@ -56,13 +56,16 @@ pub(crate) async fn list(
         }
         None => app.allow(&caller, "list", KINDS, None, None).await?,
     }
-    let labels = filter.and_then(|namespace| app.caches.namespaces.get(None, namespace));
-    let labels = labels.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
-    let kinds = app.caches.kinds.list(None);
-    let shown = shown(&app, profile);
-    let item = |kind| KindListItem::new(kind, labels.as_ref(), shown);
-    let data: Vec<_> = kinds.iter().map(|kind| &**kind).filter_map(item).collect();
-    tagged(&headers, data)
+    let caches = &app.caches;
+    let revisions = vec![caches.kinds.revision(), caches.namespaces.revision()];
+    let asked = format!("kinds {profile} {}", filter.unwrap_or_default());
+    app.tags.answer(&headers, asked, revisions, || {
+        let labels = filter.and_then(|namespace| caches.namespaces.get(None, namespace));
+        let labels = labels.map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
+        let kinds = caches.kinds.list(None);
+        let item = |kind| KindListItem::new(kind, labels.as_ref(), shown(&app, profile));
+        body(kinds.iter().map(|kind| &**kind).filter_map(item).collect::<Vec<_>>())
+    })
 }
 
 /// `POST /workspacekinds`

@@ -71,6 +71,7 @@ use self::{
     lists::ListsByShape,
     resources::MetricsApi,
     route::{BASE, Route, mount},
+    tagged::Tags,
     views::Views,
 };
 pub use self::{
@@ -185,6 +186,7 @@ pub(crate) struct App {
     documents: Documents,
     lists: ListsByShape,
     metrics: MetricsApi,
+    tags: Tags,
     views: Views,
 }
 
@@ -214,8 +216,8 @@ impl App {
         // The one that most requests will want.
         lists.of(options.default_profile.shape());
         let (documents, views) = (Documents::default(), Views::default());
-        let metrics = MetricsApi::default();
-        Self { client, caches, access, health, options, documents, lists, metrics, views }
+        let (metrics, tags) = (MetricsApi::default(), Tags::default());
+        Self { client, caches, access, health, options, documents, lists, metrics, tags, views }
     }
 
     /// Passes if the caller may do it, and if there is something to answer from.

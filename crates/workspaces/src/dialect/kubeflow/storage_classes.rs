@@ -9,7 +9,7 @@ use super::{
     App, CLAIMS, STORAGE_CLASSES,
     error::Problem,
     extract::{Caller, Query},
-    tagged::tagged,
+    tagged::body,
     wire::storage_class::StorageClassItem,
 };
 
@@ -24,7 +24,10 @@ pub(crate) async fn list(
         Some(namespace) => app.allow(&caller, "create", CLAIMS, Some(namespace), None).await?,
         None => app.allow(&caller, "list", STORAGE_CLASSES, None, None).await?,
     }
-    let classes = app.caches.storage_classes.list(None);
-    let data: Vec<_> = classes.iter().map(|class| StorageClassItem::from(&**class)).collect();
-    tagged(&headers, data)
+    let classes = &app.caches.storage_classes;
+    let revisions = vec![classes.revision()];
+    app.tags.answer(&headers, "classes".to_owned(), revisions, || {
+        let classes = classes.list(None);
+        body(classes.iter().map(|class| StorageClassItem::from(&**class)).collect::<Vec<_>>())
+    })
 }
