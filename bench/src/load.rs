@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     pub(crate) token: String,
     pub(crate) encoding: &'static str,
+    /// The version that the client has already.
+    pub(crate) tag: Option<String>,
 }
 
 /// What came back.
@@ -54,18 +56,35 @@ impl Connection {
         encoding: &str,
         body: Option<String>,
     ) -> Result<(StatusCode, u64)> {
-        self.sender.ready().await?;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, &self.token)
-            .header(header::ACCEPT_ENCODING, encoding);
+        let mut request = self.request(method, path, encoding);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(body.unwrap_or_default()));
-        let response = self.sender.send_request(request.body(body)?).await?;
+        self.ask(request.body(body)?).await
+    }
+
+    /// Asks for a target.
+    async fn get(&mut self, target: &Target) -> Result<(StatusCode, u64)> {
+        let mut request = self.request("GET", &target.path, target.encoding);
+        if let Some(tag) = &target.tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
+        }
+        self.ask(request.body(Full::default())?).await
+    }
+
+    fn request(&self, method: &str, path: &str, encoding: &str) -> http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.host)
+            .header(header::AUTHORIZATION, &self.token)
+            .header(header::ACCEPT_ENCODING, encoding)
+    }
+
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, u64)> {
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
         let status = response.status();
         let mut body = response.into_body();
         let mut length = 0;
@@ -87,9 +106,12 @@ pub(crate) async fn run(target: &Target, connections: usize, time: Duration) -> 
             let mut outcome = Outcome::default();
             while start.elapsed() < time {
                 let asked = Instant::now();
-                let answer = connection.send("GET", &target.path, target.encoding, None).await;
-                let (status, length) = answer.context("a request failed")?;
-                ensure!(status == StatusCode::OK, "{} answered {status}", target.path);
+                let (status, length) = connection.get(&target).await.context("a request failed")?;
+                let wanted = match target.tag {
+                    Some(_) => StatusCode::NOT_MODIFIED,
+                    None => StatusCode::OK,
+                };
+                ensure!(status == wanted, "{} answered {status}", target.path);
                 outcome.times.push(asked.elapsed());
                 outcome.bytes += length;
             }

@@ -84,13 +84,32 @@ struct Size {
     starts: usize,
     writes: usize,
     workspaces: usize,
+    namespaces: usize,
+    kinds: usize,
+    claims: usize,
     seconds: u64,
     events: usize,
 }
 
 impl Size {
-    const FULL: Self =
-        Self { starts: 20, writes: 20_000, workspaces: 10_000, seconds: 10, events: 1_000_000 };
-    const QUICK: Self =
-        Self { starts: 3, writes: 1_000, workspaces: 500, seconds: 1, events: 10_000 };
+    const FULL: Self = Self {
+        starts: 20,
+        writes: 20_000,
+        workspaces: 10_000,
+        namespaces: 100,
+        kinds: 50,
+        claims: 2_000,
+        seconds: 10,
+        events: 1_000_000,
+    };
+    const QUICK: Self = Self {
+        starts: 3,
+        writes: 1_000,
+        workspaces: 500,
+        namespaces: 10,
+        kinds: 5,
+        claims: 50,
+        seconds: 1,
+        events: 10_000,
+    };
 }

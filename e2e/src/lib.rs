@@ -8,6 +8,7 @@
 
 use std::io::Write;
 
+mod backend;
 pub mod browser;
 mod kube;
 mod process;
@@ -16,6 +17,7 @@ mod site;
 mod up;
 mod wait;
 
+pub use backend::Backend;
 pub use kube::Kube;
 pub use process::{Tree, Watch, pods, variable};
 pub use relay::{Relay, Way};

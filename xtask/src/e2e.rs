@@ -13,13 +13,15 @@ use crate::{
     tools::Tools,
 };
 
-const TARGETS: [&str; 12] = [
-    "story", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl", "jupyter",
-    "browser", "crash", "wire",
+const TARGETS: [&str; 13] = [
+    "story", "backend", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl",
+    "jupyter", "browser", "crash", "wire",
 ];
 /// What also runs, or only runs, on a real Kubernetes.
-const REAL: [&str; 9] =
-    ["story", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl", "jupyter"];
+const REAL: [&str; 10] = [
+    "story", "backend", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl",
+    "jupyter",
+];
 /// What only runs there.
 const ONLY_REAL: [&str; 1] = ["deploy"];
 /// What only runs when it is named: the normal tests have a short form of it.
@@ -33,6 +35,7 @@ fn seconds(target: &str) -> u64 {
     match target {
         "outage" => 220,
         "crash" => 200,
+        "backend" => 100,
         "deploy" | "kubectl" | "same" => 50,
         _ => 40,
     }

@@ -12,19 +12,22 @@ use crate::{cluster, shell};
 
 /// What the JupyterLab tests run against.
 const JUPYTERLAB: &str = "jupyterlab>=4.4,<5";
+/// What the served OpenAPI document is tried with.
+const SCHEMATHESIS: &str = "schemathesis>=4.32,<5";
 
 /// What tests need beside what cargo builds, or why it is not there.
 pub(crate) struct Tools {
     pub(crate) cluster: Result<()>,
     jupyter: Result<PathBuf>,
+    schemathesis: Result<PathBuf>,
     chromium: Result<()>,
 }
 
 impl Tools {
     /// Brings all of it.
     pub(crate) fn bring() -> Self {
-        let (jupyter, chromium) = (jupyter(), chromium());
-        Self { cluster: cluster::bring(), jupyter, chromium }
+        let (jupyter, schemathesis) = (python("jupyter", JUPYTERLAB), schemathesis());
+        Self { cluster: cluster::bring(), jupyter, schemathesis, chromium: chromium() }
     }
 
     /// Tells a test target where to find what it needs; it says itself what is missing.
@@ -43,6 +46,13 @@ impl Tools {
                     return Ok(());
                 }
                 Err(error) => ("JupyterLab", error),
+            },
+            "backend" => match &self.schemathesis {
+                Ok(program) => {
+                    tests.env("QUARTERMASTER_SCHEMATHESIS", program);
+                    return Ok(());
+                }
+                Err(error) => ("schemathesis", error),
             },
             "browser" => match &self.chromium {
                 Ok(()) => return Ok(()),
@@ -64,12 +74,17 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("quartermaster-xtask"))
 }
 
-/// A virtual environment with JupyterLab; gives the directory of its programs.
-fn jupyter() -> Result<PathBuf> {
-    let venv = cache()?.join("jupyter");
+/// The fuzzer of APIs that have an OpenAPI document.
+fn schemathesis() -> Result<PathBuf> {
+    Ok(python("schemathesis", SCHEMATHESIS)?.join("schemathesis"))
+}
+
+/// A virtual environment with one package; gives the directory of its programs.
+fn python(name: &str, package: &str) -> Result<PathBuf> {
+    let venv = cache()?.join(name);
     let stamp = venv.join("installed");
     let programs = venv.join("bin");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == JUPYTERLAB) {
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == package) {
         return Ok(programs);
     }
     let _stale = fs::remove_dir_all(&venv);
@@ -84,9 +99,9 @@ fn jupyter() -> Result<PathBuf> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
-        JUPYTERLAB,
+        package,
     ]))?;
-    fs::write(&stamp, JUPYTERLAB)?;
+    fs::write(&stamp, package)?;
     Ok(programs)
 }
 

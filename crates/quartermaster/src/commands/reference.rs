@@ -16,6 +16,10 @@ pub(crate) fn run() -> Result<(), Failure> {
     for command in commands.iter_mut().filter(|command| !command.is_hide_set()) {
         if command.get_name() != "help" {
             section(&mut text, command);
+            for program in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help")
+            {
+                section(&mut text, program);
+            }
         }
     }
     output::data(&text);
