@@ -139,15 +139,37 @@ fn reads() -> Vec<Step> {
         "/workspaces/default",
         "/workspaces/default/same-box",
         "/workspaces/default/same-box/podtemplate/details",
+        "/workspaces/default/same-box/podtemplate/resources",
         "/workspacekinds",
         "/workspacekinds?namespaceFilter=default",
         "/workspacekinds/same",
+        "/workspacekinds/same/filterrules/explain?namespace=default",
+        "/workspacekinds/same/assets/icon",
         "/persistentvolumeclaims/default",
+        "/quotas/default",
         "/storageclasses",
     ]
     .into_iter()
     .map(|path| Step::Send(Request::get(path)))
     .collect()
+}
+
+/// A Secret from its creation to its end.
+fn secret() -> Vec<Step> {
+    let secret = json!({"name": "same-keys", "contents": {"user": {"base64": "bWU="}}});
+    let change = json!({"data": {"contents": {"token": {"base64": "dA=="}}}}).to_string();
+    let one = "/secrets/default/same-keys";
+    let steps = [
+        Request::post("/secrets/default", secret.clone()),
+        Request::post("/secrets/default", secret),
+        Request::get(one),
+        Request::new(Method::PUT, one, JSON, &change),
+        Request::new(Method::PUT, one, JSON, "{}"),
+        Request::get(one),
+        Request::delete(one),
+        Request::delete(one),
+    ];
+    steps.into_iter().map(Step::Send).collect()
 }
 
 /// Requests that are refused, whatever there is.
@@ -163,8 +185,14 @@ fn refusals(kind: &str) -> Vec<Step> {
         get("/workspaces/default/none/podtemplate/logs/batch"),
         get("/workspaces/Not_A_Name"),
         get("/workspaces/default/UPPER"),
+        get("/workspaces/default/none/podtemplate/events"),
+        get("/workspaces/default/none/podtemplate/resources"),
         get("/workspacekinds/none"),
+        get("/workspacekinds/none/assets/logo"),
+        get("/workspacekinds/none/filterrules/explain"),
         get("/workspacekinds?namespaceFilter=Not_A_Name"),
+        get("/secrets/default/none"),
+        get("/secrets/Not_A_Name"),
         get("/nothing"),
         get("/workspaces/nowhere"),
         Step::Send(Request::delete("/workspaces/default/none")),
@@ -176,6 +204,9 @@ fn refusals(kind: &str) -> Vec<Step> {
         raw("/workspaces/default", JSON, r#"{"data": 1}"#),
         raw("/workspaces/default", JSON, r#"{"data": {"nmae": "x"}}"#),
         raw("/workspaces/default", "text/plain", "{}"),
+        raw("/workspaces/default/none/actions/restart", JSON, "{}"),
+        raw("/workspacekinds/none/podtemplate/options/listvalues", JSON, r#"{"data": {}}"#),
+        raw("/secrets/default", JSON, r#"{"data": {"name": "Not A Name"}}"#),
         raw(
             "/workspaces/nowhere",
             JSON,
@@ -218,6 +249,7 @@ fn script(kind: &str) -> Vec<Step> {
     let post_kind = || Step::Send(Request::new(Method::POST, "/workspacekinds", YAML, kind));
     script.extend([post_kind(), post_kind()]);
     script.extend(refusals(kind));
+    script.extend(secret());
     script.extend([claim("same-home", "1Gi", "local"), claim("same-home", "1Gi", "local")]);
     script.extend([workspace("same-box", |_| {}), workspace("same-box", |_| {})]);
     script.push(Step::State("same-box", "Running"));
@@ -298,8 +330,14 @@ async fn two_servers_of_the_same_objects_answer_byte_for_byte_alike() {
         "/workspaces/default/same-two-box",
         "/workspaces/default/same-two-box/podtemplate/details",
         "/workspaces/default/same-two-box/podtemplate/logs/batch",
+        "/workspaces/default/same-two-box/podtemplate/events",
+        "/workspaces/default/same-two-box/podtemplate/resources",
         "/workspacekinds",
         "/workspacekinds/same-two",
+        "/workspacekinds/same-two/filterrules/explain",
+        "/workspacekinds/same-two/assets/icon",
+        "/secrets/default",
+        "/quotas/default",
         "/storageclasses",
         "/persistentvolumeclaims/default",
     ] {
