@@ -64,6 +64,12 @@ impl Bucket {
         Self { rate, level: Mutex::new(Level::full(rate, Instant::now())) }
     }
 
+    /// How often it gives a token steadily.
+    pub fn per_minute(&self) -> u64 {
+        // Rounded down; rates are small and never negative.
+        Duration::try_from_secs_f64(self.rate.per_second * 60.0).map_or(u64::MAX, |d| d.as_secs())
+    }
+
     /// Takes one token, or says how long until there is one.
     pub fn take(&self) -> Result<(), Duration> {
         self.take_at(Instant::now())

@@ -6,5 +6,7 @@ use cluster::permissions::{Rule, WATCH};
 pub const SERVING: &[Rule] = &[
     Rule::new("quartermaster.io", &["hooks"], WATCH),
     Rule::new("quartermaster.io", &["hooks/status"], &["patch"]),
+    Rule::new("quartermaster.io", &["hooks"], &["patch"])
+        .or_else("hooks cannot be paused through the API"),
     Rule::new("", &["secrets"], &["get"]),
 ];

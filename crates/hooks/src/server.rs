@@ -7,8 +7,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::Admin,
+    admin::{Admin, Gate},
     controller, journal, listener,
+    meters::Meters,
     receive::{self, Receiver, Table},
 };
 
@@ -32,9 +33,9 @@ pub enum StartError {
 }
 
 /// Hooks that are being served.
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    client: Client,
     receiver: Arc<Receiver>,
     listening: JoinHandle<()>,
     controlling: JoinHandle<()>,
@@ -44,6 +45,12 @@ pub struct Server {
     stop: CancellationToken,
 }
 
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Server {
     /// Starts to serve the `Hook` objects of the cluster, whose definition must be installed.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
@@ -51,16 +58,22 @@ impl Server {
         let failed = |error| StartError::Listen(listen, error);
         let socket = TcpListener::bind(listen).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let kept = journal::Options { directory: Some(directory), ..journal::Options::default() };
-        let receiver = Receiver::new(Table::default(), receive::Limits::default());
+        let meters = Arc::<Meters>::default();
+        let kept = journal::Options {
+            directory: Some(directory),
+            meters: Arc::clone(&meters),
+            ..journal::Options::default()
+        };
+        let receiver = Receiver::new(Table::default(), receive::Limits::default(), meters);
         let (close, closed) = watch::channel(false);
         let limits = listener::Limits::default();
         let listening = listener::serve(socket, limits, Arc::clone(&receiver), closed);
         let stop = CancellationToken::new();
         let controlling =
-            controller::run(client, Arc::clone(&receiver), kept, controller, stop.clone());
+            controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop.clone());
         Ok(Self {
             address,
+            client,
             receiver,
             listening: tokio::spawn(listening),
             controlling: tokio::spawn(controlling),
@@ -74,9 +87,11 @@ impl Server {
         self.address
     }
 
-    /// The API for operators; whoever mounts it has to know its callers.
-    pub fn admin(&self) -> Arc<Admin> {
-        Admin::new(Arc::clone(&self.receiver), None)
+    /// The API for operators; whoever mounts it has to know its callers. `url` goes before the
+    /// paths of hooks.
+    pub fn admin(&self, gate: Gate, url: Option<String>) -> Arc<Admin> {
+        let admin = Admin::new(Arc::clone(&self.receiver), gate, url);
+        Arc::new(admin.with_objects(self.client.clone()))
     }
 
     /// Takes no more requests, finishes what is in flight, writes everything down.

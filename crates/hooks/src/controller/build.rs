@@ -15,12 +15,13 @@ use crate::{
         standard_webhooks,
     },
     journal::Pace,
-    limits::{Bucket, Rate},
+    limits::{Bucket, Network, Rate},
     model::{
-        Ack, AuthKind, Hook, HookOptions, HookTarget, Key, Keys, SecretKey, TargetAction,
+        Ack, AuthKind, Hook, HookOptions, HookTarget, Issuer, Key, Keys, SecretKey, TargetAction,
         TargetKind,
     },
-    receive::{Endpoint, Keep, Table},
+    oidc::{Oidc, Provider},
+    receive::{Endpoint, Keep, Pause, Table},
     sources::{self, Source},
     targets::{
         Filtered, FluxV1, Guard, Http, HttpSettings, Log, Target,
@@ -77,6 +78,11 @@ pub(super) struct Built {
 }
 
 impl Built {
+    /// Whether its targets are told now.
+    pub(super) fn tells(&self) -> bool {
+        self.endpoint.pause != Pause::Buffer
+    }
+
     /// The path for the sender.
     pub(super) fn path(&self) -> &str {
         self.paths.first().map_or("", |(path, _)| path)
@@ -123,7 +129,7 @@ impl Secrets {
         let spec = &hook.spec;
         let own = std::iter::once(&spec.secret_ref.name)
             .chain(spec.previous_secret_refs.iter().map(|previous| &previous.secret.name))
-            .chain(spec.auth.iter().map(|auth| &auth.secret_ref.name))
+            .chain(spec.auth.iter().filter_map(|auth| Some(&auth.secret_ref.as_ref()?.name)))
             .chain(spec.options.iter().filter_map(|o| Some(&o.signing_secret_ref.as_ref()?.name)))
             .chain(spec.targets.iter().filter_map(|t| Some(&t.secret_ref.as_ref()?.name)));
         let mut read = BTreeMap::new();
@@ -161,6 +167,14 @@ impl Secrets {
         Ok(value.to_vec())
     }
 
+    /// When a Secret was made or changed last, in Unix seconds.
+    fn since(&self, name: &str) -> Option<i64> {
+        let metadata = &self.0.get(name)?.as_ref()?.metadata;
+        let changes = metadata.managed_fields.iter().flatten().filter_map(|one| one.time.as_ref());
+        let times = metadata.creation_timestamp.iter().chain(changes);
+        times.map(|time| time.0.as_second()).max()
+    }
+
     /// A digest of everything that the endpoint is made of.
     fn print(&self, hook: &Hook) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -188,6 +202,9 @@ impl Builder<'_> {
         let spec = &self.hook.spec;
         let source = sources::named(&spec.source, &self.source_options()?)
             .ok_or_else(|| invalid(format!("there is no source \"{}\"", spec.source)))?;
+        if let Some(problem) = source.problem() {
+            return Err(invalid(format!("options: {problem}")));
+        }
         let auth = self.auth()?;
         if source.needs_auth() && auth.is_none() && !spec.insecure {
             return Err(invalid(format!(
@@ -216,9 +233,19 @@ impl Builder<'_> {
             rate: Bucket::new(rate),
             keep: self.keep(side_effects),
             inline_time: delivery.inline_timeout.map_or(Duration::from_secs(10), |span| span.0),
-            suspended: spec.suspend,
+            allow: self.networks()?,
+            pause: match (spec.suspend, spec.buffer) {
+                (false, _) => Pause::No,
+                (true, false) => Pause::Refuse,
+                (true, true) => Pause::Buffer,
+            },
         });
         Ok(Built { print, paths, endpoint, targets })
+    }
+
+    fn networks(&self) -> Result<Vec<Network>, Reason> {
+        let all = self.hook.spec.allow_cidrs.iter();
+        all.map(|text| text.parse().map_err(|wrong: String| invalid(wrong))).collect()
     }
 
     /// `namespace/name`.
@@ -257,9 +284,29 @@ impl Builder<'_> {
             events: own.events,
             strict_status: own.strict_status,
             signing,
-            header: own.header,
+            hmac: own.hmac.unwrap_or_default(),
+            topics: own.topics,
+            auto_confirm: own.auto_confirm,
+            oidc: self.issuers(&own.issuers)?,
             ignore_unwanted: own.ignore_unwanted,
+            allowed_origins: own.allowed_origins,
         })
+    }
+
+    /// Issuers, whose URLs come from whoever wrote the hook.
+    fn issuers(&self, issuers: &[Issuer]) -> Result<Option<Arc<Oidc>>, Reason> {
+        if issuers.is_empty() {
+            return Ok(None);
+        }
+        let guard = Guard::new(self.options.allow.clone()).without_tls(self.options.allow_http);
+        let providers = issuers.iter().map(|issuer| {
+            let validations = issuer.validations.iter();
+            let validations = validations.map(|one| (one.cel.clone(), one.message.clone()));
+            let guard = Some(guard.clone());
+            Provider::new(&issuer.url, &issuer.audience, validations.collect(), guard)
+        });
+        let providers = providers.collect::<Result<_, _>>().map_err(invalid)?;
+        Oidc::new(providers).map(|oidc| Some(Arc::new(oidc))).map_err(invalid)
     }
 
     fn keys(&self, source: &dyn Source) -> Result<(Keys, Paths), Reason> {
@@ -281,7 +328,9 @@ impl Builder<'_> {
             // The same secret twice is one secret.
             if paths.iter().all(|(known, _)| *known != path) {
                 paths.push((path, not_after));
-                keys.push(Key::new(bytes.to_vec(), not_after));
+                keys.push(
+                    Key::new(bytes.to_vec(), not_after).since(self.secrets.since(&place.name)),
+                );
             }
         }
         Ok((Keys(keys), paths))
@@ -289,12 +338,20 @@ impl Builder<'_> {
 
     fn auth(&self) -> Result<Option<Auth>, Reason> {
         let Some(auth) = &self.hook.spec.auth else { return Ok(None) };
-        let value = |key| self.secrets.sent(&auth.secret_ref.name, key);
+        let value = |key| {
+            let secret = auth.secret_ref.as_ref();
+            let secret = secret.ok_or_else(|| invalid("auth.secretRef is missing"))?;
+            self.secrets.sent(&secret.name, key)
+        };
         Ok(Some(match auth.kind {
             AuthKind::Basic => {
                 Auth::Basic { username: value("username")?, password: value("password")? }
             }
             AuthKind::Bearer => Auth::Bearer(value("token")?),
+            AuthKind::Oidc => {
+                let issuers = self.issuers(&auth.issuers)?;
+                Auth::Oidc(issuers.ok_or_else(|| invalid("auth.issuers are missing"))?)
+            }
             AuthKind::Header => {
                 let name = auth.name.as_deref().unwrap_or_default().to_ascii_lowercase();
                 if http::HeaderName::try_from(&*name).is_err() {

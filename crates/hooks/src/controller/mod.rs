@@ -230,18 +230,38 @@ impl Context {
         let mut taken = BTreeMap::new();
         let mut targets = Vec::new();
         let mut names = BTreeSet::new();
+        let mut known = BTreeSet::new();
         for (key, entry) in order {
             match entry.built.register(&mut table) {
-                Ok(()) => targets.extend(entry.built.targets.iter().cloned()),
+                Ok(()) if entry.built.tells() => {
+                    targets.extend(entry.built.targets.iter().cloned())
+                }
+                Ok(()) => {}
                 Err(by) => drop(taken.insert(key.clone(), by)),
             }
             names.insert(key.to_string());
+            known.extend(entry.built.targets.iter().map(|(target, _)| target.name()));
         }
         self.receiver.replace(table);
-        self.receiver.forget_all_but(&names);
-        if let Some((_, couriers)) = journal {
+        self.receiver.forget_all_but(&names, &known);
+        if let Some((journal, couriers)) = journal {
             couriers.replace(targets);
+            self.give_up_gone(journal, &names, &known);
         }
         taken
+    }
+
+    /// Gives up what waits for targets that no hook has any more. A hook that is incomplete keeps
+    /// what waits for its targets.
+    fn give_up_gone(&self, journal: &Journal, served: &BTreeSet<String>, known: &BTreeSet<&str>) {
+        let Ok(figures) = journal.figures() else { return };
+        let gone = figures.waiting.into_iter().map(|(target, _)| target).filter(|target| {
+            // namespace/hook/target
+            let Some((hook, _)) = target.rsplit_once('/') else { return false };
+            let Some((namespace, name)) = hook.split_once('/') else { return false };
+            let exists = self.cache.get(Some(namespace), name).is_some();
+            !known.contains(target.as_str()) && (served.contains(hook) || !exists)
+        });
+        journal.gone(gone.collect());
     }
 }

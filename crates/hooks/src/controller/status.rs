@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::build::Reason;
 use crate::{
+    meters::Tally,
     model::{Hook, HookDeliveries, HookStatus},
-    receive::Tally,
 };
 
 /// Writes the status of a hook, if it is another one than it was.
@@ -49,6 +49,11 @@ fn wanted(
     tally: Tally,
 ) -> HookStatus {
     let (status, reason, message) = match &path {
+        Ok(_) if hook.spec.suspend && hook.spec.buffer => (
+            "True",
+            "Buffering",
+            "webhooks are kept; targets are told when the suspension ends".into(),
+        ),
         Ok(_) if hook.spec.suspend => {
             ("False", "Suspended", "senders are told to come again".into())
         }

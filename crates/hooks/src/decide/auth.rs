@@ -1,9 +1,11 @@
 //! Extra authentication of an endpoint, for senders that cannot sign (contract §3.5).
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::signature::equal;
-use crate::model::Inbound;
+use crate::{model::Inbound, oidc::Oidc};
 
 /// What a request must bring beside what its source asks for.
 #[derive(Clone)]
@@ -17,6 +19,8 @@ pub enum Auth {
     },
     /// A bearer token.
     Bearer(Vec<u8>),
+    /// A token that an issuer made; see there who asks it.
+    Oidc(Arc<Oidc>),
     /// A header with exactly this value.
     Header {
         /// The header.
@@ -32,6 +36,7 @@ impl std::fmt::Debug for Auth {
             Self::Basic { .. } => "Basic",
             Self::Bearer(_) => "Bearer",
             Self::Header { .. } => "Header",
+            Self::Oidc(_) => "Oidc",
         })
     }
 }
@@ -52,6 +57,8 @@ impl Auth {
                 };
                 return equal(&sent, &[username, &b":"[..], password].concat());
             }
+            // Its issuer has to be asked, which takes time.
+            Self::Oidc(_) => return false,
             Self::Bearer(token) => (authorization("bearer"), token),
             Self::Header { name, value } => (request.header(name).one(), value),
         };

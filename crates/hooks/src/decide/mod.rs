@@ -11,3 +11,4 @@ pub mod replay;
 pub mod retry;
 pub mod signature;
 pub mod standard_webhooks;
+pub mod x509;

@@ -47,6 +47,15 @@ impl Algorithm {
         }
     }
 
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
     /// The HMAC of the parts, one after the other.
     pub fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
         // An HMAC key may have any length, so the constructors cannot fail.

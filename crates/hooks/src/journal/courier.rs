@@ -3,16 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Journal, Place, now_ms};
 use crate::{
     limits::{Bucket, Rate},
-    targets::{Failure, Target, Telling},
+    targets::{Failure, Target, Telling, told},
 };
 
 /// How fast a target is told.
@@ -222,8 +219,7 @@ async fn attempt(
     });
     let outcome = match telling {
         Some(telling) => {
-            let told =
-                timeout(patience, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
+            let told = told(&*target, telling, patience, &journal.shared.meters).await;
             trouble.note(matches!(told, Err(Failure::TimedOut | Failure::Transient { .. })));
             told
         }

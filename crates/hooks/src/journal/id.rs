@@ -16,6 +16,12 @@ impl Id {
         Self((time | chance >> 48).max(last.0.saturating_add(1)))
     }
 
+    /// The id of something that happens now and is not kept.
+    pub(crate) fn now() -> Self {
+        let chance = getrandom::u64().unwrap_or_default();
+        Self::after(Self(0), super::now_ms(), u128::from(chance) << 64)
+    }
+
     /// When it came, in Unix milliseconds.
     pub fn received_ms(self) -> i64 {
         i64::try_from(self.0 >> 80).unwrap_or(i64::MAX)

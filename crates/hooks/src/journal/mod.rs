@@ -30,7 +30,7 @@ use tokio::sync::{Notify, oneshot};
 pub use self::{
     courier::{Couriers, Pace},
     id::Id,
-    record::{Delivery, Notification, State},
+    record::{Attempt, Delivery, Notification, State},
     store::OpenError,
 };
 use self::{
@@ -39,6 +39,7 @@ use self::{
 };
 use crate::{
     decide::replay::Replay,
+    meters::Meters,
     model::Event,
     targets::{Failure, Target},
 };
@@ -56,6 +57,8 @@ pub struct Options {
     pub keep_dead: Duration,
     /// The pauses between attempts.
     pub steps: Vec<Duration>,
+    /// Where attempts are counted.
+    pub meters: Arc<Meters>,
 }
 
 impl Default for Options {
@@ -67,6 +70,7 @@ impl Default for Options {
             keep_done: 7 * DAY,
             keep_dead: 30 * DAY,
             steps: crate::decide::retry::default_steps(),
+            meters: Arc::default(),
         }
     }
 }
@@ -84,6 +88,8 @@ pub struct Incoming {
     pub body_hash: [u8; 32],
     /// What happened.
     pub events: Vec<Event>,
+    /// Targets whose filters turned all events down.
+    pub skipped: Vec<String>,
     /// Who shall be told what.
     pub wanted: Vec<Wanted>,
     /// What repeats mean.
@@ -124,6 +130,15 @@ pub enum Kept {
 #[error("the journal is full or its disk fails")]
 pub struct Unavailable;
 
+/// Which notifications of a delivery are made again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Again {
+    /// Those of these targets; all if there are none.
+    pub targets: Vec<String>,
+    /// Whether pending ones are due now instead of being in the way.
+    pub force: bool,
+}
+
 /// Why a delivery cannot be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedeliverError {
@@ -133,9 +148,31 @@ pub enum RedeliverError {
     /// Some of its notifications are pending.
     #[error("the delivery is still being worked on")]
     Running,
+    /// It has no notification for these targets.
+    #[error("the delivery has no such target")]
+    NoTarget,
+    /// It was not given up.
+    #[error("the delivery is not dead")]
+    NotDead,
+    /// Its payload, which a target needs, is not kept any more.
+    #[error("the payload is not kept any more")]
+    Gone,
     /// See there.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// What the journal holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Notifications that wait, by target.
+    pub waiting: Vec<(String, u64)>,
+    /// The oldest delivery that is not finished.
+    pub oldest: Option<Id>,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Bytes of records.
+    pub bytes: u64,
 }
 
 /// The number of one notification.
@@ -144,11 +181,14 @@ type Place = (Id, u16);
 /// What writer and couriers share.
 #[derive(Debug, Default)]
 struct Shared {
+    meters: Arc<Meters>,
     /// Notifications that somebody is attempting; others must not, and nothing may merge into
     /// them: the target may have looked before the newer event.
     running: Mutex<HashSet<Place>>,
     /// Whether the last thing that was to be kept could not be.
     failing: AtomicBool,
+    /// Targets that are no more.
+    gone: Mutex<HashSet<String>>,
     /// Wakes the courier of a target.
     wake: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -171,7 +211,8 @@ impl Journal {
     /// Opens the journal; what was left unfinished is due at once.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let store = Store::open(options.directory.as_deref())?;
-        let shared = Arc::<Shared>::default();
+        let meters = Arc::clone(&options.meters);
+        let shared = Arc::new(Shared { meters, ..Shared::default() });
         let writer = Writer::start(store.clone(), options, Arc::clone(&shared));
         Ok(Self { store, writer, shared })
     }
@@ -196,10 +237,27 @@ impl Journal {
     }
 
     /// Makes the finished notifications of a delivery again.
-    pub async fn redeliver(&self, id: Id) -> Result<(), RedeliverError> {
+    pub async fn redeliver(&self, id: Id, again: Again) -> Result<(), RedeliverError> {
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Op::Redeliver(id, reply));
+        self.writer.send(Op::Redeliver(id, again, reply));
         answer.await.unwrap_or(Err(RedeliverError::Unavailable(Unavailable)))
+    }
+
+    /// Forgets a delivery that was given up.
+    pub async fn forget(&self, id: Id) -> Result<(), RedeliverError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Op::Forget(id, reply));
+        answer.await.unwrap_or(Err(RedeliverError::Unavailable(Unavailable)))
+    }
+
+    /// Gives up what is pending for these targets, which are no more, and for no others.
+    pub fn gone(&self, targets: HashSet<String>) {
+        let mut gone = self.shared.gone.lock();
+        if *gone != targets {
+            *gone = targets;
+            drop(gone);
+            self.writer.send(Op::Abandon);
+        }
     }
 
     /// Resolves when everything asked before is on disk.
@@ -226,6 +284,16 @@ impl Journal {
     /// Whether events can be kept, as far as is known.
     pub fn keeps(&self) -> bool {
         !self.shared.failing.load(Ordering::Relaxed)
+    }
+
+    /// The newest deliveries before `before` that were given up, at most `limit`.
+    pub fn dead(&self, before: Option<Id>, limit: usize) -> Result<Vec<Delivery>, Unavailable> {
+        self.store.dead(before, limit).map_err(|_| Unavailable)
+    }
+
+    /// What it holds, in numbers.
+    pub fn figures(&self) -> Result<Figures, Unavailable> {
+        self.store.figures().map_err(|_| Unavailable)
     }
 
     /// How many notifications wait.

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Id;
 use crate::model::Event;
 
+/// How many attempts are remembered one by one.
+const MAX_ATTEMPTS: usize = 10;
 /// How many merged ids a notification names; the rest is only counted.
 const MAX_MERGED: usize = 100;
 
@@ -30,6 +32,9 @@ pub struct Delivery {
     pub repeats: u32,
     /// What happened.
     pub events: Vec<Event>,
+    /// Targets whose filters turned all events down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// Who is told.
     pub notifications: Vec<Notification>,
 }
@@ -56,12 +61,25 @@ pub struct Notification {
     /// What went wrong the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// The latest attempts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Attempt>,
     /// How many later ones it stands for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub merged: u32,
     /// Whose; only the first hundred are named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_ids: Vec<String>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended, in Unix milliseconds.
+    pub at: i64,
+    /// What went wrong; nothing if it went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What has become of a notification.
@@ -93,6 +111,21 @@ fn is_zero(value: &u32) -> bool {
 }
 
 impl Notification {
+    /// Whether this is its target's name, in full or without the endpoint's.
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        self.target == name || self.target.rsplit('/').next() == Some(name)
+    }
+
+    /// Notes an attempt.
+    pub(super) fn attempted(&mut self, at: i64, error: Option<String>) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.last_error.clone_from(&error);
+        if self.history.len() >= MAX_ATTEMPTS {
+            self.history.remove(0);
+        }
+        self.history.push(Attempt { at, error });
+    }
+
     /// Notes that a later one needs none of its own.
     pub(super) fn absorb(&mut self, id: Id) {
         self.merged = self.merged.saturating_add(1);
@@ -111,6 +144,19 @@ impl Delivery {
     /// Whether any notification was given up.
     pub fn dead(&self) -> bool {
         self.notifications.iter().any(|notification| notification.state == State::Dead)
+    }
+
+    /// What has become of it, in one word.
+    pub fn word(&self) -> &'static str {
+        let any = |wanted: fn(&Notification) -> bool| self.notifications.iter().any(wanted);
+        let pending = any(|one| matches!(one.state, State::Pending | State::Merged(..)));
+        let tried = any(|one| one.state == State::Pending && one.attempts > 0);
+        match (pending, tried) {
+            (_, true) => "retrying",
+            (true, false) => "queued",
+            (false, _) if self.dead() => "dead",
+            (false, _) => "delivered",
+        }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {

@@ -1,14 +1,14 @@
 //! The tables, and what is read from them.
 
-use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, io, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use parking_lot::RwLock;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _, TableDefinition, backends::InMemoryBackend,
+    ReadableTableMetadata as _, TableDefinition, WriteTransaction, backends::InMemoryBackend,
 };
 
-use super::{Delivery, Id, Place, State, keys};
+use super::{Delivery, Figures, Id, Place, State, keys};
 
 /// Deliveries by id.
 pub(super) const DELIVERIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("deliveries");
@@ -21,6 +21,10 @@ pub(super) const DONE: TableDefinition<'_, (i64, u128), ()> = TableDefinition::n
 /// Repeats are known by this: endpoint and id, to body hash and delivery.
 pub(super) const SEEN: TableDefinition<'_, [u8; 16], ([u8; 32], u128)> =
     TableDefinition::new("seen");
+/// Deliveries that are not finished.
+pub(super) const OPEN: TableDefinition<'_, u128, ()> = TableDefinition::new("open");
+/// Deliveries that were given up.
+pub(super) const DEAD: TableDefinition<'_, u128, ()> = TableDefinition::new("dead");
 /// What is in `SEEN`, by age.
 pub(super) const SEEN_AT: TableDefinition<'_, (i64, [u8; 16]), ()> =
     TableDefinition::new("seen_at");
@@ -28,7 +32,9 @@ pub(super) const SEEN_AT: TableDefinition<'_, (i64, [u8; 16]), ()> =
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The layout of the tables; another one is not touched.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// Where the number of waiting notifications of a target is, followed by its name.
+pub(super) const WAITING: &str = "waiting ";
 /// Pages kept in memory. The rest is the system's to cache.
 const CACHE: usize = 24 << 20;
 
@@ -132,6 +138,36 @@ impl Store {
         Ok(found)
     }
 
+    pub(super) fn dead(&self, before: Option<Id>, limit: usize) -> Result<Vec<Delivery>, Broken> {
+        let read = self.database()?.begin_read().map_err(broken)?;
+        let index = read.open_table(DEAD).map_err(broken)?;
+        let table = read.open_table(DELIVERIES).map_err(broken)?;
+        let end = before.map_or(u128::MAX, |id| id.0);
+        let mut found = Vec::new();
+        for entry in index.range(..end).map_err(broken)?.rev().take(limit) {
+            let id = entry.map(|(id, _)| Id(id.value())).map_err(broken)?;
+            let bytes = table.get(id.0).map_err(broken)?;
+            found.extend(bytes.and_then(|bytes| Delivery::from_bytes(id, bytes.value())));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn figures(&self) -> Result<Figures, Broken> {
+        let read = self.database()?.begin_read().map_err(broken)?;
+        let meta = read.open_table(META).map_err(broken)?;
+        let mut waiting = Vec::new();
+        for entry in meta.range(WAITING..).map_err(broken)? {
+            let (name, count) = entry.map_err(broken)?;
+            let Some(target) = name.value().strip_prefix(WAITING) else { break };
+            waiting.push((target.to_owned(), count.value()));
+        }
+        let bytes = meta.get("bytes").map_err(broken)?.map_or(0, |value| value.value());
+        let open = read.open_table(OPEN).map_err(broken)?;
+        let oldest = open.first().map_err(broken)?.map(|(id, _)| Id(id.value()));
+        let dead = read.open_table(DEAD).map_err(broken)?.len().map_err(broken)?;
+        Ok(Figures { waiting, oldest, dead, bytes })
+    }
+
     /// How many notifications are unfinished.
     pub(super) fn depth(&self) -> Result<u64, Broken> {
         let read = self.database()?.begin_read().map_err(broken)?;
@@ -216,20 +252,52 @@ fn prepare(database: &Database) -> Result<(), OpenError> {
     let outcome = (|| {
         let mut meta = write.open_table(META).map_err(broken)?;
         let version = meta.get("version").map_err(broken)?.map(|value| value.value());
-        if version.is_none() {
+        if version.is_none_or(|version| version == 1) {
             meta.insert("version", VERSION).map_err(broken)?;
         }
         write.open_table(DELIVERIES).map_err(broken)?;
         write.open_table(DUE).map_err(broken)?;
         write.open_table(LANES).map_err(broken)?;
         write.open_table(DONE).map_err(broken)?;
+        write.open_table(OPEN).map_err(broken)?;
+        write.open_table(DEAD).map_err(broken)?;
         write.open_table(SEEN).map_err(broken)?;
         write.open_table(SEEN_AT).map_err(broken)?;
-        Ok(version.unwrap_or(VERSION))
+        drop(meta);
+        if version == Some(1) {
+            index(&write)?;
+        }
+        Ok(version.filter(|version| *version != 1).unwrap_or(VERSION))
     })();
     let version = outcome.map_err(wrong)?;
     if version != VERSION {
         return Err(OpenError::Foreign(format!("layout {version}")));
     }
     write.commit().map_err(broken).map_err(wrong)
+}
+
+/// Makes the indexes that the first layout did not have.
+fn index(write: &WriteTransaction) -> Result<(), Broken> {
+    let mut open = write.open_table(OPEN).map_err(broken)?;
+    let mut dead = write.open_table(DEAD).map_err(broken)?;
+    for entry in write.open_table(DELIVERIES).map_err(broken)?.iter().map_err(broken)? {
+        let (id, bytes) = entry.map_err(broken)?;
+        let Some(delivery) = Delivery::from_bytes(Id(id.value()), bytes.value()) else { continue };
+        if !delivery.finished() {
+            open.insert(id.value(), ()).map_err(broken)?;
+        } else if delivery.dead() {
+            dead.insert(id.value(), ()).map_err(broken)?;
+        }
+    }
+    let mut waiting = BTreeMap::<String, u64>::new();
+    for entry in write.open_table(LANES).map_err(broken)?.iter().map_err(broken)? {
+        let (key, ()) = entry.map(|(key, _)| (key, ())).map_err(broken)?;
+        let target = key.value().split(|&byte| byte == 0).next().unwrap_or_default();
+        *waiting.entry(String::from_utf8_lossy(target).into_owned()).or_default() += 1;
+    }
+    let mut meta = write.open_table(META).map_err(broken)?;
+    for (target, count) in waiting {
+        meta.insert(&*format!("{WAITING}{target}"), count).map_err(broken)?;
+    }
+    Ok(())
 }

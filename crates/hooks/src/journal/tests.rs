@@ -70,6 +70,7 @@ fn incoming(name: &str, subject: &str, fake: &Fake) -> Incoming {
         delivery_id: None,
         body_hash,
         events: vec![event],
+        skipped: Vec::new(),
         wanted: vec![wanted],
         replay: Replay::new(Policy::Allow),
         inline: false,
@@ -234,9 +235,13 @@ async fn hopeless_ones_die_and_can_be_raised() {
     until("death", || journal.depth().unwrap() == 0).await;
     let dead = journal.delivery(id).unwrap().unwrap();
     assert!(dead.dead() && dead.notifications[0].attempts == 3, "{dead:?}");
-    assert_eq!(journal.redeliver(Id(7)).await, Err(RedeliverError::Unknown));
+    assert_eq!(journal.redeliver(Id(7), Again::default()).await, Err(RedeliverError::Unknown));
     fake.down.store(false, Ordering::SeqCst);
-    assert_eq!(journal.redeliver(id).await, Ok(()));
+    let missing = Again { targets: vec!["other".to_owned()], force: false };
+    assert_eq!(journal.redeliver(id, missing).await, Err(RedeliverError::NoTarget));
+    assert_eq!(journal.dead(None, 9).unwrap()[0].id, id);
+    assert_eq!(journal.redeliver(id, Again::default()).await, Ok(()));
+    assert_eq!(journal.dead(None, 9).unwrap(), []);
     until("the delivery", || journal.depth().unwrap() == 0).await;
     assert_eq!(*fake.told.lock(), ["one"]);
 }
@@ -338,4 +343,62 @@ async fn old_ones_are_swept_out_and_dead_ones_later() {
     // Room was made by what finished, oldest first; what died is the last to go.
     assert_eq!(journal.delivery(done[0]).unwrap(), None);
     assert!(journal.delivery(dead).unwrap().unwrap().dead());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_can_be_forgotten_and_the_living_cannot() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Fake::default();
+    let id = stored(journal.keep(incoming("one", "a", &fake)).await);
+    assert_eq!(journal.forget(id).await, Err(RedeliverError::Running));
+    journal.note(id, 0, Err(Failure::Permanent("no".to_owned())));
+    assert_eq!(journal.forget(id).await, Ok(()));
+    assert_eq!(journal.forget(id).await, Err(RedeliverError::Unknown));
+    let well = stored(journal.keep(incoming("two", "a", &fake)).await);
+    journal.note(well, 0, Ok(()));
+    assert_eq!(journal.forget(well).await, Err(RedeliverError::NotDead));
+    assert_eq!(journal.figures().unwrap().dead, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_counted_and_given_up_with_its_target() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Fake::default();
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        ids.push(stored(journal.keep(incoming(name, "a", &fake)).await));
+    }
+    let figures = journal.figures().unwrap();
+    assert_eq!(figures.waiting, [("fake".to_owned(), 3)]);
+    assert_eq!((figures.oldest, figures.dead), (Some(ids[0]), 0));
+    journal.gone(HashSet::from(["other".to_owned()]));
+    journal.flush().await;
+    assert_eq!(journal.depth().unwrap(), 3);
+    journal.gone(HashSet::from(["fake".to_owned()]));
+    journal.flush().await;
+    let figures = journal.figures().unwrap();
+    assert_eq!((&*figures.waiting, figures.oldest, figures.dead), (&[][..], None, 3));
+    let dead = journal.delivery(ids[2]).unwrap().unwrap();
+    assert_eq!(dead.notifications[0].last_error.as_deref(), Some("the target is gone"));
+    assert_eq!(journal.redeliver(ids[2], Again::default()).await, Err(RedeliverError::NoTarget));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_ones_can_be_made_due_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let steps = vec![Duration::from_secs(3600)];
+    let journal = Journal::open(Options { steps, ..options(directory.path()) }).unwrap();
+    let fake = Arc::new(Fake::default());
+    let id = stored(journal.keep(incoming("one", "a", &fake)).await);
+    journal.note(id, 0, Err(Failure::TimedOut));
+    assert_eq!(journal.redeliver(id, Again::default()).await, Err(RedeliverError::Running));
+    let _couriers = start(&journal, &fake);
+    let force = Again { force: true, ..Again::default() };
+    assert_eq!(journal.redeliver(id, force).await, Ok(()));
+    until("the delivery", || journal.depth().unwrap() == 0).await;
+    let history = journal.delivery(id).unwrap().unwrap().notifications[0].history.clone();
+    let errors: Vec<_> = history.iter().map(|attempt| attempt.error.as_deref()).collect();
+    assert_eq!(errors, [Some("no answer in time"), None]);
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use self::transaction::Transaction;
 use super::{
-    Id, Incoming, Kept, Options, Place, RedeliverError, Shared, Unavailable, now_ms,
+    Again, Id, Incoming, Kept, Options, Place, RedeliverError, Shared, Unavailable, now_ms,
     store::{Broken, Store},
 };
 use crate::targets::Failure;
@@ -29,13 +29,15 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub(super) enum Op {
     Keep(Box<Incoming>, oneshot::Sender<Result<Kept, Unavailable>>),
     Note(Place, Result<(), Failure>),
-    Redeliver(Id, oneshot::Sender<Result<(), RedeliverError>>),
+    Redeliver(Id, Again, oneshot::Sender<Result<(), RedeliverError>>),
+    Forget(Id, oneshot::Sender<Result<(), RedeliverError>>),
+    Abandon,
     Flush(oneshot::Sender<()>),
 }
 
 impl Op {
     fn awaited(&self) -> bool {
-        !matches!(self, Self::Note(..))
+        !matches!(self, Self::Note(..) | Self::Abandon)
     }
 }
 
@@ -48,7 +50,14 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(store: Store, options: Options, shared: Arc<Shared>) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let state = Thread { store, options, shared, last: Id(0), swept: Instant::now() };
+        let state = Thread {
+            store,
+            options,
+            shared,
+            last: Id(0),
+            swept: Instant::now(),
+            abandoning: false,
+        };
         let name = "journal".to_owned();
         if let Err(error) = thread::Builder::new().name(name).spawn(move || state.run(&receiver)) {
             tracing::error!(%error, "cannot start the journal's thread");
@@ -68,12 +77,15 @@ struct Thread {
     shared: Arc<Shared>,
     last: Id,
     swept: Instant,
+    /// Whether there is more to give up of targets that are gone.
+    abandoning: bool,
 }
 
 impl Thread {
     fn run(mut self, receiver: &mpsc::Receiver<Op>) {
         loop {
-            let mut batch = match receiver.recv_timeout(SWEEP) {
+            let patience = if self.abandoning { Duration::ZERO } else { SWEEP };
+            let mut batch = match receiver.recv_timeout(patience) {
                 Ok(op) => vec![op],
                 Err(mpsc::RecvTimeoutError::Timeout) => Vec::new(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -120,12 +132,16 @@ impl Thread {
                 (Op::Keep(_, reply), _) => {
                     let _ = reply.send(Err(Unavailable));
                 }
-                (Op::Redeliver(_, reply), Some(Answer::Redelivered(done))) => {
+                (
+                    Op::Redeliver(_, _, reply) | Op::Forget(_, reply),
+                    Some(Answer::Redelivered(done)),
+                ) => {
                     let _ = reply.send(done);
                 }
-                (Op::Redeliver(_, reply), _) => {
+                (Op::Redeliver(_, _, reply) | Op::Forget(_, reply), _) => {
                     let _ = reply.send(Err(Unavailable.into()));
                 }
+                (Op::Abandon, _) => {}
                 (Op::Flush(reply), _) => {
                     let _ = reply.send(());
                 }
@@ -166,7 +182,8 @@ impl Thread {
         }
         let database = self.store.database()?;
         let sweep = self.swept.elapsed() >= SWEEP;
-        if batch.is_empty() && !sweep {
+        let mut abandoning = self.abandoning;
+        if batch.is_empty() && !sweep && !abandoning {
             return Ok(Done::default());
         }
         let mut claimed = Vec::new();
@@ -185,13 +202,21 @@ impl Thread {
                         work.note(*place, outcome)?;
                         Answer::Nothing
                     }
-                    Op::Redeliver(id, _) => Answer::Redelivered(work.redeliver(*id)?),
+                    Op::Redeliver(id, again, _) => Answer::Redelivered(work.redeliver(*id, again)?),
+                    Op::Forget(id, _) => Answer::Redelivered(work.forget(*id)?),
+                    Op::Abandon => {
+                        abandoning = true;
+                        Answer::Nothing
+                    }
                     Op::Flush(_) => Answer::Nothing,
                 });
                 claimed.append(&mut work.claimed);
             }
             if sweep {
                 work.sweep()?;
+            }
+            if abandoning {
+                self.abandoning = work.abandon()?;
             }
             self.last = work.last;
             done.woken = work.finish()?;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Span;
 use crate::{
-    decide::{filter::Filter, replay::Policy, signature::Algorithm},
-    sources::SignatureMode,
+    decide::{cel::Expression, filter::Filter, replay::Policy, signature::Algorithm},
+    sources::{Hmac, SignatureMode},
 };
 
 /// Where webhooks of one sender come in and what becomes of them.
@@ -58,6 +58,10 @@ pub struct HookSpec {
     /// What is special about the source here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<HookOptions>,
+    /// Addresses that may call, `10.0.0.0/8`; all if there are none.
+    #[serde(default, rename = "allowCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub allow_cidrs: Vec<String>,
     /// What a request must bring beside what its source asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<HookAuth>,
@@ -80,6 +84,10 @@ pub struct HookSpec {
     /// Whether senders are told to come again later.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,
+    /// Whether events are kept while it is suspended instead of being refused: the targets are told
+    /// when the suspension ends.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub buffer: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -136,15 +144,30 @@ pub struct HookOptions {
     /// Event names beyond the source's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
-    /// The header of a generic signature.
+    /// How a generic signature is written (GenericHMAC).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
+    pub hmac: Option<Hmac>,
+    /// Topics that notifications may be of (SNS).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub topics: Vec<String>,
+    /// Whether subscriptions to these topics are confirmed (SNS).
+    #[serde(skip_serializing_if = "is_false")]
+    pub auto_confirm: bool,
+    /// Issuers whose tokens pass (GenericOIDC).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub issuers: Vec<Issuer>,
     /// Whether deletions of branches are dropped.
     #[serde(skip_serializing_if = "is_false")]
     pub ignore_deletes: bool,
     /// Whether unwanted events are answered with 200 instead of 400.
     #[serde(skip_serializing_if = "is_false")]
     pub ignore_unwanted: bool,
+    /// Origins that may send, for senders of CloudEvents that ask before; `*` is any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub allowed_origins: Vec<String>,
     /// Whether refusals that senders would not understand keep their honest status.
     #[serde(skip_serializing_if = "is_false")]
     pub strict_status: bool,
@@ -156,6 +179,30 @@ pub struct HookOptions {
     pub email: Option<String>,
 }
 
+/// An issuer of identity tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Issuer {
+    /// Its URL, as tokens name it.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://"))]
+    pub url: String,
+    /// Whom tokens must be for.
+    #[schemars(length(min = 1, max = 1024))]
+    pub audience: String,
+    /// What tokens must say; all must be true.
+    #[schemars(length(min = 1, max = 16))]
+    pub validations: Vec<Validation>,
+}
+
+/// What a token must say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Validation {
+    /// An expression about `claims`, in CEL.
+    pub cel: Expression,
+    /// What is logged if it is not true.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
 /// Extra authentication.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -165,10 +212,15 @@ pub struct HookAuth {
     pub kind: AuthKind,
     /// The Secret: keys `username` and `password` for `basic`, `token` for `bearer`, `value` for
     /// `header`.
-    pub secret_ref: SecretName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretName>,
     /// The header, for `header`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Whose tokens pass, for `oidc`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub issuers: Vec<Issuer>,
 }
 
 /// A Secret in the namespace of the hook.
@@ -187,6 +239,8 @@ pub enum AuthKind {
     Basic,
     /// By a bearer token.
     Bearer,
+    /// By an identity token of an issuer.
+    Oidc,
     /// By a header's value.
     Header,
 }

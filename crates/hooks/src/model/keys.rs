@@ -10,6 +10,8 @@ pub struct Key {
     /// carry it, so a sender never means it.
     trimmed: Option<usize>,
     not_after: Option<i64>,
+    /// When it was made or changed last, in Unix seconds, as far as is known.
+    since: Option<i64>,
 }
 
 impl Key {
@@ -17,12 +19,28 @@ impl Key {
     pub fn new(bytes: Vec<u8>, not_after: Option<i64>) -> Self {
         let trimmed =
             bytes.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
-        Self { trimmed: trimmed.map(<[u8]>::len).filter(|&len| len > 0), not_after, bytes }
+        Self {
+            trimmed: trimmed.map(<[u8]>::len).filter(|&len| len > 0),
+            not_after,
+            since: None,
+            bytes,
+        }
+    }
+
+    /// Says when it was made or changed last, in Unix seconds.
+    #[must_use]
+    pub fn since(self, since: Option<i64>) -> Self {
+        Self { since, ..self }
     }
 
     /// The raw bytes: what the endpoint's path is made from.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Until which Unix second it counts.
+    pub fn not_after(&self) -> Option<i64> {
+        self.not_after
     }
 
     /// Whether the key still counts.
@@ -53,6 +71,11 @@ impl Keys {
             }
         }
         found
+    }
+
+    /// When the newest key was made or changed last, in Unix seconds, if that is known.
+    pub fn newest(&self) -> Option<i64> {
+        self.0.iter().filter_map(|key| key.since).max()
     }
 
     /// Whether the owner asked for an endpoint without a secret: an empty key that was allowed by

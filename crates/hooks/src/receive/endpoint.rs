@@ -9,7 +9,8 @@ use std::{
 use crate::{
     decide::{auth::Auth, filter::Filter, replay::Replay},
     journal::Journal,
-    limits::Bucket,
+    limits::{Bucket, Network},
+    meters::{EndpointMeter, Meters},
     model::Keys,
     sources::Source,
     targets::Target,
@@ -38,8 +39,22 @@ pub struct Endpoint {
     pub keep: Keep,
     /// How long all notifications of one request together may take while the sender waits.
     pub inline_time: Duration,
-    /// Whether senders are told to come again later.
-    pub suspended: bool,
+    /// Who may call at all, by address; everybody if there are none.
+    pub allow: Vec<Network>,
+    /// Whether it works.
+    pub pause: Pause,
+}
+
+/// Whether an endpoint works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pause {
+    /// It does.
+    #[default]
+    No,
+    /// Senders are told to come again later.
+    Refuse,
+    /// Senders are answered once the event is kept, and no target is told before the pause ends.
+    Buffer,
 }
 
 /// What the journal gets of an endpoint's requests.
@@ -62,7 +77,20 @@ pub enum Keep {
 #[derive(Debug, Clone)]
 pub struct Route {
     endpoint: Arc<Endpoint>,
+    meter: Arc<EndpointMeter>,
     not_after: Option<i64>,
+}
+
+impl Route {
+    /// What is there.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Where its requests are counted.
+    pub fn meter(&self) -> &EndpointMeter {
+        &self.meter
+    }
 }
 
 /// All paths.
@@ -84,8 +112,16 @@ impl Table {
         if let Some(taken) = self.routes.get(&path) {
             return Err(taken.endpoint.name.clone());
         }
-        self.routes.insert(path, Route { endpoint: Arc::clone(endpoint), not_after });
+        let meter = Arc::default();
+        self.routes.insert(path, Route { endpoint: Arc::clone(endpoint), meter, not_after });
         Ok(())
+    }
+
+    /// Counts requests there.
+    pub(super) fn measure(&mut self, meters: &Meters) {
+        for route in self.routes.values_mut() {
+            route.meter = meters.endpoint(&route.endpoint.name);
+        }
     }
 
     /// Whose a path is.
@@ -93,19 +129,23 @@ impl Table {
         self.routes.get(path).map(|route| &*route.endpoint.name)
     }
 
-    /// Name, source and paths of all endpoints, by name.
-    pub fn endpoints(&self) -> Vec<(String, &'static str, Vec<String>)> {
-        let mut found = BTreeMap::<&str, (&'static str, Vec<String>)>::new();
+    /// All endpoints with their paths, by name.
+    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, Vec<String>)> {
+        let mut found = BTreeMap::<&str, (Arc<Endpoint>, Vec<String>)>::new();
         for (path, route) in &self.routes {
-            let source = route.endpoint.source.name();
-            let entry = found.entry(&route.endpoint.name).or_insert((source, Vec::new()));
+            let entry = found
+                .entry(&route.endpoint.name)
+                .or_insert_with(|| (Arc::clone(&route.endpoint), Vec::new()));
             entry.1.push(path.clone());
         }
-        let list = found.into_iter().map(|(name, (source, mut paths))| {
-            paths.sort();
-            (name.to_owned(), source, paths)
-        });
-        list.collect()
+        let mut list: Vec<_> = found.into_values().collect();
+        list.iter_mut().for_each(|(_, paths)| paths.sort());
+        list
+    }
+
+    /// The endpoint of this name.
+    pub fn named(&self, name: &str) -> Option<Route> {
+        self.routes.values().find(|route| route.endpoint.name == name).cloned()
     }
 
     /// Whether any endpoint needs the journal.
@@ -113,10 +153,10 @@ impl Table {
         self.routes.values().any(|route| route.endpoint.keep != Keep::Nothing)
     }
 
-    /// The endpoint of a path.
-    pub fn find(&self, path: &str, now: i64) -> Option<Arc<Endpoint>> {
+    /// What a path leads to.
+    pub fn find(&self, path: &str, now: i64) -> Option<Route> {
         let route = self.routes.get(path)?;
         let over = route.not_after.is_some_and(|end| now > end);
-        (!over).then(|| Arc::clone(&route.endpoint))
+        (!over).then(|| route.clone())
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Endpoint;
 use crate::{
     journal::Id,
+    meters::Meters,
     model::{Answer, Event},
     sources::Order,
-    targets::{Failure, Target, Telling},
+    targets::{Failure, Target, Telling, told},
 };
 
 /// A call that a request leads to: whom to tell of which event, and what it is about.
@@ -34,8 +35,13 @@ pub(super) fn calls<'a>(endpoint: &'a Endpoint, events: &[Event]) -> Vec<Call<'a
 }
 
 /// Tells all targets, once, and says what the sender is told.
-pub(super) async fn tell(endpoint: &Endpoint, events: &[Event], calls: &[Call<'_>]) -> Answer {
-    let told = each(endpoint, events, calls, None, |_| true).await;
+pub(super) async fn tell(
+    endpoint: &Endpoint,
+    events: &[Event],
+    calls: &[Call<'_>],
+    meters: &Meters,
+) -> Answer {
+    let told = each(endpoint, events, calls, None, meters, |_| true).await;
     let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
     answer(endpoint, &outcomes.fold(Ok(()), Result::and))
 }
@@ -47,6 +53,7 @@ pub(super) async fn each(
     events: &[Event],
     calls: &[Call<'_>],
     id: Option<Id>,
+    meters: &Meters,
     wanted: impl Fn(usize) -> bool,
 ) -> Vec<(String, Option<Result<(), Failure>>)> {
     let answers = endpoint.source.answers();
@@ -60,7 +67,7 @@ pub(super) async fn each(
         let mut outcome = None;
         if wanted(number) {
             let id = id.zip(u16::try_from(number).ok());
-            let call = call(endpoint, target, id, &events[*index], deadline);
+            let call = call(endpoint, target, id, &events[*index], deadline, meters);
             match answers.order {
                 Order::Sequence if failed && stops => {}
                 Order::Sequence => outcome = Some(call.await),
@@ -92,10 +99,11 @@ async fn call(
     id: Option<(Id, u16)>,
     event: &Event,
     deadline: Instant,
+    meters: &Meters,
 ) -> Result<(), Failure> {
     let telling = Telling { id, endpoint: &endpoint.name, source: endpoint.source.name(), event };
-    let told = timeout_at(deadline, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
-    told.inspect_err(|failure| {
+    let patience = deadline.saturating_duration_since(Instant::now());
+    told(&**target, telling, patience, meters).await.inspect_err(|failure| {
         tracing::warn!(
             endpoint = endpoint.name,
             target = target.name(),

@@ -25,6 +25,7 @@ pub(super) async fn judge(
     endpoint: &Endpoint,
     headers: &HeaderMap,
     body: &Bytes,
+    claims: &Value,
     questions: Vec<(Expression, &Event)>,
 ) -> Result<Vec<bool>, Error> {
     if questions.is_empty() {
@@ -39,13 +40,14 @@ pub(super) async fn judge(
         })
         .collect();
     let (shown, headers, body) = (shown(endpoint, headers), headers.clone(), body.clone());
+    let claims = claims.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let request = Inbound { headers: &headers, body: &body, now: 0 };
         let req = serde_json::from_slice(&signature::hub_payload(&request));
         let req = req.unwrap_or_else(|_| Value::Object(Map::new()));
         let ask = |(expression, event): (Expression, Value)| {
-            let claims = &Value::Null;
-            expression.passes(Input { req: &req, headers: &shown, event: &event, claims })
+            let (req, headers, event, claims) = (&req, &shown, &event, &claims);
+            expression.passes(Input { req, headers, event, claims, ..Input::nothing() })
         };
         questions.into_iter().map(ask).collect()
     });

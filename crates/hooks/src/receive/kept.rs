@@ -5,65 +5,96 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Endpoint,
+    Endpoint, Fate,
     inline::{self, Call},
     reply::Reply,
 };
 use crate::{
     decide::replay::{Policy, Replay},
-    journal::{Incoming, Journal, Kept, Wanted},
+    journal::{Id, Incoming, Journal, Kept, Wanted},
+    meters::Meters,
     model::{Answer, Event, Inbound},
     targets::Failure,
 };
 
 /// The answer when nothing can be kept: never a success that may be untrue.
-pub(super) fn unavailable() -> Reply {
-    Reply::retry(503, "cannot store the event now", Duration::from_secs(60))
+pub(super) fn unavailable() -> (Reply, Fate) {
+    let reply = Reply::retry(503, "cannot store the event now", Duration::from_secs(60));
+    (reply, Fate::Rejected("store", "the journal cannot keep it".into()))
 }
 
-/// Keeps everything, then tells the targets: now, or in the background if the sender is answered
-/// `first`.
-pub(super) async fn everything(
-    journal: &Journal,
-    endpoint: &Endpoint,
-    request: &Inbound<'_>,
-    events: Vec<Event>,
-    calls: &[Call<'_>],
-    first: bool,
-    replay: Replay,
-) -> Reply {
-    let wanted = wanted(calls, |_| None);
-    let incoming = incoming(endpoint, request, events.clone(), wanted, replay, !first);
-    let (id, claims) = match journal.keep(incoming).await {
-        Ok(Kept::Stored(id, _)) if first => return Reply::accepted(id),
-        Ok(Kept::Stored(id, claims)) => (id, claims),
-        Ok(Kept::Duplicate(id)) if first => return Reply::accepted(id).duplicate(),
-        Ok(Kept::Duplicate(id)) => {
-            return Reply::from(endpoint.source.answers().done).naming(id).duplicate();
-        }
-        Ok(Kept::Refused) => return Answer::error(409, "duplicate delivery").into(),
-        Err(_) => return unavailable(),
-    };
-    let told = inline::each(endpoint, &events, calls, Some(id), |number| {
-        claims.get(number) == Some(&true)
-    })
-    .await;
-    let mut worst = Ok(());
-    for (index, (target, outcome)) in told.into_iter().enumerate() {
-        let number = u16::try_from(index).unwrap_or(u16::MAX);
-        match outcome {
-            Some(outcome) => {
-                worst = worst.and(outcome.clone());
-                journal.note(id, number, outcome);
+/// What keeping a request needs.
+pub(super) struct Keeper<'a> {
+    pub(super) journal: &'a Journal,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) request: &'a Inbound<'a>,
+    pub(super) meters: &'a Meters,
+}
+
+impl Keeper<'_> {
+    /// Keeps everything, then tells the targets: now, or in the background if the sender is
+    /// answered `first`.
+    pub(super) async fn everything(
+        &self,
+        events: Vec<Event>,
+        calls: &[Call<'_>],
+        first: bool,
+        replay: Replay,
+    ) -> (Reply, Fate) {
+        let Self { journal, endpoint, request, .. } = *self;
+        let wanted = wanted(calls, |_| None);
+        // Only who tells the targets itself needs the events afterwards.
+        let own = if first { Vec::new() } else { events.clone() };
+        let incoming = incoming(endpoint, request, events, wanted, replay, !first);
+        let told = |id| Fate::Told(Some(id));
+        match journal.keep(incoming).await {
+            Ok(Kept::Stored(id, _)) if first => (Reply::accepted(id), told(id)),
+            Ok(Kept::Stored(id, claims)) => {
+                let outcome = self.tell(id, &own, calls, &claims).await;
+                (Reply::from(inline::answer(endpoint, &outcome)).naming(id), told(id))
             }
-            // It waits behind older ones, or its turn did not come.
-            None => {
-                worst = worst.and(Err(Failure::transient("not tried yet")));
-                journal.release(id, number, &target);
+            Ok(Kept::Duplicate(id)) => {
+                let reply = if first {
+                    Reply::accepted(id)
+                } else {
+                    Reply::from(endpoint.source.answers().done).naming(id)
+                };
+                (reply.duplicate(), Fate::Duplicate(Some(id)))
             }
+            Ok(Kept::Refused) => {
+                (Answer::error(409, "duplicate delivery").into(), Fate::Duplicate(None))
+            }
+            Err(_) => unavailable(),
         }
     }
-    Reply::from(inline::answer(endpoint, &worst)).naming(id)
+
+    /// Makes the first attempts, and notes how they ended.
+    async fn tell(
+        &self,
+        id: Id,
+        events: &[Event],
+        calls: &[Call<'_>],
+        claims: &[bool],
+    ) -> Result<(), Failure> {
+        let claimed = |number: usize| claims.get(number) == Some(&true);
+        let told = inline::each(self.endpoint, events, calls, Some(id), self.meters, claimed).await;
+        let mut worst = Ok(());
+        for (index, (target, outcome)) in told.into_iter().enumerate() {
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            match outcome {
+                Some(outcome) => {
+                    worst = worst.and(outcome.clone());
+                    self.journal.note(id, number, outcome);
+                }
+                // It waits behind older ones, or its turn did not come.
+                None => {
+                    worst = worst.and(Err(Failure::transient("not tried yet")));
+                    self.journal.release(id, number, &target);
+                }
+            }
+        }
+        worst
+    }
 }
 
 /// Tells the targets and keeps what failed.
@@ -73,8 +104,9 @@ pub(super) async fn failures(
     request: &Inbound<'_>,
     events: Vec<Event>,
     calls: &[Call<'_>],
-) -> Reply {
-    let told = inline::each(endpoint, &events, calls, None, |_| true).await;
+    meters: &Meters,
+) -> (Reply, Fate) {
+    let told = inline::each(endpoint, &events, calls, None, meters, |_| true).await;
     let mut worst = Ok(());
     let mut failed = Vec::new();
     for (_, outcome) in told {
@@ -85,12 +117,13 @@ pub(super) async fn failures(
     let wanted: Vec<Wanted> = wanted.into_iter().filter(|wanted| wanted.failed.is_some()).collect();
     let answer = inline::answer(endpoint, &worst);
     if wanted.is_empty() || answer.status >= 300 {
-        return answer.into();
+        return (answer.into(), Fate::Told(None));
     }
     let replay = Replay::new(Policy::Allow);
     let incoming = incoming(endpoint, request, events, wanted, replay, false);
     match journal.keep(incoming).await {
-        Ok(_) => answer.into(),
+        Ok(Kept::Stored(id, _)) => (answer.into(), Fate::Told(Some(id))),
+        Ok(_) => (answer.into(), Fate::Told(None)),
         Err(_) => unavailable(),
     }
 }
@@ -110,6 +143,7 @@ fn incoming(
             // Long enough for every sender's ids; the body counts as well.
             id.chars().take(256).collect()
         }),
+        skipped: skipped(endpoint, &wanted),
         body_hash: Sha256::digest(request.body).into(),
         events,
         wanted,
@@ -127,4 +161,11 @@ fn wanted(calls: &[Call<'_>], failed: impl Fn(usize) -> Option<Failure>) -> Vec<
         failed: failed(number),
     });
     wanted.collect()
+}
+
+/// The targets whose own filters let nothing pass.
+fn skipped(endpoint: &Endpoint, wanted: &[Wanted]) -> Vec<String> {
+    let filtered = endpoint.targets.iter().filter(|target| target.filter().is_some());
+    let left = filtered.filter(|target| wanted.iter().all(|one| one.target != target.name()));
+    left.map(|target| target.name().to_owned()).collect()
 }

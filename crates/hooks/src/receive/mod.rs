@@ -5,38 +5,43 @@
 //! parsing, telling the targets, the answer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use hyper::body::Incoming;
-use parking_lot::Mutex;
+use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     decide::{auth::Auth, cel},
-    journal::Journal,
-    limits::{Budget, Failures, Network, Rate, Share},
+    journal::{Id, Journal},
+    limits::{Bucket, Budget, Failures, Network, Rate, Share},
     listener::{Body, Handler},
+    meters::{Meters, Tally},
     model::{Answer, Class, Event, Inbound, Refusal},
     sources::Outcome,
 };
 
 mod body;
 mod endpoint;
+mod fate;
 mod inline;
 mod judge;
 mod kept;
+mod recent;
 mod reply;
 
-pub use endpoint::{Endpoint, Keep, Route, Table};
+pub use endpoint::{Endpoint, Keep, Pause, Route, Table};
+use fate::Fate;
 use inline::Call;
 use judge::judge;
+pub use recent::{Entry, Recent};
 use reply::Reply;
 
 /// When senders shall come again to an endpoint that is paused.
@@ -82,19 +87,8 @@ impl Default for Limits {
     }
 }
 
-/// How many requests of an endpoint, with the name of its source, got a status.
-pub type Counts = BTreeMap<(String, &'static str, u16), u64>;
-
-/// How the requests of one endpoint were answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// With success.
-    pub accepted: u64,
-    /// With anything else.
-    pub refused: u64,
-    /// When the last accepted one came, in Unix seconds; 0 if none did.
-    pub last_accepted: i64,
-}
+/// How many refusals are logged and remembered; the others are only counted.
+const LOGGED: Rate = Rate { per_second: 10.0, burst: 10.0 };
 
 /// Receives webhooks.
 #[derive(Debug)]
@@ -103,23 +97,37 @@ pub struct Receiver {
     limits: Limits,
     failures: Failures,
     budget: Arc<Budget>,
-    /// Answers by endpoint, source and status.
-    counts: Mutex<Counts>,
-    /// When each endpoint accepted something last.
-    accepted: Mutex<HashMap<String, i64>>,
+    meters: Arc<Meters>,
+    recent: Recent,
+    logged: Bucket,
     /// Work that goes on when its caller is gone.
     work: TaskTracker,
 }
 
+/// An answer, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub text: String,
+    /// The delivery, if it was kept.
+    pub delivery: Option<Id>,
+    /// What became of the request, in a word.
+    pub state: &'static str,
+}
+
 impl Receiver {
     /// A receiver for these endpoints. Those that keep anything need the table's journal.
-    pub fn new(table: Table, limits: Limits) -> Arc<Self> {
+    pub fn new(mut table: Table, limits: Limits, meters: Arc<Meters>) -> Arc<Self> {
+        table.measure(&meters);
         Arc::new(Self {
             table: ArcSwap::from_pointee(table),
             failures: Failures::new(limits.failures, limits.exempt.clone()),
             budget: Budget::new(limits.inflight_bytes),
-            counts: Mutex::default(),
-            accepted: Mutex::default(),
+            meters,
+            recent: Recent::default(),
+            logged: Bucket::new(LOGGED),
             work: TaskTracker::new(),
             limits,
         })
@@ -127,7 +135,8 @@ impl Receiver {
 
     /// Puts other endpoints in the place of these, all at once. Requests that are being worked on
     /// end with the old ones.
-    pub fn replace(&self, table: Table) {
+    pub fn replace(&self, mut table: Table) {
+        table.measure(&self.meters);
         self.table.store(Arc::new(table));
     }
 
@@ -136,45 +145,34 @@ impl Receiver {
         self.table.load().journal.clone()
     }
 
-    /// Name, source and paths of all endpoints.
-    pub fn endpoints(&self) -> Vec<(String, &'static str, Vec<String>)> {
+    /// All endpoints with their paths, by name.
+    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, Vec<String>)> {
         self.table.load().endpoints()
     }
 
-    /// How requests were answered so far.
-    pub fn counts(&self) -> Counts {
-        self.counts.lock().clone()
+    /// The endpoint of this name.
+    pub fn endpoint(&self, name: &str) -> Option<Route> {
+        self.table.load().named(name)
+    }
+
+    /// What is counted.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// What came in lately.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// How the requests of the endpoint of this name were answered.
     pub fn tally(&self, name: &str) -> Tally {
-        let last_accepted = self.accepted.lock().get(name).copied().unwrap_or_default();
-        let mut tally = Tally { last_accepted, ..Tally::default() };
-        for ((endpoint, _, status), count) in &*self.counts.lock() {
-            let place = if *status < 300 { &mut tally.accepted } else { &mut tally.refused };
-            *place += if endpoint == name { count } else { &0 };
-        }
-        tally
+        self.meters.endpoint(name).tally()
     }
 
-    /// Forgets what endpoints of other names were answered.
-    pub fn forget_all_but(&self, names: &BTreeSet<String>) {
-        self.counts.lock().retain(|(name, ..), _| names.contains(name));
-        self.accepted.lock().retain(|name, _| names.contains(name));
-    }
-
-    fn count(&self, endpoint: &Endpoint, reply: &Reply) {
-        let mut counts = self.counts.lock();
-        let key = (endpoint.name.clone(), endpoint.source.name(), reply.status());
-        *counts.entry(key).or_default() += 1;
-        drop(counts);
-        if reply.status() < 300 {
-            let mut accepted = self.accepted.lock();
-            match accepted.get_mut(&endpoint.name) {
-                Some(last) => *last = now(),
-                None => drop(accepted.insert(endpoint.name.clone(), now())),
-            }
-        }
+    /// Forgets what endpoints and targets of other names did.
+    pub fn forget_all_but(&self, endpoints: &BTreeSet<String>, targets: &BTreeSet<&str>) {
+        self.meters.retain(endpoints, targets);
     }
 
     /// Resolves when no accepted request is being worked on; to be called after the listener has
@@ -189,33 +187,122 @@ impl Receiver {
         if path == "/health" {
             return Answer::OK.into();
         }
+        let start = Instant::now();
         let address = self.address(peer, request.headers());
-        let endpoint = match self.admit(address, path, request.method()) {
-            Ok(endpoint) => endpoint,
+        let route = match self.admit(address, path, request.method()) {
+            Ok(route) => route,
             Err(reply) => return reply,
         };
         let (head, incoming) = request.into_parts();
+        if head.method == Method::OPTIONS {
+            return handshake(route.endpoint(), &head.headers);
+        }
         let mut share = self.budget.share();
-        let most = endpoint.body_bytes.unwrap_or(self.limits.body_bytes);
+        let most = route.endpoint().body_bytes.unwrap_or(self.limits.body_bytes);
         let body = match body::read(&head.headers, incoming, &self.limits, most, &mut share).await {
             Ok(body) => body,
-            Err(reply) => return reply,
+            Err(reply) => {
+                route.meter().rejected.add("body");
+                route.meter().answered(reply.status(), now());
+                return reply;
+            }
         };
+        let work = self.work_on(address, route, head.headers, body, start, share);
         // A task of its own: a sender that hangs up after it has sent must not undo its request.
-        let this = Arc::clone(&self);
-        let work = self.work.spawn(async move {
-            let reply = this.process(address, &endpoint, &head.headers, &body).await;
-            this.count(&endpoint, &reply);
-            drop::<Share>(share);
-            reply
-        });
+        let work = self.work.spawn(work);
         match tokio::time::timeout(self.limits.handler_time, work).await {
-            Ok(Ok(reply)) => reply,
+            Ok(Ok((reply, _))) => reply,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a request failed by a defect of ours");
                 Answer::error(500, "internal error").into()
             }
             Err(_) => Reply::retry(503, "request timed out", Duration::from_secs(5)),
+        }
+    }
+
+    /// Sends a request of our own through everything behind the listener.
+    pub async fn try_out(
+        self: &Arc<Self>,
+        route: Route,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Option<Tried> {
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let share = self.budget.share();
+        let work = self.work_on(here, route, headers, body, Instant::now(), share);
+        let (reply, fate) = self.work.spawn(work).await.ok()?;
+        let (status, text) = (reply.status(), reply.text().to_owned());
+        Some(Tried { status, text, delivery: fate.id(), state: fate.state() })
+    }
+
+    /// Works on a request that was read, and counts what became of it.
+    fn work_on(
+        self: &Arc<Self>,
+        address: IpAddr,
+        route: Route,
+        headers: HeaderMap,
+        body: Bytes,
+        start: Instant,
+        share: Share,
+    ) -> impl Future<Output = (Reply, Fate)> + Send + use<> {
+        let this = Arc::clone(self);
+        async move {
+            let request = Inbound { headers: &headers, body: &body, now: now() };
+            let (reply, fate) = this.process(address, route.endpoint(), &request, &body).await;
+            this.note(address, &route, &request, &reply, &fate);
+            this.meters.requests.took(start.elapsed());
+            this.meters.bodies.note(u64::try_from(body.len()).unwrap_or(u64::MAX));
+            drop::<Share>(share);
+            (reply, fate)
+        }
+    }
+
+    /// Counts a request, and remembers it if the journal does not.
+    fn note(
+        &self,
+        address: IpAddr,
+        route: &Route,
+        request: &Inbound<'_>,
+        reply: &Reply,
+        fate: &Fate,
+    ) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (endpoint, meter) = (route.endpoint(), route.meter());
+        meter.answered(reply.status(), request.now);
+        let entry = || Entry {
+            id: fate.id().unwrap_or_else(Id::now),
+            endpoint: endpoint.name.clone(),
+            source: endpoint.source.name(),
+            state: fate.state(),
+            status: reply.status(),
+            reason: fate.reason(),
+            address: address.to_string(),
+            delivery_id: endpoint
+                .source
+                .delivery_id(request)
+                .map(|id| id.chars().take(256).collect()),
+        };
+        match fate {
+            Fate::Told(_) => return self.recent.pass(entry),
+            Fate::Duplicate(_) => drop(meter.duplicates.fetch_add(1, Relaxed)),
+            Fate::Filtered => drop(meter.filtered.fetch_add(1, Relaxed)),
+            Fate::Rejected(class, _) => meter.rejected.add(class),
+            Fate::FilterError(_) => meter.rejected.add("filter"),
+            Fate::Ignored => {}
+        }
+        if self.logged.take().is_err() {
+            return;
+        }
+        self.recent.remember(entry());
+        if let Some(reason) = fate.reason() {
+            tracing::info!(
+                endpoint = endpoint.name,
+                %address,
+                status = reply.status(),
+                "{} {}: {reason}",
+                endpoint.source.name(),
+                reply.text().trim_end()
+            );
         }
     }
 
@@ -241,80 +328,103 @@ impl Receiver {
         peer
     }
 
-    fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Arc<Endpoint>, Reply> {
+    fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Route, Reply> {
         let too_many = |wait| Reply::retry(429, "too many requests", wait);
         if let Some(wait) = self.failures.wait(address) {
             return Err(too_many(wait));
         }
-        let Some(endpoint) = self.table.load().find(path, now()) else {
+        let Some(route) = self.table.load().find(path, now()) else {
             self.failures.count(address);
             return Err(Answer::error(404, "404 page not found").into());
         };
-        if method != Method::POST {
+        let endpoint = route.endpoint();
+        let refused = |reason, reply: Reply| {
+            route.meter().rejected.add(reason);
+            route.meter().answered(reply.status(), now());
+            Err(reply)
+        };
+        let asks = method == Method::OPTIONS && endpoint.source.allows("").is_some();
+        if method != Method::POST && !asks {
             return Err(Reply::post_only());
         }
-        if endpoint.suspended {
-            return Err(Reply::retry(503, "paused", PAUSED));
+        if !endpoint.allow.is_empty() && !endpoint.allow.iter().any(|one| one.contains(address)) {
+            return refused("address", Answer::error(403, "forbidden").into());
         }
-        endpoint.rate.take().map_err(too_many)?;
-        Ok(endpoint)
+        let paused = route.meter().paused.load(std::sync::atomic::Ordering::Relaxed);
+        if paused || endpoint.pause == Pause::Refuse {
+            return refused("paused", Reply::retry(503, "paused", PAUSED));
+        }
+        match endpoint.rate.take() {
+            Ok(()) => Ok(route),
+            Err(wait) => refused("rate", too_many(wait)),
+        }
     }
 
     async fn process(
         &self,
         address: IpAddr,
         endpoint: &Endpoint,
-        headers: &HeaderMap,
+        request: &Inbound<'_>,
         body: &Bytes,
-    ) -> Reply {
-        let request = Inbound { headers, body, now: now() };
+    ) -> (Reply, Fate) {
         let source = &endpoint.source;
-        let events = match read(endpoint, &request).await {
-            Ok(Outcome::Events(events)) => events,
-            Ok(Outcome::Nothing(answer)) => return answer.into(),
-            Err(refusal) => {
-                if refusal.class == Class::Credentials {
-                    self.failures.count(address);
-                }
-                tracing::info!(
-                    endpoint = endpoint.name,
-                    %address,
-                    status = refusal.answer.status,
-                    "{} {}: {}",
-                    source.name(),
-                    refusal.answer.text,
-                    refusal.reason
-                );
-                let reply = Reply::from(refusal.answer);
-                return match endpoint.auth {
-                    Some(Auth::Basic { .. }) if refusal.class == Class::Credentials => {
-                        reply.basic()
-                    }
-                    _ => reply,
-                };
-            }
+        let (events, claims) = match read(endpoint, request).await {
+            Ok((Outcome::Events(events), claims)) => (events, claims),
+            Ok((Outcome::Nothing(answer), _)) => return (answer.into(), Fate::Ignored),
+            Err(refusal) => return self.refuse(address, endpoint, refusal),
         };
-        let (events, calls) = match wanted(endpoint, headers, body, events).await {
+        let seen = Seen { headers: request.headers, body, claims: &claims };
+        let (events, calls) = match wanted(endpoint, seen, events).await {
             Ok(wanted) => wanted,
             Err(error) => {
-                tracing::warn!(endpoint = endpoint.name, "a filter cannot be evaluated: {error}");
-                return Answer::error(500, "filter error").into();
+                let fate = Fate::FilterError(error.to_string());
+                return (Answer::error(500, "filter error").into(), fate);
             }
         };
         if calls.is_empty() {
-            return source.answers().done.into();
+            return (source.answers().done.into(), Fate::Filtered);
         }
         let journal = self.journal();
         match (endpoint.keep, &journal) {
-            (Keep::Nothing, _) => inline::tell(endpoint, &events, &calls).await.into(),
+            (Keep::Nothing, _) => {
+                let answer = inline::tell(endpoint, &events, &calls, &self.meters).await;
+                (answer.into(), Fate::Told(None))
+            }
             (Keep::Failures, Some(journal)) => {
-                kept::failures(journal, endpoint, &request, events, &calls).await
+                kept::failures(journal, endpoint, request, events, &calls, &self.meters).await
             }
             (Keep::Everything { first, replay }, Some(journal)) => {
-                kept::everything(journal, endpoint, &request, events, &calls, first, replay).await
+                let first = first || endpoint.pause == Pause::Buffer;
+                let keeper = kept::Keeper { journal, endpoint, request, meters: &self.meters };
+                keeper.everything(events, &calls, first, replay).await
             }
             (Keep::Failures | Keep::Everything { .. }, None) => kept::unavailable(),
         }
+    }
+
+    fn refuse(&self, address: IpAddr, endpoint: &Endpoint, refusal: Refusal) -> (Reply, Fate) {
+        let Refusal { answer, class, reason } = refusal;
+        let credentials = class == Class::Credentials;
+        if credentials {
+            self.failures.count(address);
+        }
+        let reply = Reply::from(answer);
+        let reply = match endpoint.auth {
+            Some(Auth::Basic { .. }) if credentials => reply.basic(),
+            _ => reply,
+        };
+        (reply, Fate::Rejected(class.word(), reason.into()))
+    }
+}
+
+/// What a sender that asks whether it may send is told.
+fn handshake(endpoint: &Endpoint, headers: &HeaderMap) -> Reply {
+    let origin = headers.get("webhook-request-origin").and_then(|value| value.to_str().ok());
+    match origin {
+        Some(origin) if endpoint.source.allows(origin) == Some(true) => {
+            Reply::allowed(origin, endpoint.rate.per_minute())
+        }
+        _ => Answer::error(403, "forbidden").into(),
     }
 }
 
@@ -329,36 +439,51 @@ impl Handler for Receiver {
     }
 }
 
-/// Authentication first, on raw bytes; only then is anything parsed.
-async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
-    if endpoint.auth.as_ref().is_some_and(|auth| !auth.passes(request)) {
-        return Err(Refusal::credentials(401, "invalid signature", "wrong credentials"));
+/// Authentication first, on raw bytes; only then is anything parsed. Also gives the claims of the
+/// sender's token, if it brings one.
+async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<(Outcome, Value), Refusal> {
+    let wrong = |reason| Refusal::credentials(401, "invalid signature", reason);
+    let mut claims = Value::Null;
+    match &endpoint.auth {
+        None => {}
+        Some(Auth::Oidc(issuers)) => claims = issuers.claims(request).await.map_err(wrong)?,
+        Some(auth) if auth.passes(request) => {}
+        Some(_) => return Err(wrong("wrong credentials")),
     }
     endpoint.source.verify(request, &endpoint.keys)?;
     if let Some(check) = endpoint.source.verify_remotely(request) {
-        check.await?;
+        let found = check.await?;
+        claims = if found.is_null() { claims } else { found };
     }
-    endpoint.source.parse(request)
+    Ok((endpoint.source.parse(request)?, claims))
+}
+
+/// What expressions may look at.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
+    claims: &'a Value,
 }
 
 /// The events that pass the filters, and the calls they lead to.
 async fn wanted<'a>(
     endpoint: &'a Endpoint,
-    headers: &HeaderMap,
-    body: &Bytes,
+    seen: Seen<'_>,
     mut events: Vec<Event>,
 ) -> Result<(Vec<Event>, Vec<Call<'a>>), cel::Error> {
+    let Seen { headers, body, claims } = seen;
     events.retain(|event| endpoint.filter.passes(event));
     if let Some(expression) = &endpoint.filter.cel {
         let questions = events.iter().map(|event| (expression.clone(), event)).collect();
-        let mut said = judge(endpoint, headers, body, questions).await?.into_iter();
+        let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
         events.retain(|_| said.next() == Some(true));
     }
     let mut calls = inline::calls(endpoint, &events);
     let asks = |call: &Call<'_>| call.target.filter().and_then(|filter| filter.cel.clone());
     let questions =
         calls.iter().filter_map(|call| Some((asks(call)?, &events[call.event]))).collect();
-    let mut said = judge(endpoint, headers, body, questions).await?.into_iter();
+    let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
     calls.retain(|call| asks(call).is_none() || said.next() == Some(true));
     Ok((events, calls))
 }

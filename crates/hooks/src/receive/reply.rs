@@ -67,6 +67,21 @@ impl Reply {
         self.with(name, HeaderValue::from_static("true"))
     }
 
+    /// The answer to a sender that asks whether it may send, so often.
+    pub(super) fn allowed(origin: &str, per_minute: u64) -> Self {
+        let reply = Self::from(Answer::EMPTY).with(header::ALLOW, HeaderValue::from_static("POST"));
+        match HeaderValue::try_from(origin) {
+            Ok(origin) => reply
+                .with(HeaderName::from_static("webhook-allowed-origin"), origin)
+                .with(HeaderName::from_static("webhook-allowed-rate"), per_minute.into()),
+            Err(_) => reply,
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.answer.text
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.answer.status
     }

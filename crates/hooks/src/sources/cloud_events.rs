@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::{
-    Answers, Outcome, Source,
+    Answers, Options, Outcome, Source,
     extra::{self, IGNORED, unreadable},
 };
 use crate::{
@@ -28,15 +28,16 @@ const CD_TYPES: [&str; 4] = [
 #[derive(Debug)]
 pub(super) struct CloudEvents {
     cd: bool,
+    origins: Vec<String>,
 }
 
 impl CloudEvents {
-    pub(super) fn generic() -> Self {
-        Self { cd: false }
+    pub(super) fn generic(options: &Options) -> Self {
+        Self { cd: false, origins: options.allowed_origins.clone() }
     }
 
-    pub(super) fn cd_events() -> Self {
-        Self { cd: true }
+    pub(super) fn cd_events(options: &Options) -> Self {
+        Self { cd: true, ..Self::generic(options) }
     }
 }
 
@@ -112,6 +113,10 @@ impl Source for CloudEvents {
         true
     }
 
+    fn allows(&self, origin: &str) -> Option<bool> {
+        Some(self.origins.iter().any(|allowed| allowed == origin || allowed == "*"))
+    }
+
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
         let Attributes { kind, .. } = attributes(request).map_err(unreadable)?;
         if !self.cd {
@@ -162,10 +167,25 @@ mod tests {
     ];
     const BODY: &str = r#"{"subject":{"id":"pkg:oci/app@sha256%3Aab?repository_url=reg.example.com/team/app&tag=1"}}"#;
 
+    fn cd_events() -> CloudEvents {
+        CloudEvents::cd_events(&Options::default())
+    }
+
+    #[test]
+    fn origins_are_allowed_by_name() {
+        let origins = |allowed: &[&str]| {
+            let allowed_origins = allowed.iter().map(|&origin| origin.to_owned()).collect();
+            CloudEvents::generic(&Options { allowed_origins, ..Options::default() })
+        };
+        assert_eq!(origins(&[]).allows("a.example"), Some(false));
+        assert_eq!(origins(&["a.example"]).allows("a.example"), Some(true));
+        assert_eq!(origins(&["a.example"]).allows("b.example"), Some(false));
+        assert_eq!(origins(&["*"]).allows("b.example"), Some(true));
+    }
+
     #[test]
     fn artifacts_are_told_in_both_forms() {
-        let by =
-            |headers: &[(&str, &str)], body: &str| told(&CloudEvents::cd_events(), headers, body);
+        let by = |headers: &[(&str, &str)], body: &str| told(&cd_events(), headers, body);
         let expected = Ok(vec![image("reg.example.com", "team/app")]);
         assert_eq!(by(&BINARY, BODY), expected);
         let structured = format!(
@@ -184,7 +204,7 @@ mod tests {
     fn any_event_is_kept_in_its_own_words() {
         let headers = headers(&BINARY);
         let request = Inbound { headers: &headers, body: BODY.as_bytes(), now: 0 };
-        let source = CloudEvents::generic();
+        let source = CloudEvents::generic(&Options::default());
         let Ok(Outcome::Events(events)) = source.parse(&request) else { panic!() };
         assert_eq!(events[0].event, BINARY[3].1);
         assert!(events[0].raw.is_some());

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::{FutureExt as _, future::BoxFuture};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Answers, Google, Options, Outcome, Source, docker_hub::IMAGE};
 use crate::{
@@ -13,12 +15,9 @@ use crate::{
         image,
         json::{self, fields},
     },
+    jwks::KeySet,
     model::{Answer, Event, Inbound, Keys, Refusal},
 };
-
-mod keys;
-
-use keys::KeySet;
 
 const UNAUTHORIZED: &str = "Cannot authorize request";
 const PAYLOAD: &str = "Cannot decode payload";
@@ -48,7 +47,7 @@ impl GoogleContainerRegistry {
                 rules.issuers = ISSUERS.map(str::to_owned).to_vec();
             }
             let url = rules.jwks_url.clone().unwrap_or_else(|| KEYS_URL.to_owned());
-            Check { keys: KeySet::new(url), rules }
+            Check { keys: KeySet::at(url), rules }
         });
         Self { check, strict: options.strict_status }
     }
@@ -99,7 +98,7 @@ impl Check {
             let audience = self.keys.token_info(url, token).await?;
             return (audience == self.rules.audience).then_some(()).ok_or("other audience");
         }
-        let claims: Claims = self.keys.verified(token).await?;
+        let claims: Claims = self.keys.verified(token, &[Algorithm::RS256]).await?;
         self.accepts(&claims, now)
     }
 
@@ -141,12 +140,13 @@ impl Source for GoogleContainerRegistry {
     fn verify_remotely<'a>(
         &'a self,
         request: &'a Inbound<'a>,
-    ) -> Option<BoxFuture<'a, Result<(), Refusal>>> {
+    ) -> Option<BoxFuture<'a, Result<Value, Refusal>>> {
         let check = self.check.as_ref()?;
         let token = Check::token(request)?;
         Some(
             async move {
-                check.passes(token, request.now).await.map_err(|reason| self.unauthorized(reason))
+                let passed = check.passes(token, request.now).await;
+                passed.map(|()| Value::Null).map_err(|reason| self.unauthorized(reason))
             }
             .boxed(),
         )

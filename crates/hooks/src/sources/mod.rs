@@ -5,6 +5,7 @@
 use std::{borrow::Cow, fmt};
 
 use futures::future::BoxFuture;
+use serde_json::Value;
 
 use crate::model::{Answer, Event, Inbound, Keys, Refusal};
 
@@ -31,10 +32,12 @@ mod nexus;
 mod options;
 mod quay;
 mod s3;
+pub mod sample;
+mod sns;
 #[cfg(test)]
 mod testing;
 
-pub use options::{Google, Options, SignatureMode};
+pub use options::{Encoding, Google, Hmac, Options, SignatureMode};
 
 /// What an accepted request means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,16 +104,34 @@ pub trait Source: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether a sender of this origin may send, for senders that ask before (`OPTIONS`); nothing if
+    /// they do not.
+    fn allows(&self, _origin: &str) -> Option<bool> {
+        None
+    }
+
+    /// The headers of a signature of our own, for senders whose headers are a matter of options; to
+    /// try an endpoint out.
+    fn sign(&self, _key: &[u8], _body: &[u8], _now: i64) -> Option<Vec<(String, String)>> {
+        None
+    }
+
+    /// What is wrong with the options.
+    fn problem(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What is wrong with a key that this source can never use.
     fn key_problem(&self, _key: &[u8]) -> Option<&'static str> {
         None
     }
 
-    /// The rest of the verification, for senders whose proof needs keys fetched from elsewhere.
+    /// The rest of the verification, for senders whose proof needs keys fetched from elsewhere. Gives
+    /// the claims of the sender's token, or null.
     fn verify_remotely<'a>(
         &'a self,
         _request: &'a Inbound<'a>,
-    ) -> Option<BoxFuture<'a, Result<(), Refusal>>> {
+    ) -> Option<BoxFuture<'a, Result<Value, Refusal>>> {
         None
     }
 
@@ -144,6 +165,40 @@ pub const FLUX_RECV: [&str; 9] = [
     "Nexus",
 ];
 
+/// All sources, by their names in files and objects.
+pub const ALL: [&str; 30] = [
+    "GitHub",
+    "GitLab",
+    "BitbucketCloud",
+    "BitbucketServer",
+    "DockerHub",
+    "Quay",
+    "GoogleContainerRegistry",
+    "Harbor",
+    "Nexus",
+    "Gitea",
+    "Forgejo",
+    "Gogs",
+    "AzureDevOps",
+    "ACR",
+    "ECR",
+    "GHCR",
+    "Artifactory",
+    "HarborCloudEvents",
+    "QuayRepoEvents",
+    "CDEvents",
+    "CloudEvents",
+    "StandardWebhooks",
+    "Generic",
+    "GenericHMAC",
+    "GenericOIDC",
+    "SNS",
+    "S3",
+    "MinIO",
+    "CephRGW",
+    "Alertmanager",
+];
+
 /// The source of this name, or nothing if there is none. Names are case-sensitive.
 pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
     Some(match name {
@@ -166,11 +221,13 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
         "Artifactory" => Box::new(artifactory::Artifactory),
         "HarborCloudEvents" => Box::new(harbor_cloud_events::HarborCloudEvents),
         "QuayRepoEvents" => Box::new(quay::QuayRepoEvents),
-        "CDEvents" => Box::new(cloud_events::CloudEvents::cd_events()),
-        "CloudEvents" => Box::new(cloud_events::CloudEvents::generic()),
+        "CDEvents" => Box::new(cloud_events::CloudEvents::cd_events(options)),
+        "CloudEvents" => Box::new(cloud_events::CloudEvents::generic(options)),
         "StandardWebhooks" => Box::new(generic::StandardWebhooks),
         "Generic" => Box::new(generic::Generic),
         "GenericHMAC" => Box::new(generic::GenericHmac::new(options)),
+        "GenericOIDC" => Box::new(generic::GenericOidc::new(options)),
+        "SNS" => Box::new(sns::Sns::new(options)),
         "S3" => Box::new(s3::S3::new("S3")),
         "MinIO" => Box::new(s3::S3::new("MinIO")),
         "CephRGW" => Box::new(s3::S3::new("CephRGW")),
@@ -190,37 +247,6 @@ mod tests {
 
     use super::{testing::*, *};
     use crate::model::Key;
-
-    const ALL: [&str; 28] = [
-        "GitHub",
-        "GitLab",
-        "BitbucketCloud",
-        "BitbucketServer",
-        "DockerHub",
-        "Quay",
-        "GoogleContainerRegistry",
-        "Harbor",
-        "Nexus",
-        "Gitea",
-        "Forgejo",
-        "Gogs",
-        "AzureDevOps",
-        "ACR",
-        "ECR",
-        "GHCR",
-        "Artifactory",
-        "HarborCloudEvents",
-        "QuayRepoEvents",
-        "CDEvents",
-        "CloudEvents",
-        "StandardWebhooks",
-        "Generic",
-        "GenericHMAC",
-        "S3",
-        "MinIO",
-        "CephRGW",
-        "Alertmanager",
-    ];
 
     /// Headers that let every source get to the body.
     const HEADERS: [(&str, &str); 12] = [

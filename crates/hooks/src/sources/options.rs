@@ -1,9 +1,11 @@
 //! What one endpoint may change about its source. Absent options mean flux-recv's behaviour.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{decide::signature::Algorithm, model::Keys};
+use crate::{decide::signature::Algorithm, model::Keys, oidc::Oidc};
 
 /// Whether a sender that may sign must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,10 +39,64 @@ pub struct Options {
     pub strict_status: bool,
     /// Secrets of a second signature, by the Standard Webhooks rule.
     pub signing: Option<Keys>,
-    /// The header that a generic signature is in.
-    pub header: Option<String>,
+    /// How a generic signature is written.
+    pub hmac: Hmac,
+    /// Topics that notifications may be of.
+    pub topics: Vec<String>,
+    /// Whether subscriptions to these topics are confirmed.
+    pub auto_confirm: bool,
+    /// Issuers whose tokens pass.
+    pub oidc: Option<Arc<Oidc>>,
     /// Whether unwanted events are answered with 200 instead of 400.
     pub ignore_unwanted: bool,
+    /// Origins that may send, for senders that ask before; `*` is any.
+    pub allowed_origins: Vec<String>,
+}
+
+/// How a generic signature is written (contract §3.6, `GenericHMAC`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hmac {
+    /// The header that it is in; `X-Signature` if nothing else is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The algorithm, if the signature does not name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
+    /// How its bytes are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// What goes before it; the algorithm and `=` if nothing else is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// What separates several signatures, of which any must match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// What is signed: a text with `{body}`, `{timestamp}` and `{id}`; the body if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_content: Option<String>,
+    /// The header of the time, in Unix seconds; needed if the time is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp_header: Option<String>,
+    /// The header of the id; needed if the id is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_header: Option<String>,
+    /// How many seconds the signed time may be off; 300 if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<u32>,
+}
+
+/// How the bytes of a signature are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Hexadecimal digits, of either case.
+    #[default]
+    Hex,
+    /// Base64.
+    Base64,
+    /// Base64 as URLs have it.
+    Base64Url,
 }
 
 /// How tokens of Google's push service are checked.

@@ -3,11 +3,13 @@
 use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::limits::Network;
+use crate::{client, limits::Network};
 
 /// Ranges that are not the public internet.
 const SPECIAL: [&str; 21] = [
@@ -39,18 +41,46 @@ const SPECIAL: [&str; 21] = [
 pub struct Guard {
     allowed: Vec<Network>,
     special: Vec<Network>,
+    /// Whether TLS may be missing.
+    plain: bool,
 }
 
 impl Guard {
     /// The public internet, and these ranges.
     pub fn new(allowed: Vec<Network>) -> Self {
-        Self { allowed, special: SPECIAL.iter().filter_map(|text| text.parse().ok()).collect() }
+        Self {
+            allowed,
+            special: SPECIAL.iter().filter_map(|text| text.parse().ok()).collect(),
+            plain: false,
+        }
+    }
+
+    /// The same, also without TLS.
+    #[must_use]
+    pub fn without_tls(self, plain: bool) -> Self {
+        Self { plain, ..self }
     }
 
     /// Whether a URL may be called, as far as it names an address.
     pub(super) fn admits_url(&self, url: &reqwest::Url) -> bool {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         host.parse::<IpAddr>().map_or(true, |address| self.admits(address))
+    }
+
+    /// Whether a URL that a stranger chose may be called, as far as the URL tells.
+    pub(crate) fn check(&self, url: &reqwest::Url) -> Result<(), &'static str> {
+        match url.scheme() {
+            "https" => {}
+            "http" if self.plain => {}
+            _ => return Err("the URL is not https"),
+        }
+        if self.admits_url(url) { Ok(()) } else { Err("the URL is an address that is not public") }
+    }
+
+    /// A client that calls only whom it may. No proxy: it would look names up by itself, past the
+    /// guard.
+    pub(crate) fn builder(&self, timeout: Duration) -> reqwest::ClientBuilder {
+        client::builder(timeout).no_proxy().dns_resolver(Arc::new(self.clone()))
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {

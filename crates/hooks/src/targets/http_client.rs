@@ -1,6 +1,6 @@
 //! The HTTP client of targets, and what statuses mean to all of them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER};
 
@@ -16,14 +16,12 @@ pub(super) fn client(url: &Url, timeout: Duration) -> Result<Client, String> {
     built.map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
 
-/// A client for calls to a `url` that a stranger chose. No proxy: it would look names up by itself,
-/// past the guard.
+/// A client for calls to a `url` that a stranger chose.
 pub(super) fn guarded(url: &Url, timeout: Duration, guard: Guard) -> Result<Client, String> {
     if !guard.admits_url(url) {
         return Err("url is an address that is not public".to_owned());
     }
-    let builder = client::builder(timeout).no_proxy().dns_resolver(Arc::new(guard));
-    builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
+    guard.builder(timeout).build().map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
 
 /// What a call that got no answer means. Addresses and credentials stay out of the text.

@@ -3,9 +3,11 @@
 
 use std::{fmt, time::Duration};
 
+use tokio::time::{Instant, timeout};
+
 use futures::future::BoxFuture;
 
-use crate::{decide::filter::Filter, journal::Id, model::Event};
+use crate::{decide::filter::Filter, journal::Id, meters::Meters, model::Event};
 
 pub mod cluster;
 mod filtered;
@@ -91,6 +93,26 @@ pub trait Target: Send + Sync + fmt::Debug {
 
     /// Tells it once.
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+/// Tells a target once, with this patience, and counts how that ended.
+pub(crate) async fn told(
+    target: &dyn Target,
+    telling: Telling<'_>,
+    patience: Duration,
+    meters: &Meters,
+) -> Result<(), Failure> {
+    let start = Instant::now();
+    let outcome = timeout(patience, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
+    let meter = meters.target(target.name());
+    meter.attempts.took(start.elapsed());
+    meter.results.add(match &outcome {
+        Ok(()) => "delivered",
+        Err(Failure::TimedOut) => "timeout",
+        Err(Failure::Transient { .. }) => "failed",
+        Err(Failure::Unwelcome(_) | Failure::Permanent(_)) => "refused",
+    });
+    outcome
 }
 
 /// What a target is told.

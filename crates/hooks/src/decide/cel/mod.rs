@@ -36,7 +36,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const MAX_PATTERN: usize = 1 << 20;
 
 /// The variables of a filter.
-const VARIABLES: [&str; 4] = ["req", "headers", "event", "claims"];
+const FILTER: [&str; 4] = ["req", "headers", "event", "claims"];
+/// All variables.
+const VARIABLES: [&str; 6] = ["req", "headers", "event", "claims", "res", "vars"];
 /// The functions and methods, beside operators.
 const FUNCTIONS: [&str; 12] = [
     "size",
@@ -101,6 +103,18 @@ pub struct Input<'a> {
     pub event: &'a Value,
     /// The claims of the sender's token, if it has one.
     pub claims: &'a Value,
+    /// The object that would be told.
+    pub res: &'a Value,
+    /// Values with names.
+    pub vars: &'a Value,
+}
+
+impl Input<'_> {
+    /// Nothing to look at; who evaluates adds what there is.
+    pub fn nothing() -> Self {
+        const NULL: &Value = &Value::Null;
+        Self { req: NULL, headers: NULL, event: NULL, claims: NULL, res: NULL, vars: NULL }
+    }
 }
 
 /// A compiled expression. Its text is what it is known by.
@@ -120,16 +134,50 @@ impl Expression {
         self.within(input, BUDGET, PATIENCE)
     }
 
+    /// The value for an input.
+    pub fn value(&self, input: Input<'_>) -> Result<Value, Error> {
+        let until = Instant::now() + PATIENCE;
+        let value = self.evaluator(input, BUDGET, until).eval(&self.0.expr)?;
+        value.to_json().ok_or_else(|| Error::Failed("the value is no JSON".to_owned()))
+    }
+
     fn within(&self, input: Input<'_>, budget: u64, patience: Duration) -> Result<bool, Error> {
-        let mut evaluator = Evaluator::new(&self.0.patterns, budget, Instant::now() + patience);
-        let Input { req, headers, event, claims } = input;
-        for (name, value) in VARIABLES.into_iter().zip([req, headers, event, claims]) {
-            evaluator.bind(name, Val::of(value));
-        }
-        match evaluator.eval(&self.0.expr)? {
+        let until = Instant::now() + patience;
+        match self.evaluator(input, budget, until).eval(&self.0.expr)? {
             Val::Bool(passes) => Ok(passes),
             _ => Err(Error::Failed("the expression is neither true nor false".to_owned())),
         }
+    }
+
+    fn evaluator<'a>(&'a self, input: Input<'a>, budget: u64, until: Instant) -> Evaluator<'a> {
+        let mut evaluator = Evaluator::new(&self.0.patterns, budget, until);
+        let Input { req, headers, event, claims, res, vars } = input;
+        for (name, value) in VARIABLES.into_iter().zip([req, headers, event, claims, res, vars]) {
+            evaluator.bind(name, Val::of(value));
+        }
+        evaluator
+    }
+
+    /// Compiles an expression that is true or false and looks at these variables only.
+    pub fn condition(text: &str, variables: &[&'static str]) -> Result<Self, String> {
+        let expression = Self::compile(text, variables)?;
+        if never_boolean(&expression.0.expr.expr) {
+            return Err(format!("\"{text}\" is neither true nor false"));
+        }
+        Ok(expression)
+    }
+
+    /// Compiles an expression of any type.
+    pub fn compile(text: &str, variables: &[&'static str]) -> Result<Self, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("an expression is longer than {MAX_TEXT} bytes"));
+        }
+        let parsed = Parser::new().max_recursion_depth(64).parse(text);
+        let expr = parsed.map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
+        let mut patterns = HashMap::new();
+        check(&expr, &mut variables.to_vec(), &mut patterns)
+            .map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
+        Ok(Self(Arc::new(Program { text: text.to_owned(), expr, patterns })))
     }
 }
 
@@ -137,18 +185,7 @@ impl TryFrom<String> for Expression {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text.len() > MAX_TEXT {
-            return Err(format!("an expression is longer than {MAX_TEXT} bytes"));
-        }
-        let parsed = Parser::new().max_recursion_depth(64).parse(&text);
-        let expr = parsed.map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
-        let mut patterns = HashMap::new();
-        check(&expr, &mut VARIABLES.to_vec(), &mut patterns)
-            .map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
-        if never_boolean(&expr.expr) {
-            return Err(format!("\"{text}\" is neither true nor false"));
-        }
-        Ok(Self(Arc::new(Program { text, expr, patterns })))
+        Self::condition(&text, &FILTER)
     }
 }
 
@@ -281,7 +318,7 @@ mod tests {
         });
         let event = json!({"branch": "main", "deleted": false});
         let headers = json!({"x-github-event": "push"});
-        let input = Input { req: &req, headers: &headers, event: &event, claims: &Value::Null };
+        let input = Input { req: &req, headers: &headers, event: &event, ..Input::nothing() };
         compiled(text).unwrap().passes(input)
     }
 
@@ -341,7 +378,7 @@ mod tests {
     #[test]
     fn costly_ones_are_cut() {
         let many = json!({"list": vec![0; 10_000]});
-        let input = Input { req: &many, headers: &many, event: &many, claims: &Value::Null };
+        let input = Input { req: &many, headers: &many, event: &many, ..Input::nothing() };
         let nested = "req.list.all(a, req.list.all(b, req.list.all(c, a == b && b == c)))";
         let begin = Instant::now();
         assert_eq!(compiled(nested).unwrap().passes(input), Err(Error::TooCostly));
@@ -359,7 +396,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[a-z().,'\\[\\]{}<>=!&|+*/% 0-9?:]{0,40}") {
             if let Ok(expression) = compiled(&text) {
-                let input = Input { req: &Value::Null, headers: &Value::Null, event: &Value::Null, claims: &Value::Null };
+                let input = Input::nothing();
                 let _ = expression.passes(input);
             }
         }

@@ -37,6 +37,29 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The value as JSON, if JSON has it.
+    pub(super) fn to_json(&self) -> Option<Value> {
+        Some(match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
+            Self::Uint(value) => (*value).into(),
+            Self::Double(value) => serde_json::Number::from_f64(*value)?.into(),
+            Self::Text(text) => text.as_ref().into(),
+            Self::List(list) => list.iter().map(Self::to_json).collect::<Option<Vec<_>>>()?.into(),
+            Self::Array(list) => list.to_vec().into(),
+            Self::Object(object) => (*object).clone().into(),
+            Self::Map(entries) => {
+                let mut object = serde_json::Map::new();
+                for (key, value) in entries.iter() {
+                    let Self::Text(key) = key else { return None };
+                    object.insert(key.to_string(), value.to_json()?);
+                }
+                object.into()
+            }
+        })
+    }
+
     /// The field of this name.
     pub(super) fn field(&self, name: &str) -> Option<Self> {
         match self {

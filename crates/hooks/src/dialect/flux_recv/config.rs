@@ -1,7 +1,7 @@
 //! The configuration file: flux-recv's own fields, and ours beside them, which the original
 //! ignores.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,9 +16,10 @@ use crate::{
     journal::{self, Pace},
     limits::{Network, Rate},
     listener,
-    model::Span,
+    meters::Meters,
+    model::{Issuer, Span},
     receive::{self, Keep},
-    sources::{self, SignatureMode},
+    sources::{self, Hmac, SignatureMode},
 };
 
 /// The whole file.
@@ -57,7 +58,15 @@ pub(super) struct Entry {
     pub(super) filter: Filter,
     pub(super) auth: Option<Auth>,
     pub(super) insecure: bool,
+    #[serde(rename = "allowCIDRs")]
+    pub(super) allow_cidrs: Vec<Network>,
+    allowed_origins: Vec<String>,
+    /// The header of a generic signature; `hmac.header` says the same.
     header: Option<String>,
+    hmac: Hmac,
+    topics: Vec<String>,
+    auto_confirm: bool,
+    pub(super) issuers: Vec<Issuer>,
     pub(super) signing_key_path: Option<String>,
     pub(super) delivery: EndpointDelivery,
     pub(super) limits: EndpointLimits,
@@ -68,11 +77,22 @@ pub(super) struct Entry {
 #[serde(rename_all = "lowercase", tag = "type")]
 pub(super) enum Auth {
     #[serde(rename_all = "camelCase")]
-    Basic { username_path: String, password_path: String },
+    Basic {
+        username_path: String,
+        password_path: String,
+    },
     #[serde(rename_all = "camelCase")]
-    Bearer { token_path: String },
+    Bearer {
+        token_path: String,
+    },
+    Oidc {
+        issuers: Vec<Issuer>,
+    },
     #[serde(rename_all = "camelCase")]
-    Header { name: String, value_path: String },
+    Header {
+        name: String,
+        value_path: String,
+    },
 }
 
 /// When the sender is answered.
@@ -229,7 +249,7 @@ pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
 
 impl Settings {
     /// Where requests are kept and for how long.
-    pub(super) fn journal(&self) -> journal::Options {
+    pub(super) fn journal(&self, meters: &Arc<Meters>) -> journal::Options {
         let default = journal::Options::default();
         let plain = Delivery::default();
         let delivery = self.delivery.as_ref().unwrap_or(&plain);
@@ -246,6 +266,7 @@ impl Settings {
             keep_done: span(delivery.retention, default.keep_done),
             keep_dead: span(delivery.dead_retention, default.keep_dead),
             steps: steps.map_or(default.steps, |steps| steps.iter().map(|step| step.0).collect()),
+            meters: Arc::clone(meters),
         }
     }
 
@@ -301,7 +322,14 @@ impl Entry {
             events: self.events.clone(),
             strict_status: self.strict_status,
             ignore_unwanted: self.ignore_unwanted,
-            header: self.header.clone(),
+            allowed_origins: self.allowed_origins.clone(),
+            hmac: Hmac {
+                header: self.hmac.header.clone().or_else(|| self.header.clone()),
+                ..self.hmac.clone()
+            },
+            topics: self.topics.clone(),
+            auto_confirm: self.auto_confirm,
+            oidc: None,
             signing: None,
         }
     }

@@ -2,9 +2,10 @@
 //! full, and only if all of it is right it takes the place of the old one, at once.
 
 use std::{
+    collections::HashSet,
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     journal::{self, Couriers, Journal, Pace},
+    meters::Meters,
     receive::{Receiver, Table},
     targets::Target,
 };
@@ -53,7 +55,11 @@ fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Resu
     let mut table = Table::default();
     let directory = load::directory(file);
     let mut builder = load::Builder::new(&settings, &directory, files)?;
+    let mut names = HashSet::new();
     for (index, entry) in settings.endpoints.iter().enumerate() {
+        if let Some(name) = entry.name.as_ref().filter(|name| !names.insert(*name)) {
+            return Err(format!("two endpoints have the name \"{name}\""));
+        }
         builder.endpoint(index, entry)?.register(&mut table, out)?;
     }
     let targets = builder.targets();
@@ -62,8 +68,12 @@ fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Resu
 
 /// The journal. A plain file of the original's does not ask for one, so it must not fail for want
 /// of a directory.
-pub(super) fn open_journal(settings: &Settings, out: &mut impl Write) -> Result<Journal, String> {
-    let options = settings.journal();
+pub(super) fn open_journal(
+    settings: &Settings,
+    meters: &Arc<Meters>,
+    out: &mut impl Write,
+) -> Result<Journal, String> {
+    let options = settings.journal(meters);
     let in_memory = journal::Options { directory: None, ..options.clone() };
     let text = |error: journal::OpenError| error.to_string();
     if options.directory.is_none() {
@@ -124,6 +134,7 @@ impl Live {
             Ok(loaded) => self.swap(loaded),
             Err(problem) => Err(problem),
         };
+        self.receiver.meters().reloaded.store(swapped.is_ok(), Ordering::Relaxed);
         match swapped {
             Ok(()) => tracing::info!("the configuration was reloaded"),
             Err(problem) => tracing::error!("the old configuration stays: {problem}"),
@@ -132,7 +143,8 @@ impl Live {
 
     fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
         if self.journal.is_none() && loaded.table.keeps() {
-            self.journal = Some(open_journal(&loaded.settings, &mut std::io::sink())?);
+            let meters = self.receiver.meters();
+            self.journal = Some(open_journal(&loaded.settings, meters, &mut std::io::sink())?);
         }
         loaded.table.journal = self.journal.clone();
         self.receiver.replace(loaded.table);

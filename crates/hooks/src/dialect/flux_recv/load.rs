@@ -12,8 +12,9 @@ use crate::{
     decide::{auth::Auth, digest, standard_webhooks},
     journal::Pace,
     limits::Bucket,
-    model::{Key, Keys},
-    receive::{Endpoint, Table},
+    model::{Issuer, Key, Keys},
+    oidc::{Oidc, Provider},
+    receive::{Endpoint, Pause, Table},
     sources::{self, Source},
     targets::{Filtered, FluxV1, Http, HttpSettings, Log, Target},
 };
@@ -125,6 +126,9 @@ impl<'a> Builder<'a> {
                 Auth::Basic { username: value(username_path)?, password: value(password_path)? }
             }
             config::Auth::Bearer { token_path } => Auth::Bearer(value(token_path)?),
+            config::Auth::Oidc { issuers } => {
+                Auth::Oidc(oidc(issuers)?.ok_or("auth.issuers are missing")?)
+            }
             config::Auth::Header { name, value_path } => {
                 Auth::Header { name: name.to_ascii_lowercase(), value: value(value_path)? }
             }
@@ -140,6 +144,7 @@ impl<'a> Builder<'a> {
 
     fn options(&mut self, entry: &Entry) -> Result<sources::Options, String> {
         let mut options = entry.options();
+        options.oidc = oidc(&entry.issuers)?;
         if let Some(path) = &entry.signing_key_path {
             let key = self.secret(path)?;
             if !standard_webhooks::is_secret(&key) {
@@ -171,7 +176,8 @@ impl<'a> Builder<'a> {
             built.warn_about(label, path, &bytes);
             let route = format!("/hook/{}", digest::endpoint(&bytes, &entry.registry_host));
             built.keys.push((file, route, not_after));
-            keys.push(Key::new(bytes, not_after));
+            let since = changed(&built.keys);
+            keys.push(Key::new(bytes, not_after).since(since));
         }
         Ok((built, keys))
     }
@@ -181,6 +187,9 @@ impl<'a> Builder<'a> {
         let options = self.options(entry).map_err(|error| format!("{label}: {error}"))?;
         let source = sources::named(&entry.source, &options)
             .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;
+        if let Some(problem) = source.problem() {
+            return Err(format!("{label}: {problem}"));
+        }
         let targets = self.named(entry.targets.as_deref());
         let targets = targets.map_err(|error| format!("{label}: {error}"))?;
         let auth = entry.auth.as_ref().map(|auth| self.auth(auth)).transpose();
@@ -221,10 +230,24 @@ impl<'a> Builder<'a> {
             auth,
             keep,
             inline_time: self.settings.inline_time(),
-            suspended: false,
+            allow: entry.allow_cidrs.clone(),
+            pause: Pause::No,
         }));
         Ok(built)
     }
+}
+
+/// Issuers that the owner of the file trusts.
+fn oidc(issuers: &[Issuer]) -> Result<Option<Arc<Oidc>>, String> {
+    if issuers.is_empty() {
+        return Ok(None);
+    }
+    let providers = issuers.iter().map(|issuer| {
+        let validations = issuer.validations.iter();
+        let validations = validations.map(|one| (one.cel.clone(), one.message.clone()));
+        Provider::new(&issuer.url, &issuer.audience, validations.collect(), None)
+    });
+    Ok(Some(Arc::new(Oidc::new(providers.collect::<Result<_, _>>()?)?)))
 }
 
 fn key_items(entry: &Entry) -> Vec<(&str, Option<i64>)> {
@@ -304,6 +327,13 @@ fn read_key(directory: &Path, path: &str) -> Result<(Vec<u8>, PathBuf), String> 
         outcome => outcome.map(|bytes| (bytes, joined)),
     };
     outcome.map_err(|error| format!("cannot load key from \"{path}\": {error}"))
+}
+
+/// When the last of these files was changed, in Unix seconds.
+fn changed(files: &[(PathBuf, String, Option<i64>)]) -> Option<i64> {
+    let changed = std::fs::metadata(&files.last()?.0).ok()?.modified().ok()?;
+    let since = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// The path without `.` and, as far as the text tells, without `..`.

@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -14,12 +15,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use web::listener::{Drain, Listener, bind};
 
 use self::{
     args::{Args, Asked},
     live::{Live, Loaded},
 };
-use crate::{admin::Admin, listener, receive::Receiver};
+use crate::{admin, listener, meters::Meters, receive::Receiver};
 
 mod args;
 mod config;
@@ -55,16 +57,26 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
     let file = PathBuf::from(&args.config);
     let (loaded, files) = live::load(&file, stderr);
     let Loaded { settings, mut table, targets } = loaded?;
-    let journal = if table.keeps() { Some(live::open_journal(&settings, stderr)?) } else { None };
+    let meters = Arc::<Meters>::default();
+    let keeps = table.keeps();
+    let journal = keeps.then(|| live::open_journal(&settings, &meters, stderr)).transpose()?;
     table.journal = journal.clone();
-    let receiver = Receiver::new(table, settings.limits.receive());
+    let receiver = Receiver::new(table, settings.limits.receive(), meters);
     let socket = TcpListener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
-    let admin = admin(args, &receiver).await?;
+    let operators = operators(args, &receiver).await?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
-    if let Some((socket, admin)) = admin {
-        tokio::spawn(listener::serve(socket, listener::Limits::default(), admin, stop.clone()));
+    if let Some((socket, router)) = operators {
+        let drain = Drain::new();
+        let mut stop = stop.clone();
+        let ending = drain.clone();
+        tokio::spawn(socket.serve(router, web::listener::Limits::default(), drain));
+        tokio::spawn(async move {
+            // The end of the sender is an end as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+            ending.stop(Duration::ZERO).await;
+        });
     }
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
     let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers };
@@ -79,10 +91,10 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
 }
 
 /// The operators' listener, if one is wanted.
-async fn admin(
+async fn operators(
     args: &Args,
     receiver: &Arc<Receiver>,
-) -> Result<Option<(TcpListener, Arc<Admin>)>, String> {
+) -> Result<Option<(Listener, axum::Router)>, String> {
     let Some(address) = &args.admin_listen else { return Ok(None) };
     let token = match &args.admin_token_path {
         None => None,
@@ -96,10 +108,11 @@ async fn admin(
             Some(token)
         }
     };
-    let socket = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {address:?}: {error}"))?;
-    Ok(Some((socket, Admin::new(Arc::clone(receiver), token))))
+    let no_address = |error| format!("cannot listen on {address:?}: {error}");
+    let wanted = tokio::net::lookup_host(address).await.map_err(no_address)?.next();
+    let wanted = wanted.ok_or_else(|| format!("cannot listen on {address:?}: no address"))?;
+    let socket = bind(wanted).await.map_err(|error| error.to_string())?;
+    Ok(Some((socket, admin::listener(Arc::clone(receiver), token))))
 }
 
 /// Turns true at SIGTERM or SIGINT.

@@ -77,7 +77,13 @@ static ENDPOINT: Names = Names(&[
     ("filter", One(&FILTER)),
     ("auth", One(&AUTH)),
     ("insecure", Leaf),
+    ("allowCIDRs", Leaf),
+    ("allowedOrigins", Leaf),
     ("header", Leaf),
+    ("hmac", One(&HMAC)),
+    ("topics", Leaf),
+    ("autoConfirm", Leaf),
+    ("issuers", List(&ISSUER)),
     ("signingKeyPath", Leaf),
     ("delivery", One(&ENDPOINT_DELIVERY)),
     ("limits", One(&ENDPOINT_LIMITS)),
@@ -90,6 +96,21 @@ static AUTH: Names = Names(&[
     ("tokenPath", Leaf),
     ("name", Leaf),
     ("valuePath", Leaf),
+    ("issuers", List(&ISSUER)),
+]);
+static ISSUER: Names =
+    Names(&[("url", Leaf), ("audience", Leaf), ("validations", List(&VALIDATION))]);
+static VALIDATION: Names = Names(&[("cel", Leaf), ("message", Leaf)]);
+static HMAC: Names = Names(&[
+    ("header", Leaf),
+    ("algorithm", Leaf),
+    ("encoding", Leaf),
+    ("prefix", Leaf),
+    ("list", Leaf),
+    ("signedContent", Leaf),
+    ("timestampHeader", Leaf),
+    ("idHeader", Leaf),
+    ("tolerance", Leaf),
 ]);
 static GCR: Names = Names(&[
     ("audience", Leaf),

@@ -1,13 +1,17 @@
 //! One transaction: the rules of the journal, applied to its tables.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use redb::{Database, ReadableTable as _, Table, WriteTransaction};
 
 use super::super::{
-    Delivery, Id, Incoming, Kept, Notification, Options, Place, RedeliverError, Shared, State,
-    keys, ms,
-    store::{Broken, DELIVERIES, DONE, DUE, LANES, META, SEEN, SEEN_AT, broken},
+    Delivery, Id, Incoming, Kept, Notification, Options, Place, Shared, State, keys, ms,
+    store::{
+        Broken, DEAD, DELIVERIES, DONE, DUE, LANES, META, OPEN, SEEN, SEEN_AT, WAITING, broken,
+    },
 };
 use crate::{
     decide::{
@@ -16,6 +20,8 @@ use crate::{
     },
     targets::Failure,
 };
+
+mod again;
 
 /// How many records one sweep removes; the next one goes on.
 const MAX_SWEPT: usize = 5000;
@@ -47,7 +53,10 @@ impl Transaction {
             shared,
             now,
             bytes,
+            waiting: BTreeMap::new(),
             deliveries,
+            open: self.0.open_table(OPEN).map_err(open)?,
+            dead: self.0.open_table(DEAD).map_err(open)?,
             meta,
             due: self.0.open_table(DUE).map_err(open)?,
             lanes: self.0.open_table(LANES).map_err(open)?,
@@ -73,6 +82,10 @@ pub(super) struct Work<'a> {
     shared: &'a Shared,
     now: i64,
     bytes: u64,
+    /// How many more notifications of each target wait than before.
+    waiting: BTreeMap<String, i64>,
+    open: Table<'a, u128, ()>,
+    dead: Table<'a, u128, ()>,
     deliveries: Table<'a, u128, &'static [u8]>,
     due: Table<'a, &'static [u8], ()>,
     lanes: Table<'a, &'static [u8], ()>,
@@ -118,6 +131,7 @@ impl Work<'_> {
             id_reused: before.is_some() && same.is_none(),
             repeats: 0,
             events: incoming.events.clone(),
+            skipped: incoming.skipped.clone(),
             notifications: Vec::new(),
         };
         let mut claims = Vec::new();
@@ -129,6 +143,8 @@ impl Work<'_> {
         }
         if delivery.finished() {
             self.finished(&delivery)?;
+        } else {
+            self.open.insert(id.0, ()).map_err(broken)?;
         }
         self.save(&delivery)?;
         self.seen.insert(key, (incoming.body_hash, id.0)).map_err(broken)?;
@@ -152,6 +168,7 @@ impl Work<'_> {
             attempts: 0,
             due: None,
             last_error: None,
+            history: Vec::new(),
             merged: 0,
             merged_ids: Vec::new(),
         };
@@ -172,7 +189,7 @@ impl Work<'_> {
                 return Ok((notification, false));
             }
         }
-        self.lanes.insert(&*keys::in_lane(&lane, place), ()).map_err(broken)?;
+        self.enter_lane(&lane, place, &wanted.target)?;
         let claimed = inline && (older.is_empty() || wanted.coalesces);
         if claimed {
             self.shared.running.lock().insert(place);
@@ -203,9 +220,8 @@ impl Work<'_> {
         self.unschedule(place, &mut notification)?;
         match outcome {
             Ok(()) => {
-                notification.attempts = notification.attempts.saturating_add(1);
+                notification.attempted(self.now, None);
                 notification.state = State::Delivered;
-                notification.last_error = None;
                 self.leave_lane(place, &notification)?;
             }
             Err(failure) => self.fail(place, &mut notification, failure)?,
@@ -223,6 +239,10 @@ impl Work<'_> {
         let Options { keep_dead, keep_done, .. } = self.options;
         let longer =
             if delivery.dead() { keep_dead.saturating_sub(*keep_done) } else { Duration::ZERO };
+        if delivery.dead() {
+            self.dead.insert(delivery.id.0, ()).map_err(broken)?;
+        }
+        self.open.remove(delivery.id.0).map_err(broken)?;
         let at = self.now.saturating_add(ms(longer));
         self.done.insert((at, delivery.id.0), ()).map(drop).map_err(broken)
     }
@@ -233,47 +253,26 @@ impl Work<'_> {
         notification: &mut Notification,
         failure: &Failure,
     ) -> Result<(), Broken> {
-        notification.attempts = notification.attempts.saturating_add(1);
-        notification.last_error = Some(failure.to_string());
+        notification.attempted(self.now, Some(failure.to_string()));
+        let gone = self.shared.gone.lock().contains(&notification.target);
         let luck = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
         match retry::after(failure, notification.attempts, &self.options.steps, luck) {
-            Next::Retry(pause) => {
+            Next::Retry(pause) if !gone => {
                 self.schedule(place, notification, self.now.saturating_add(ms(pause)))
             }
-            Next::Dead => {
-                tracing::error!(
-                    delivery = %place.0,
-                    target = notification.target,
-                    attempts = notification.attempts,
-                    "a notification is given up: {failure}"
-                );
+            Next::Retry(_) | Next::Dead => {
+                if !gone {
+                    tracing::error!(
+                        delivery = %place.0,
+                        target = notification.target,
+                        attempts = notification.attempts,
+                        "a notification is given up: {failure}"
+                    );
+                }
                 notification.state = State::Dead;
                 self.leave_lane(place, notification)
             }
         }
-    }
-
-    /// Makes finished notifications of a delivery again.
-    pub(super) fn redeliver(&mut self, id: Id) -> Result<Result<(), RedeliverError>, Broken> {
-        let Some(mut delivery) = self.load(id)? else { return Ok(Err(RedeliverError::Unknown)) };
-        if !delivery.finished() {
-            return Ok(Err(RedeliverError::Running));
-        }
-        for index in 0..delivery.notifications.len() {
-            let place = (id, u16::try_from(index).unwrap_or(u16::MAX));
-            let mut notification = delivery.notifications[index].clone();
-            let lane = keys::lane(&notification.target, &notification.subject);
-            let free = self.lane(&lane)?.is_empty();
-            self.lanes.insert(&*keys::in_lane(&lane, place), ()).map_err(broken)?;
-            notification.state = State::Pending;
-            notification.attempts = 0;
-            if free {
-                self.schedule(place, &mut notification, self.now)?;
-            }
-            delivery.notifications[index] = notification;
-        }
-        self.save(&delivery)?;
-        Ok(Ok(()))
     }
 
     /// Removes what is old: finished deliveries, and the memory of repeats.
@@ -328,17 +327,32 @@ impl Work<'_> {
             self.done.remove(key).map_err(broken)?;
             // One that is being made again is not old; it comes back when it finishes.
             if self.load(Id(key.1))?.is_some_and(|delivery| delivery.finished()) {
-                let gone = self.deliveries.remove(key.1).map_err(broken)?;
-                let size = gone.map_or(0, |bytes| bytes.value().len());
-                self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
+                self.remove(Id(key.1))?;
             }
         }
         Ok(removed)
     }
 
+    /// Removes a delivery.
+    fn remove(&mut self, id: Id) -> Result<(), Broken> {
+        self.dead.remove(id.0).map_err(broken)?;
+        let gone = self.deliveries.remove(id.0).map_err(broken)?;
+        let size = gone.map_or(0, |bytes| bytes.value().len());
+        self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
+        Ok(())
+    }
+
     /// Writes the numbers down, and says whose couriers have work.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Broken> {
         self.meta.insert("bytes", self.bytes).map_err(broken)?;
+        for (target, more) in std::mem::take(&mut self.waiting) {
+            let name = format!("{WAITING}{target}");
+            let before = self.meta.get(&*name).map_err(broken)?.map_or(0, |count| count.value());
+            match before.saturating_add_signed(more) {
+                0 => drop(self.meta.remove(&*name).map_err(broken)?),
+                count => drop(self.meta.insert(&*name, count).map_err(broken)?),
+            }
+        }
         Ok(self.woken.into_iter().collect())
     }
 
@@ -376,9 +390,23 @@ impl Work<'_> {
         Ok(places)
     }
 
+    fn enter_lane(&mut self, lane: &[u8], place: Place, target: &str) -> Result<(), Broken> {
+        self.lanes.insert(&*keys::in_lane(lane, place), ()).map_err(broken)?;
+        self.count(target, 1);
+        Ok(())
+    }
+
+    fn count(&mut self, target: &str, more: i64) {
+        match self.waiting.get_mut(target) {
+            Some(count) => *count += more,
+            None => drop(self.waiting.insert(target.to_owned(), more)),
+        }
+    }
+
     fn leave_lane(&mut self, place: Place, notification: &Notification) -> Result<(), Broken> {
         let lane = keys::lane(&notification.target, &notification.subject);
         self.lanes.remove(&*keys::in_lane(&lane, place)).map_err(broken)?;
+        self.count(&notification.target, -1);
         // The next of the subject may go now, unless it may already.
         let Some(&next) = self.lane(&lane)?.first() else { return Ok(()) };
         let Some(mut delivery) = self.load(next.0)? else { return Ok(()) };

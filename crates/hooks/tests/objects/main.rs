@@ -1,6 +1,8 @@
 //! `Hook` objects on the embedded cluster: from a Secret and an object to a notification.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod operators;
+
 use std::{net::SocketAddr, time::Duration};
 
 use embedded::Cluster;

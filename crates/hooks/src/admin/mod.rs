@@ -1,0 +1,102 @@
+//! For operators: what came in, what became of it, do it again (contract §3.10).
+//!
+//! [`Admin`] knows everything about one receiver; [`router`] is its API, to be mounted behind
+//! whatever knows the callers of the listener. [`Gate`] says who of them may see and do what: who
+//! may read a `Hook` sees its deliveries, who may change it makes them again. Payloads and secrets
+//! are shown to nobody who may not change the hook.
+
+mod answer;
+mod deliveries;
+mod endpoints;
+mod gate;
+mod metrics;
+mod stream;
+mod token;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    response::Response,
+    routing::{delete, get, post},
+};
+use kube::Client;
+
+pub use self::{gate::Gate, token::listener};
+use crate::{
+    journal::{Journal, Unavailable},
+    receive::Receiver,
+};
+
+/// Where the API is.
+pub const PREFIX: &str = "/api/v1/hooks";
+
+/// See the module.
+pub struct Admin {
+    receiver: Arc<Receiver>,
+    gate: Gate,
+    /// The `Hook` objects, if there are any: what changes an endpoint for good is written there.
+    hooks: Option<Client>,
+    /// What goes before the paths of endpoints.
+    url: Option<String>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// For the endpoints of this receiver, which senders reach at `url`.
+    pub fn new(receiver: Arc<Receiver>, gate: Gate, url: Option<String>) -> Self {
+        let url = url.map(|url| url.trim_end_matches('/').to_owned());
+        Self { receiver, gate, hooks: None, url }
+    }
+
+    /// The same for `Hook` objects of this cluster.
+    #[must_use]
+    pub fn with_objects(self, client: Client) -> Self {
+        Self { hooks: Some(client), ..self }
+    }
+
+    /// What is wrong, if anything is.
+    pub fn trouble(&self) -> Option<String> {
+        trouble(&self.receiver)
+    }
+
+    fn journal(&self) -> Option<Journal> {
+        self.receiver.journal()
+    }
+}
+
+/// The counts, as Prometheus reads them; none if no hooks are served.
+pub fn metrics(admin: Option<&Admin>) -> Response {
+    metrics::answer(admin.map(|admin| metrics::text(&admin.receiver)).unwrap_or_default())
+}
+
+/// What keeps a receiver from keeping its word.
+pub(crate) fn trouble(receiver: &Receiver) -> Option<String> {
+    let journal = receiver.journal()?;
+    let well = journal.keeps() && journal.depth().is_ok();
+    (!well).then(|| Unavailable.to_string())
+}
+
+/// All routes. Callers are known by the [`web::Identity`] in the request's extensions.
+pub fn router(admin: Arc<Admin>) -> Router {
+    let routes = Router::new()
+        .route("/endpoints", get(endpoints::list))
+        // Names may hold a slash, so what is done follows them.
+        .route("/endpoints/{*rest}", post(endpoints::act))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::one))
+        .route("/deliveries/{id}/redeliver", post(deliveries::redeliver))
+        .route("/redeliver", post(deliveries::redeliver_all))
+        .route("/deadletters", get(deliveries::dead))
+        .route("/deadletters/{id}", delete(deliveries::forget))
+        .route("/stream", get(stream::stream))
+        .method_not_allowed_fallback(answer::no_method)
+        .fallback(answer::no_route)
+        .with_state(admin);
+    Router::new().nest(PREFIX, routes)
+}

@@ -1,0 +1,61 @@
+//! The operators' listener of a program that has no other: probes for everybody, the rest for who
+//! holds the token.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::{HeaderMap, StatusCode, header};
+use web::{Error, Head, Kind, listener::Stack};
+
+use super::{Admin, Gate, answer::Problem, router, trouble};
+use crate::{decide::signature::equal, receive::Receiver};
+
+/// Probes, counts and the API. Without a token nobody may see or do anything but ask how it is.
+pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Router {
+    let admin = Arc::new(Admin::new(Arc::clone(&receiver), Gate::Operators, None));
+    let counted = Arc::clone(&admin);
+    let token: Option<Arc<[u8]>> = token.map(Into::into);
+    let guard = move |request: Request, next: Next| {
+        let token = token.clone();
+        async move {
+            if allowed(token.as_deref(), request.headers()) {
+                return next.run(request).await;
+            }
+            let error = Error::new(Kind::Unauthenticated, "a bearer token is needed");
+            Problem::from(error).into_response()
+        }
+    };
+    let open = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || async move {
+                match trouble(&receiver) {
+                    None => (StatusCode::OK, "ready\n".to_owned()),
+                    Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
+                }
+            }),
+        )
+        .route("/metrics", get(move || async move { super::metrics(Some(&counted)) }))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") });
+    let api = router(admin).layer(middleware::from_fn(guard));
+    // A stream has no end, and the bodies of this API are read with a limit of their own.
+    Stack::streaming("admin", refused).wrap(open.merge(api))
+}
+
+fn allowed(token: Option<&[u8]>, headers: &HeaderMap) -> bool {
+    let sent = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let sent = sent.and_then(|value| value.strip_prefix(b"Bearer "));
+    token.zip(sent).is_some_and(|(token, sent)| equal(token, sent))
+}
+
+fn refused(error: &Error, _: &Head) -> Response {
+    let text = error.message().to_owned();
+    (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+}
