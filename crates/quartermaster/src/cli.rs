@@ -38,6 +38,9 @@ pub(crate) enum Command {
     Rbac(Rbac),
     /// Serve a small file browser for one directory
     Files(Files),
+    /// Webhooks of a running server: their URLs, what came in, make it again
+    #[command(subcommand)]
+    Hooks(HooksCommand),
     /// Stand in for one other program, with its flags and defaults
     #[command(subcommand)]
     As(As),
@@ -74,6 +77,134 @@ pub(crate) struct DataDir {
     /// ~/.local/share/quartermaster]
     #[arg(long, value_name = "DIR", env = "QUARTERMASTER_DATA_DIR", hide_env_values = true)]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// What is done with the webhooks of a running server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HooksCommand {
+    /// Print where senders must send to
+    Url(UrlOf),
+    /// List what came in, newest first, or show one delivery
+    Deliveries(DeliveriesOf),
+    /// Tell the targets again
+    Redeliver(RedeliverOf),
+    /// Send a sample through a hook; its targets are told
+    Test(TestOf),
+}
+
+/// Which server: the one of a data directory, or the one at a URL.
+#[derive(Debug, Args)]
+pub(crate) struct ServerOf {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    /// Address of the API of a server elsewhere
+    #[arg(long, value_name = "URL", env = "QUARTERMASTER_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// Token that the server knows you by
+    #[arg(long, value_name = "TOKEN", env = "QUARTERMASTER_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UrlOf {
+    /// Only this hook: its namespace, a slash, its name
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOf,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesOf {
+    /// Show this delivery with all that is known about it
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOf,
+    /// Only those of this hook: its namespace, a slash, its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hook: Option<String>,
+    /// Only those in this state: delivered, queued, retrying, dead, rejected, duplicate, ignored,
+    /// filtered, filter_error
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// Only those from this time on, such as 2025-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only those before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// Only those about this repository, image or bucket
+    #[arg(long)]
+    pub(crate) repo: Option<String>,
+    /// Only those that mention this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// How many, at most 200
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    pub(crate) limit: u16,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "ID")]
+    pub(crate) cursor: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedeliverOf {
+    /// This delivery; or say which by flags
+    #[arg(conflicts_with_all = ["hook", "state", "since", "dry_run"])]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerOf,
+    /// All of this hook: its namespace, a slash, its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hook: Option<String>,
+    /// All in this state [default: dead]
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// All from this time on, such as 2025-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only this target; may be given several times
+    #[arg(long = "target", value_name = "NAME")]
+    pub(crate) targets: Vec<String>,
+    /// Also those that wait for their next attempt: make it now
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Only print which they are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestOf {
+    /// The hook: its namespace, a slash, its name
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) server: ServerOf,
+    /// The sender's name of the event, such as ping
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// File with the body to send instead of a sample
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: Option<PathBuf>,
+    /// How to print the outcome
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
 }
 
 #[derive(Debug, Args)]

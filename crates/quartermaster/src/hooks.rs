@@ -9,7 +9,7 @@ use hooks::{
 };
 use kube::Client;
 
-use crate::failure::Failure;
+use crate::{config::Hooks, failure::Failure};
 
 /// Where hooks are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(crate) struct HookSettings {
     pub(crate) directory: PathBuf,
     /// Whether this is a machine of one's own, on which targets may be at any address.
     pub(crate) own_machine: bool,
+    pub(crate) options: Hooks,
 }
 
 /// Starts to serve hooks, if that is wanted.
@@ -33,7 +34,11 @@ pub(crate) async fn start(
         controller: if settings.own_machine {
             controller::Options::own_machine()
         } else {
-            controller::Options::default()
+            controller::Options {
+                allow: settings.options.allow.clone(),
+                allow_http: settings.options.allow_http,
+                ..controller::Options::default()
+            }
         },
     };
     match Server::start(client.clone(), options).await {

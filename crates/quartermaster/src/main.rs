@@ -14,6 +14,7 @@ mod images;
 mod kube_api;
 mod output;
 mod permissions;
+mod remote;
 mod seed;
 mod settings;
 mod signals;

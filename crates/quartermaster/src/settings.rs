@@ -86,6 +86,7 @@ impl Settings {
             listen: hooks.unwrap_or_else(|| beside(api, HOOKS_PORT)),
             directory: data_dir.join("hooks"),
             own_machine: true,
+            options: file.hooks,
         };
         // This one stays on this machine, wherever the API is.
         let near = if api.ip().is_loopback() { api.ip() } else { Ipv4Addr::LOCALHOST.into() };
@@ -144,7 +145,8 @@ impl Settings {
             (None, _) => None,
             (Some(listen), Some(dir)) => {
                 let own_machine = identity == Identity::Local;
-                Some(HookSettings { listen, directory: dir.join("hooks"), own_machine })
+                let (directory, options) = (dir.join("hooks"), file.hooks);
+                Some(HookSettings { listen, directory, own_machine, options })
             }
             (Some(_), None) => {
                 return Err(Failure::usage("hooks need a directory for their journal")

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod crds;
 mod files;
+mod hooks;
 mod open;
 mod rbac;
 mod reference;
@@ -43,6 +44,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Crds => crds::run(),
         Command::Files(options) => files::run(options, log),
+        Command::Hooks(command) => hooks::run(command),
         Command::Completions { shell } => completions::run(shell),
         Command::Reference => reference::run(),
         Command::PodShim => Err(Failure::usage("`pod-shim` takes no flags")),

@@ -13,12 +13,13 @@ use std::{
 };
 
 use embedded::node::ImageEntry;
+use hooks::limits::Network;
 use serde_saphyr::Spanned;
 use web::identity::HeaderSettings;
 
 use self::{
     reader::Reader,
-    topics::{AuthFile, ConnectFile, ControllerFile, InstallFile, ListenersFile},
+    topics::{AuthFile, ConnectFile, ControllerFile, HooksFile, InstallFile, ListenersFile},
 };
 use crate::{
     cli::{Auth, ClusterChoice},
@@ -26,7 +27,7 @@ use crate::{
 };
 
 const SIZE_LIMIT: u64 = 1024 * 1024;
-const TOPICS: [&str; 9] = [
+const TOPICS: [&str; 10] = [
     "dataDir",
     "cluster",
     "listeners",
@@ -34,6 +35,7 @@ const TOPICS: [&str; 9] = [
     "connect",
     "install",
     "controller",
+    "hooks",
     "images",
     "log",
 ];
@@ -48,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) connect: Connect,
     pub(crate) install: Install,
     pub(crate) controller: Controller,
+    pub(crate) hooks: Hooks,
     pub(crate) images: Vec<ImageEntry>,
     pub(crate) log: Option<String>,
 }
@@ -99,6 +102,17 @@ pub(crate) struct Controller {
     pub(crate) lease_duration: Option<Duration>,
 }
 
+/// What goes for all webhooks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hooks {
+    /// Address of the hooks listener as senders know it.
+    pub(crate) url: Option<String>,
+    /// Addresses that targets may be at although they are not public.
+    pub(crate) allow: Vec<Network>,
+    /// Whether targets may be reached without TLS.
+    pub(crate) allow_http: bool,
+}
+
 impl Config {
     /// Reads the file that a command line names, if it names one.
     pub(crate) fn load_optional(path: Option<&Path>) -> Result<Self, Failure> {
@@ -127,6 +141,7 @@ impl Config {
         let connect: ConnectFile = reader.topic("connect").unwrap_or_default();
         let install: InstallFile = reader.topic("install").unwrap_or_default();
         let controller: ControllerFile = reader.topic("controller").unwrap_or_default();
+        let hooks: HooksFile = reader.topic("hooks").unwrap_or_default();
         let images: Vec<Spanned<ImageEntry>> = reader.topic("images").unwrap_or_default();
         let log: Option<Spanned<String>> = reader.topic("log");
         let config = Self {
@@ -137,6 +152,7 @@ impl Config {
             connect: connect.check(&mut reader),
             install: install.into(),
             controller: controller.check(&mut reader),
+            hooks: hooks.check(&mut reader),
             images: images.into_iter().map(|image| reader.image(image)).collect(),
             log: reader.filter(log),
         };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use web::identity::{HeaderSettings, Trusted};
 
-use super::{AuthConfig, Connect, Controller, Install, Listeners, reader::Reader};
+use super::{AuthConfig, Connect, Controller, Hooks, Install, Listeners, reader::Reader};
 use crate::cli::Auth;
 
 /// Shorter leases would be lost to a slow disk, longer ones leave workspaces alone for too long.
@@ -174,6 +174,27 @@ impl ControllerFile {
             None
         });
         Controller { enabled: self.enabled, lease_namespace, lease_name, lease_duration }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct HooksFile {
+    url: Option<Spanned<String>>,
+    #[serde(rename = "allowCIDRs")]
+    allow_cidrs: Vec<Spanned<String>>,
+    #[serde(rename = "allowHTTP")]
+    allow_http: bool,
+}
+
+impl HooksFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> Hooks {
+        let network = |text: Spanned<String>| {
+            reader.checked("hooks.allowCIDRs", Some(text), |text| text.parse())
+        };
+        let allow = self.allow_cidrs.into_iter().filter_map(network).collect();
+        let url = reader.checked("hooks.url", self.url, origin);
+        Hooks { url, allow, allow_http: self.allow_http }
     }
 }
 

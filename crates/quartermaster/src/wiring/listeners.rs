@@ -5,8 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
+    routing::get,
 };
 use cluster::client::Health;
+use hooks::admin::Admin;
 use web::{
     Error, Head, Kind,
     listener::{self, Drain, Limits, Listener, Stack},
@@ -34,6 +36,8 @@ pub(super) struct Readiness {
     /// Of a cluster elsewhere. Without its API reads go on, and yet another replica may be better
     /// off.
     pub(super) health: Option<Health>,
+    /// The webhooks, if they are received.
+    pub(super) hooks: Option<Arc<Admin>>,
 }
 
 impl Readiness {
@@ -41,7 +45,10 @@ impl Readiness {
         if let Some(trouble) = self.health.as_ref().and_then(Health::trouble) {
             return Some(trouble);
         }
-        (!self.caches.is_ready()).then(|| "the caches".to_owned())
+        if !self.caches.is_ready() {
+            return Some("the caches".to_owned());
+        }
+        self.hooks.as_ref().and_then(|hooks| hooks.trouble())
     }
 }
 
@@ -75,7 +82,10 @@ impl Listeners {
     /// Serves the probes: they tell how the start goes on.
     pub(super) fn serve_ops(self, front: &Front, ready: Readiness, drain: &Drain) -> Rest {
         let port = self.ops.address().port();
+        let hooks = ready.hooks.clone();
         let ops = listener::ops_router(move || ready.missing());
+        let metrics = move || async move { hooks::admin::metrics(hooks.as_deref()) };
+        let ops = ops.route("/metrics", get(metrics));
         let ops = Stack::new("ops", render).wrap(front.protect_ops(ops, port, render));
         tokio::spawn(self.ops.serve(ops, Limits::default(), drain.clone()));
         Rest { api: self.api, apps: self.apps }
@@ -93,6 +103,7 @@ impl Rest {
     pub(super) fn serve(
         self,
         state: kubeflow::State,
+        hooks: Option<Arc<Admin>>,
         front: &Front,
         urls: &Connect,
         drain: &Drain,
@@ -111,6 +122,10 @@ impl Rest {
         let backend = Arc::new(Live::new(client, caches, state.access.clone(), Secrets::Own));
 
         let api = kubeflow::router(state).merge(ui::router());
+        let api = match hooks {
+            Some(hooks) => api.merge(hooks::admin::router(hooks)),
+            None => api,
+        };
         let api = match front.local() {
             Some(local) => api.merge(local::routes(local.clone(), url(&self.api), render)),
             None => api,

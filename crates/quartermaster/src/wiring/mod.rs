@@ -10,6 +10,7 @@ mod place;
 
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
+use hooks::admin::Gate;
 use web::{
     listener::Drain,
     local::{self, Token},
@@ -74,13 +75,22 @@ impl Server {
         let mut endpoints = listeners.endpoints(token.as_ref());
         endpoints.kube = kube.as_ref().map(KubeApi::url);
         let front = Front::new(&settings, &client, token);
-        let ready = listeners::Readiness { caches: caches.clone(), health: place.health() };
+        let address = hooks.as_ref().map(|hooks| listeners::reachable(hooks.address()));
+        endpoints.hooks = address.map(|address| format!("http://{address}"));
+        let admin = hooks.as_ref().map(|hooks| {
+            let url = settings.hooks.as_ref().and_then(|hooks| hooks.options.url.clone());
+            let gate = Gate::Objects(front.access(&client));
+            hooks.admin(gate, url.or_else(|| endpoints.hooks.clone()))
+        });
+        let ready = listeners::Readiness {
+            caches: caches.clone(),
+            health: place.health(),
+            hooks: admin.clone(),
+        };
         let listeners = listeners.serve_ops(&front, ready, &drain);
         caches.ready().await;
         place.start_node(&settings).await?;
         let controller = Controller::start(&settings, place, &caches);
-        let address = hooks.as_ref().map(|hooks| listeners::reachable(hooks.address()));
-        endpoints.hooks = address.map(|address| format!("http://{address}"));
 
         let state = kubeflow::State {
             client: client.clone(),
@@ -89,7 +99,7 @@ impl Server {
             health: place.health(),
             options: kubeflow::Options::default(),
         };
-        listeners.serve(state, &front, &settings.connect, &drain);
+        listeners.serve(state, admin, &front, &settings.connect, &drain);
         if let (Some(kube), Some(cluster)) = (kube, place.own()) {
             kube.serve(cluster, &drain)?;
         }
