@@ -348,6 +348,10 @@ pub(crate) struct Rbac {
     /// Configuration file: what it switches off needs no rights
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Also what the targets of all hooks in this cluster need: `in-cluster` or
+    /// `kubeconfig[:CONTEXT]`
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) hooks_of: Option<ClusterChoice>,
 }
 
 #[derive(Debug, Args)]

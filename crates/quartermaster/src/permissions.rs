@@ -3,7 +3,9 @@
 
 use cluster::permissions::{self, Missing, Rule};
 use k8s_openapi::{
-    api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, RoleRef, Subject},
+    api::rbac::v1::{
+        ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Client;
@@ -28,6 +30,8 @@ const LEASE: Rule = Rule::new("coordination.k8s.io", &["leases"], &["get", "crea
 pub(crate) struct Needed {
     cluster: Vec<Rule>,
     own_namespace: Vec<Rule>,
+    /// What objects of the cluster make necessary.
+    more: Vec<PolicyRule>,
 }
 
 impl Needed {
@@ -53,7 +57,13 @@ impl Needed {
             Identity::Header(_) => cluster.push(ACCESS),
             Identity::Bearer(_) => cluster.extend([ACCESS, TOKENS]),
         }
-        Self { cluster, own_namespace }
+        Self { cluster, own_namespace, more: Vec::new() }
+    }
+
+    /// The same and these rules.
+    #[must_use]
+    pub(crate) fn with(self, more: Vec<PolicyRule>) -> Self {
+        Self { more, ..self }
     }
 
     /// What the API of workspaces needs by itself.
@@ -113,7 +123,7 @@ impl Needed {
         }]);
         let cluster_role = ClusterRole {
             metadata: meta(name, None),
-            rules: Some(permissions::policy_rules(&self.cluster)),
+            rules: Some([permissions::policy_rules(&self.cluster), self.more.clone()].concat()),
             ..ClusterRole::default()
         };
         let cluster_binding = ClusterRoleBinding {

@@ -180,7 +180,10 @@ async fn row_51_a_journal_that_cannot_be_made_is_said() {
     .await;
     let address = hooks_url(&up).replace("http://", "");
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
