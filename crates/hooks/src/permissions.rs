@@ -1,6 +1,13 @@
 //! What hooks need to be allowed in the cluster.
 
 use cluster::permissions::{Rule, WATCH};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::core::{ApiResource, GroupVersionKind};
+
+use crate::{
+    model::{Hook, HookTarget, TargetAction, TargetKind},
+    targets::cluster::{self as objects, Auto},
+};
 
 /// To serve `Hook` objects.
 pub const SERVING: &[Rule] = &[
@@ -10,3 +17,103 @@ pub const SERVING: &[Rule] = &[
         .or_else("hooks cannot be paused through the API"),
     Rule::new("", &["secrets"], &["get"]),
 ];
+
+/// To tell the targets of these hooks. Targets that cannot be made need nothing.
+pub fn of_targets(hooks: &[Hook]) -> Vec<PolicyRule> {
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    for hook in hooks {
+        let namespace = hook.metadata.namespace.as_deref().unwrap_or_default();
+        for rule in hook.spec.targets.iter().flat_map(|target| of_target(namespace, target)) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    rules.sort_by(|a, b| (&a.api_groups, &a.resources).cmp(&(&b.api_groups, &b.resources)));
+    rules
+}
+
+fn of_target(namespace: &str, target: &HookTarget) -> Vec<PolicyRule> {
+    let auto = match (target.auto, target.kind) {
+        (true, TargetKind::FluxV2) => Some(Auto::Flux),
+        (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
+        _ => None,
+    };
+    match target.kind {
+        TargetKind::FluxV2
+        | TargetKind::ArgoCd
+        | TargetKind::Workspace
+        | TargetKind::Kubernetes => {}
+        _ => return Vec::new(),
+    }
+    let Ok(selection) = objects::selection(namespace, &target.resources, auto) else {
+        return Vec::new();
+    };
+    let verbs: &[&str] = match target.action {
+        Some(TargetAction::Restart | TargetAction::Run) => &["get", "list"],
+        _ => &["get", "list", "patch"],
+    };
+    let mut rules: Vec<_> = selection.kinds().iter().map(|kind| rule(kind, verbs)).collect();
+    match target.action {
+        Some(TargetAction::Restart) => {
+            rules.push(rule(&GroupVersionKind::gvk("", "v1", "Pod"), &["delete", "list"]));
+        }
+        Some(TargetAction::Run) => {
+            rules.push(rule(&GroupVersionKind::gvk("batch", "v1", "Job"), &["create"]));
+        }
+        _ => {}
+    }
+    rules
+}
+
+fn rule(kind: &GroupVersionKind, verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![kind.group.clone()]),
+        resources: Some(vec![ApiResource::from_gvk(kind).plural]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn targets_need_what_they_do_and_nothing_else() {
+        let hook = |targets: serde_json::Value| {
+            let spec = json!({"source": "GitHub", "secretRef": {"name": "s"}, "targets": targets});
+            let mut hook = Hook::new("h", serde_json::from_value(spec).unwrap());
+            hook.metadata.namespace = Some("apps".to_owned());
+            hook
+        };
+        let hooks = [
+            hook(json!([{"type": "log"}, {"type": "argocd", "auto": true}])),
+            hook(json!([{"type": "argocd", "auto": true}])),
+            hook(json!([{"type": "workspace", "action": "restart",
+                "resources": [{"kind": "Workspace", "name": "a"}]}])),
+            hook(json!([{"type": "kubernetes", "action": "run",
+                "resources": [{"kind": "CronJob", "name": "a"}]}])),
+            hook(json!([{"type": "flux-v2"}])),
+        ];
+        let text: Vec<String> = of_targets(&hooks)
+            .into_iter()
+            .map(|rule| {
+                let group = &rule.api_groups.unwrap()[0];
+                format!("{} {group} {}", rule.resources.unwrap()[0], rule.verbs.join(","))
+            })
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "pods  delete,list",
+                "applications argoproj.io get,list,patch",
+                "cronjobs batch get,list",
+                "jobs batch create",
+                "workspaces kubeflow.org get,list",
+            ]
+        );
+    }
+}

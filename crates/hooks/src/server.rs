@@ -67,7 +67,7 @@ impl Server {
         let receiver = Receiver::new(Table::default(), receive::Limits::default(), meters);
         let (close, closed) = watch::channel(false);
         let limits = listener::Limits::default();
-        let listening = listener::serve(socket, limits, Arc::clone(&receiver), closed);
+        let listening = listener::serve(socket, limits, None, Arc::clone(&receiver), closed);
         let stop = CancellationToken::new();
         let controlling =
             controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop.clone());

@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     journal::{Again, Delivery, Id, Journal, RedeliverError},
     receive::Entry,
+    targets::Request,
 };
 
 /// The most deliveries of one answer.
@@ -302,8 +304,30 @@ pub(super) async fn one(
         caller.demand(Want::See, &entry.endpoint).await?;
         return ok(Line::Seen(entry).shown());
     }
-    let (_, delivery) = find(&admin, &mut caller, Want::See, &id).await?;
-    ok(shown(&delivery))
+    let (journal, delivery) = find(&admin, &mut caller, Want::See, &id).await?;
+    let mut value = shown(&delivery);
+    if caller.may(Want::Do, &delivery.endpoint).await?
+        && let Some(request) = journal.request(delivery.id)?
+    {
+        value["request"] = as_came(&request);
+    }
+    ok(value)
+}
+
+/// A request as it is shown: no secrets, and a body that is no text as base64.
+fn as_came(request: &Request) -> Value {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        let value = match Request::is_secret(name.as_str()) {
+            true => "(secret)".into(),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
+        json!({ "name": name.as_str(), "value": value })
+    };
+    let headers: Vec<Value> = request.headers.iter().map(header).collect();
+    match std::str::from_utf8(&request.body) {
+        Ok(body) => json!({ "headers": headers, "body": body }),
+        Err(_) => json!({ "headers": headers, "bodyBase64": STANDARD.encode(&request.body) }),
+    }
 }
 
 /// What is made again.

@@ -24,7 +24,7 @@ use crate::{
     receive::{Endpoint, Keep, Pause, Table},
     sources::{self, Source},
     targets::{
-        Filtered, FluxV1, Guard, Http, HttpSettings, Log, Target,
+        Filtered, FluxV1, Guard, Http, HttpSettings, Log, Relay, RelaySettings, Target,
         cluster::{self, Action, Auto, Cluster},
     },
 };
@@ -222,13 +222,22 @@ impl Builder<'_> {
             per_second: f64::from(limits.per_second.unwrap_or(200)),
             burst: f64::from(limits.burst.unwrap_or(1000)),
         };
+        let dead_letter = delivery.dead_letter_target.as_ref();
+        let dead_letter = dead_letter.map(|name| format!("{}/{name}", self.name()));
+        let is_grave = |target: &Arc<dyn Target>| dead_letter.as_deref() == Some(target.name());
+        let (graves, told): (Vec<_>, Vec<_>) =
+            targets.iter().map(|(target, _)| Arc::clone(target)).partition(is_grave);
+        if dead_letter.is_some() && graves.is_empty() {
+            return Err(invalid("delivery.deadLetterTarget is none of the targets"));
+        }
         let endpoint = Arc::new(Endpoint {
             name: self.name(),
             source,
             keys,
             auth,
             filter: spec.filter.clone().unwrap_or_default(),
-            targets: targets.iter().map(|(target, _)| Arc::clone(target)).collect(),
+            targets: told,
+            dead_letter,
             body_bytes: limits.max_body_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
             rate: Bucket::new(rate),
             keep: self.keep(side_effects),
@@ -420,6 +429,13 @@ impl Builder<'_> {
                     timeout: wanted.timeout.map_or(Duration::from_secs(10), |span| span.0),
                 },
             )?),
+            TargetKind::Relay => {
+                let guard = Guard::new(self.options.allow.clone());
+                let guard = guard.without_tls(self.options.allow_http);
+                let timeout = wanted.timeout.map_or(Duration::from_secs(10), |span| span.0);
+                let (urls, forward_auth) = (vec![url()?], wanted.forward_auth);
+                Arc::new(Relay::new(name, RelaySettings { urls, guard, forward_auth, timeout })?)
+            }
             TargetKind::Log => Arc::new(Log::new(name)),
             TargetKind::DatasetRefresh => {
                 return Err("there are no datasets in this version".to_owned());

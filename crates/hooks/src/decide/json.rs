@@ -24,7 +24,10 @@ pub struct Unreadable(pub &'static str);
 
 /// Reads the first JSON value, which must be an object; what follows it is ignored.
 pub fn first<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unreadable> {
-    let value = bounded(body)?;
+    parse(bounded(body)?)
+}
+
+fn parse<'de, T: Deserialize<'de>>(value: &'de [u8]) -> Result<T, Unreadable> {
     T::deserialize(&mut serde_json::Deserializer::from_slice(value))
         .map_err(|_| Unreadable("not the expected JSON"))
 }
@@ -36,7 +39,7 @@ pub fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unreadable>
     if !rest.iter().all(u8::is_ascii_whitespace) {
         return Err(Unreadable("something follows the JSON"));
     }
-    first(value)
+    parse(value)
 }
 
 /// The bytes of the first JSON object. Its brackets match, it is not too deep and not too big;

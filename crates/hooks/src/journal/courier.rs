@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Journal, Place, now_ms};
 use crate::{
     limits::{Bucket, Rate},
-    targets::{Failure, Target, Telling, told},
+    targets::{Failure, Target, Telling, Wants, told},
 };
 
 /// How fast a target is told.
@@ -208,6 +208,9 @@ async fn attempt(
     (id, number): Place,
 ) {
     let delivery = journal.store.delivery(id).ok().flatten();
+    // A request that cannot be read is as good as none.
+    let wants = target.wants() != Wants::Nothing;
+    let request = wants.then(|| journal.request(id).ok().flatten()).flatten();
     let telling = delivery.as_ref().and_then(|delivery| {
         let index = delivery.notifications.get(usize::from(number))?.event;
         Some(Telling {
@@ -215,6 +218,7 @@ async fn attempt(
             endpoint: &delivery.endpoint,
             source: &delivery.source,
             event: delivery.events.get(index)?,
+            request: request.as_ref(),
         })
     });
     let outcome = match telling {

@@ -22,6 +22,11 @@ impl Id {
         Self::after(Self(0), super::now_ms(), u128::from(chance) << 64)
     }
 
+    /// Less than the id of any delivery from this Unix millisecond on.
+    pub(super) fn first_of(ms: i64) -> Self {
+        Self(u128::from(ms.max(0).unsigned_abs()) << 80)
+    }
+
     /// When it came, in Unix milliseconds.
     pub fn received_ms(self) -> i64 {
         i64::try_from(self.0 >> 80).unwrap_or(i64::MAX)

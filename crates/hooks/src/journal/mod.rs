@@ -9,6 +9,7 @@ mod courier;
 mod id;
 mod keys;
 mod record;
+mod seal;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -25,12 +26,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::sync::{Notify, oneshot};
 
 pub use self::{
     courier::{Couriers, Pace},
     id::Id,
     record::{Attempt, Delivery, Notification, State},
+    seal::Seal,
     store::OpenError,
 };
 use self::{
@@ -41,7 +44,7 @@ use crate::{
     decide::replay::Replay,
     meters::Meters,
     model::Event,
-    targets::{Failure, Target},
+    targets::{Failure, Request, Target},
 };
 
 /// Where the journal is and how much it may hold.
@@ -59,6 +62,25 @@ pub struct Options {
     pub steps: Vec<Duration>,
     /// Where attempts are counted.
     pub meters: Arc<Meters>,
+    /// Whose requests are kept, beside those that a target still needs.
+    pub payloads: Payloads,
+    /// How long they are.
+    pub keep_payloads: Duration,
+    /// What they are encrypted with.
+    pub seal: Option<Arc<Seal>>,
+}
+
+/// Whose requests are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Payloads {
+    /// All.
+    Always,
+    /// Those that were not delivered.
+    #[default]
+    Failed,
+    /// None.
+    Never,
 }
 
 impl Default for Options {
@@ -71,6 +93,9 @@ impl Default for Options {
             keep_dead: 30 * DAY,
             steps: crate::decide::retry::default_steps(),
             meters: Arc::default(),
+            payloads: Payloads::default(),
+            keep_payloads: DAY,
+            seal: None,
         }
     }
 }
@@ -96,6 +121,10 @@ pub struct Incoming {
     pub replay: Replay,
     /// Whether the caller makes the first attempts itself.
     pub inline: bool,
+    /// Who is told of notifications that are given up.
+    pub dead_letter: Option<String>,
+    /// The request, if anybody may ask for it.
+    pub request: Option<Vec<u8>>,
 }
 
 /// A notification that shall be made.
@@ -109,6 +138,8 @@ pub struct Wanted {
     pub subject: String,
     /// Whether a pending one of the same subject will do.
     pub coalesces: bool,
+    /// Whether it cannot be made without the request.
+    pub needs_request: bool,
     /// The failure of an attempt that was made already.
     pub failed: Option<Failure>,
 }
@@ -189,6 +220,9 @@ struct Shared {
     failing: AtomicBool,
     /// Targets that are no more.
     gone: Mutex<HashSet<String>>,
+    /// Whose requests are kept, and what they are encrypted with.
+    payloads: Payloads,
+    seal: Option<Arc<Seal>>,
     /// Wakes the courier of a target.
     wake: Mutex<HashMap<String, Arc<Notify>>>,
 }
@@ -212,7 +246,8 @@ impl Journal {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let store = Store::open(options.directory.as_deref())?;
         let meters = Arc::clone(&options.meters);
-        let shared = Arc::new(Shared { meters, ..Shared::default() });
+        let (payloads, seal) = (options.payloads, options.seal.clone());
+        let shared = Arc::new(Shared { meters, payloads, seal, ..Shared::default() });
         let writer = Writer::start(store.clone(), options, Arc::clone(&shared));
         Ok(Self { store, writer, shared })
     }
@@ -289,6 +324,18 @@ impl Journal {
     /// The newest deliveries before `before` that were given up, at most `limit`.
     pub fn dead(&self, before: Option<Id>, limit: usize) -> Result<Vec<Delivery>, Unavailable> {
         self.store.dead(before, limit).map_err(|_| Unavailable)
+    }
+
+    /// Whether it wants requests beside those that targets need.
+    pub fn asks(&self) -> bool {
+        self.shared.payloads != Payloads::Never
+    }
+
+    /// The request of a delivery, if it is still kept and can be read.
+    pub fn request(&self, id: Id) -> Result<Option<Request>, Unavailable> {
+        let written = self.store.payload(id).map_err(|_| Unavailable)?;
+        let opened = written.and_then(|bytes| seal::open(self.shared.seal.as_deref(), id, &bytes));
+        Ok(opened.and_then(|bytes| Request::from_bytes(&bytes)))
     }
 
     /// What it holds, in numbers.

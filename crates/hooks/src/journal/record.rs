@@ -35,6 +35,9 @@ pub struct Delivery {
     /// Targets whose filters turned all events down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
+    /// Who is told of notifications that are given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
     /// Who is told.
     pub notifications: Vec<Notification>,
 }
@@ -49,6 +52,9 @@ pub struct Notification {
     pub event: usize,
     /// What it is about; one subject's notifications are made in order.
     pub subject: String,
+    /// Whether it cannot be made without the request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub needs_request: bool,
     /// What has become of it.
     pub state: State,
     /// How often it was tried.

@@ -21,6 +21,8 @@ pub(super) const DONE: TableDefinition<'_, (i64, u128), ()> = TableDefinition::n
 /// Repeats are known by this: endpoint and id, to body hash and delivery.
 pub(super) const SEEN: TableDefinition<'_, [u8; 16], ([u8; 32], u128)> =
     TableDefinition::new("seen");
+/// Requests as they came, by delivery.
+pub(super) const PAYLOADS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("payloads");
 /// Deliveries that are not finished.
 pub(super) const OPEN: TableDefinition<'_, u128, ()> = TableDefinition::new("open");
 /// Deliveries that were given up.
@@ -152,6 +154,14 @@ impl Store {
         Ok(found)
     }
 
+    /// The request of a delivery as it was written.
+    pub(super) fn payload(&self, id: Id) -> Result<Option<Vec<u8>>, Broken> {
+        let read = self.database()?.begin_read().map_err(broken)?;
+        let table = read.open_table(PAYLOADS).map_err(broken)?;
+        let bytes = table.get(id.0).map_err(broken)?;
+        Ok(bytes.map(|bytes| bytes.value().to_vec()))
+    }
+
     pub(super) fn figures(&self) -> Result<Figures, Broken> {
         let read = self.database()?.begin_read().map_err(broken)?;
         let meta = read.open_table(META).map_err(broken)?;
@@ -259,6 +269,7 @@ fn prepare(database: &Database) -> Result<(), OpenError> {
         write.open_table(DUE).map_err(broken)?;
         write.open_table(LANES).map_err(broken)?;
         write.open_table(DONE).map_err(broken)?;
+        write.open_table(PAYLOADS).map_err(broken)?;
         write.open_table(OPEN).map_err(broken)?;
         write.open_table(DEAD).map_err(broken)?;
         write.open_table(SEEN).map_err(broken)?;

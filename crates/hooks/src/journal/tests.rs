@@ -60,6 +60,7 @@ fn incoming(name: &str, subject: &str, fake: &Fake) -> Incoming {
         event: 0,
         subject: subject.to_owned(),
         coalesces: fake.coalesces,
+        needs_request: false,
         failed: None,
     };
     let mut body_hash = [0; 32];
@@ -74,6 +75,8 @@ fn incoming(name: &str, subject: &str, fake: &Fake) -> Incoming {
         wanted: vec![wanted],
         replay: Replay::new(Policy::Allow),
         inline: false,
+        request: None,
+        dead_letter: None,
     }
 }
 
@@ -401,4 +404,67 @@ async fn pending_ones_can_be_made_due_at_once() {
     let history = journal.delivery(id).unwrap().unwrap().notifications[0].history.clone();
     let errors: Vec<_> = history.iter().map(|attempt| attempt.error.as_deref()).collect();
     assert_eq!(errors, [Some("no answer in time"), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_kept_as_long_as_somebody_may_need_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let seal = Some(Arc::new(Seal::new(b"0123456789abcdef").unwrap()));
+    let fake = Fake::default();
+    let request = || {
+        let (headers, body) = (http::HeaderMap::new(), bytes::Bytes::from_static(b"secret words"));
+        Request { headers, body }
+    };
+    let send = |name: &str, needs_request| {
+        let mut incoming = incoming(name, name, &fake);
+        incoming.request = Some(request().to_bytes());
+        incoming.wanted[0].needs_request = needs_request;
+        incoming
+    };
+    for (payloads, of_dead, of_done) in
+        [(Payloads::Always, true, true), (Payloads::Failed, true, false)]
+    {
+        let directory = directory.path().join(format!("{payloads:?}"));
+        let options = Options { payloads, seal: seal.clone(), ..options(&directory) };
+        let journal = Journal::open(options).unwrap();
+        let done = stored(journal.keep(send("done", false)).await);
+        let dead = stored(journal.keep(send("dead", false)).await);
+        assert_eq!(journal.request(done).unwrap(), Some(request()));
+        journal.note(done, 0, Ok(()));
+        journal.note(dead, 0, Err(Failure::Permanent("no".to_owned())));
+        journal.flush().await;
+        assert_eq!(journal.request(done).unwrap().is_some(), of_done);
+        assert_eq!(journal.request(dead).unwrap().is_some(), of_dead);
+        let bytes = std::fs::read(directory.join("journal.redb")).unwrap();
+        assert!(!bytes.windows(12).any(|window| window == b"secret words"), "it is encrypted");
+    }
+    let options = Options { payloads: Payloads::Never, ..options(&directory.path().join("never")) };
+    let journal = Journal::open(options).unwrap();
+    let unneeded = stored(journal.keep(send("one", false)).await);
+    let needed = stored(journal.keep(send("two", true)).await);
+    assert_eq!(journal.request(unneeded).unwrap(), None);
+    assert_eq!(journal.request(needed).unwrap(), Some(request()));
+    journal.note(needed, 0, Ok(()));
+    journal.flush().await;
+    assert_eq!(journal.request(needed).unwrap(), None);
+    let again = journal.redeliver(needed, Again::default()).await;
+    assert_eq!(again, Err(RedeliverError::Gone));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_is_told_of_the_dead() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Arc::new(Fake::default());
+    let mut incoming = incoming("one", "a", &fake);
+    incoming.wanted[0].target = "broken".to_owned();
+    incoming.dead_letter = Some("fake".to_owned());
+    let id = stored(journal.keep(incoming).await);
+    journal.note(id, 0, Err(Failure::Permanent("no".to_owned())));
+    let _couriers = start(&journal, &fake);
+    until("the dead letter", || fake.told.lock().len() == 1).await;
+    until("the end", || journal.depth().unwrap() == 0).await;
+    let dead = journal.dead(None, 9).unwrap();
+    let states: Vec<_> = dead[0].notifications.iter().map(|one| one.state.clone()).collect();
+    assert_eq!(states, [State::Dead, State::Delivered]);
 }

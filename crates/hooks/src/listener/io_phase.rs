@@ -10,18 +10,18 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connections::State;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) io: TokioIo<TcpStream>,
+pub(super) struct Watched<S> {
+    pub(super) io: TokioIo<S>,
     pub(super) state: Arc<State>,
 }
 
-impl Read for Watched {
+impl<S: AsyncRead + Unpin> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -35,7 +35,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: AsyncWrite + Unpin> Write for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

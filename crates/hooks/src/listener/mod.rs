@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -24,6 +24,9 @@ use self::{
 
 mod connections;
 mod io_phase;
+mod tls;
+
+pub use tls::Tls;
 
 /// The body type of every answer.
 pub type Body = Full<bytes::Bytes>;
@@ -78,6 +81,7 @@ pub trait Handler: Send + Sync + 'static {
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     limits: Limits,
+    tls: Option<Tls>,
     handler: Arc<H>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -102,15 +106,24 @@ pub async fn serve<H: Handler>(
                 let peer = peer.ip().to_canonical();
                 match connections.admit(peer, handler.exempt(peer)) {
                     Some(connection) => {
-                        let serving = connected(
-                            stream,
-                            connection,
-                            server.clone(),
-                            Arc::clone(&handler),
-                            stop.clone(),
-                        );
-                        tasks.spawn(serving);
+                        // Small answers must not wait for the acknowledgement of the ones before.
+                        let _ = stream.set_nodelay(true);
+                        let (server, stop) = (server.clone(), stop.clone());
+                        let (tls, handler) = (tls.clone(), Arc::clone(&handler));
+                        let patience = limits.header_time;
+                        tasks.spawn(async move {
+                            match tls {
+                                None => connected(stream, connection, server, handler, stop).await,
+                                Some(tls) => {
+                                    if let Some(stream) = tls.accept(stream, patience).await {
+                                        connected(stream, connection, server, handler, stop).await;
+                                    }
+                                }
+                            }
+                        });
                     }
+                    // Nobody could read it.
+                    None if tls.is_some() => {}
                     None => drop(tasks.spawn(refuse(stream))),
                 }
             }
@@ -149,14 +162,13 @@ async fn refuse(mut stream: TcpStream) {
     .await;
 }
 
-async fn connected<H: Handler>(
-    stream: TcpStream,
+async fn connected<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     connection: Connection,
     server: http1::Builder,
     handler: Arc<H>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
     let state = Arc::clone(&connection.state);
     let peer = connection.peer;
     let service = service_fn(|request| {

@@ -289,6 +289,9 @@ pub struct HookTarget {
     /// The annotation that is set (`kubernetes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<AnnotationTemplate>,
+    /// Whether what the sender proves itself with is passed on as well (`relay`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forward_auth: bool,
     /// Whether a HelmRelease is upgraded although nothing changed (`flux-v2`).
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
@@ -372,6 +375,8 @@ pub enum TargetKind {
     Kubernetes,
     /// Datasets, which are filled anew.
     DatasetRefresh,
+    /// Another receiver: the request as it came.
+    Relay,
     /// Any service: the event as JSON, signed.
     Http,
     /// The log of the server.
@@ -389,6 +394,7 @@ impl TargetKind {
             Self::Workspace => "workspace",
             Self::Kubernetes => "kubernetes",
             Self::DatasetRefresh => "dataset-refresh",
+            Self::Relay => "relay",
             Self::Http => "http",
             Self::Log => "log",
         }
@@ -410,6 +416,10 @@ pub struct HookDelivery {
     /// How long a repeat is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_retention: Option<Span>,
+    /// The name of the target that is told only of what the others could not be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub dead_letter_target: Option<String>,
     /// How long the sender waits for the targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inline_timeout: Option<Span>,

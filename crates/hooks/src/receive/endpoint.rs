@@ -13,7 +13,7 @@ use crate::{
     meters::{EndpointMeter, Meters},
     model::Keys,
     sources::Source,
-    targets::Target,
+    targets::{Target, Wants},
 };
 
 /// One configured endpoint.
@@ -31,6 +31,8 @@ pub struct Endpoint {
     pub filter: Filter,
     /// Who is told.
     pub targets: Vec<Arc<dyn Target>>,
+    /// Who is told of notifications that are given up, beside them.
+    pub dead_letter: Option<String>,
     /// Its own limit for bodies.
     pub body_bytes: Option<usize>,
     /// How often it may be called.
@@ -55,6 +57,21 @@ pub enum Pause {
     Refuse,
     /// Senders are answered once the event is kept, and no target is told before the pause ends.
     Buffer,
+}
+
+impl Endpoint {
+    /// The header of its own secret, if it has one.
+    pub(crate) fn secret_header(&self) -> Option<&str> {
+        match &self.auth {
+            Some(Auth::Header { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What its targets need of requests.
+    pub(crate) fn wants(&self) -> Wants {
+        self.targets.iter().map(|target| target.wants()).max().unwrap_or_default()
+    }
 }
 
 /// What the journal gets of an endpoint's requests.

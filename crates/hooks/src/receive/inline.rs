@@ -11,7 +11,7 @@ use crate::{
     meters::Meters,
     model::{Answer, Event},
     sources::Order,
-    targets::{Failure, Target, Telling, told},
+    targets::{Failure, Request, Target, Telling, Wants, told},
 };
 
 /// A call that a request leads to: whom to tell of which event, and what it is about.
@@ -26,12 +26,26 @@ pub(super) fn calls<'a>(endpoint: &'a Endpoint, events: &[Event]) -> Vec<Call<'a
     let mut calls = Vec::new();
     for (index, event) in events.iter().enumerate() {
         for target in &endpoint.targets {
-            if let Some(subject) = target.subject(event) {
+            // Who passes the request on does so once, however much happened.
+            let again = target.wants() != Wants::Nothing
+                && calls.iter().any(|call: &Call<'_>| Arc::ptr_eq(call.target, target));
+            if let Some(subject) = target.subject(event).filter(|_| !again) {
                 calls.push(Call { target, event: index, subject });
             }
         }
     }
     calls
+}
+
+/// What all calls of one request have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// The delivery, if the journal keeps it.
+    pub(super) id: Option<Id>,
+    /// Where attempts are counted.
+    pub(super) meters: &'a Meters,
+    /// The request, if a target needs it.
+    pub(super) request: Option<&'a Request>,
 }
 
 /// Tells all targets, once, and says what the sender is told.
@@ -40,8 +54,10 @@ pub(super) async fn tell(
     events: &[Event],
     calls: &[Call<'_>],
     meters: &Meters,
+    request: Option<&Request>,
 ) -> Answer {
-    let told = each(endpoint, events, calls, None, meters, |_| true).await;
+    let way = Way { id: None, meters, request };
+    let told = each(endpoint, events, calls, way, |_| true).await;
     let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
     answer(endpoint, &outcomes.fold(Ok(()), Result::and))
 }
@@ -52,8 +68,7 @@ pub(super) async fn each(
     endpoint: &Endpoint,
     events: &[Event],
     calls: &[Call<'_>],
-    id: Option<Id>,
-    meters: &Meters,
+    way: Way<'_>,
     wanted: impl Fn(usize) -> bool,
 ) -> Vec<(String, Option<Result<(), Failure>>)> {
     let answers = endpoint.source.answers();
@@ -66,8 +81,8 @@ pub(super) async fn each(
     for (number, Call { target, event: index, .. }) in calls.iter().enumerate() {
         let mut outcome = None;
         if wanted(number) {
-            let id = id.zip(u16::try_from(number).ok());
-            let call = call(endpoint, target, id, &events[*index], deadline, meters);
+            let id = way.id.zip(u16::try_from(number).ok());
+            let call = call(endpoint, target, id, &events[*index], deadline, way);
             match answers.order {
                 Order::Sequence if failed && stops => {}
                 Order::Sequence => outcome = Some(call.await),
@@ -99,9 +114,10 @@ async fn call(
     id: Option<(Id, u16)>,
     event: &Event,
     deadline: Instant,
-    meters: &Meters,
+    Way { meters, request, .. }: Way<'_>,
 ) -> Result<(), Failure> {
-    let telling = Telling { id, endpoint: &endpoint.name, source: endpoint.source.name(), event };
+    let source = endpoint.source.name();
+    let telling = Telling { id, endpoint: &endpoint.name, source, event, request };
     let patience = deadline.saturating_duration_since(Instant::now());
     told(&**target, telling, patience, meters).await.inspect_err(|failure| {
         tracing::warn!(

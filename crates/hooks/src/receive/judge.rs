@@ -8,17 +8,12 @@ use serde_json::{Map, Value};
 use super::Endpoint;
 use crate::{
     decide::{
-        auth::Auth,
         cel::{Error, Expression, Input},
         signature,
     },
     model::{Event, Inbound},
-    targets::Telling,
+    targets::{Request, Telling},
 };
-
-/// Headers that hold secrets whoever sends them.
-const SECRET: [&str; 5] =
-    ["authorization", "proxy-authorization", "cookie", "x-gitlab-token", "x-api-key"];
 
 /// What each expression says of its event.
 pub(super) async fn judge(
@@ -35,7 +30,8 @@ pub(super) async fn judge(
         .into_iter()
         .map(|(expression, event)| {
             let source = endpoint.source.name();
-            let telling = Telling { id: None, endpoint: &endpoint.name, source, event };
+            let telling =
+                Telling { id: None, endpoint: &endpoint.name, source, event, request: None };
             (expression, telling.document(""))
         })
         .collect();
@@ -55,13 +51,10 @@ pub(super) async fn judge(
 }
 
 fn shown(endpoint: &Endpoint, headers: &HeaderMap) -> Value {
-    let own = match &endpoint.auth {
-        Some(Auth::Header { name, .. }) => Some(name.as_str()),
-        _ => None,
-    };
+    let own = endpoint.secret_header();
     let shown = headers
         .iter()
-        .filter(|(name, _)| !SECRET.contains(&name.as_str()) && Some(name.as_str()) != own)
+        .filter(|(name, _)| !Request::is_secret(name.as_str()) && Some(name.as_str()) != own)
         .map(|(name, value)| {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
         });

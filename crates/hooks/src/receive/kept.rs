@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Endpoint, Fate,
-    inline::{self, Call},
+    inline::{self, Call, Way},
     reply::Reply,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     journal::{Id, Incoming, Journal, Kept, Wanted},
     meters::Meters,
     model::{Answer, Event, Inbound},
-    targets::Failure,
+    targets::{Failure, Request, Wants},
 };
 
 /// The answer when nothing can be kept: never a success that may be untrue.
@@ -29,6 +29,7 @@ pub(super) struct Keeper<'a> {
     pub(super) endpoint: &'a Endpoint,
     pub(super) request: &'a Inbound<'a>,
     pub(super) meters: &'a Meters,
+    pub(super) original: Option<&'a Request>,
 }
 
 impl Keeper<'_> {
@@ -41,11 +42,12 @@ impl Keeper<'_> {
         first: bool,
         replay: Replay,
     ) -> (Reply, Fate) {
-        let Self { journal, endpoint, request, .. } = *self;
+        let Self { journal, endpoint, request, original, .. } = *self;
         let wanted = wanted(calls, |_| None);
         // Only who tells the targets itself needs the events afterwards.
         let own = if first { Vec::new() } else { events.clone() };
-        let incoming = incoming(endpoint, request, events, wanted, replay, !first);
+        let mut incoming = incoming(endpoint, request, events, wanted, replay, !first);
+        incoming.request = original.map(Request::to_bytes);
         let told = |id| Fate::Told(Some(id));
         match journal.keep(incoming).await {
             Ok(Kept::Stored(id, _)) if first => (Reply::accepted(id), told(id)),
@@ -77,7 +79,8 @@ impl Keeper<'_> {
         claims: &[bool],
     ) -> Result<(), Failure> {
         let claimed = |number: usize| claims.get(number) == Some(&true);
-        let told = inline::each(self.endpoint, events, calls, Some(id), self.meters, claimed).await;
+        let way = Way { id: Some(id), meters: self.meters, request: self.original };
+        let told = inline::each(self.endpoint, events, calls, way, claimed).await;
         let mut worst = Ok(());
         for (index, (target, outcome)) in told.into_iter().enumerate() {
             let number = u16::try_from(index).unwrap_or(u16::MAX);
@@ -99,14 +102,13 @@ impl Keeper<'_> {
 
 /// Tells the targets and keeps what failed.
 pub(super) async fn failures(
-    journal: &Journal,
-    endpoint: &Endpoint,
-    request: &Inbound<'_>,
+    keeper: Keeper<'_>,
     events: Vec<Event>,
     calls: &[Call<'_>],
-    meters: &Meters,
 ) -> (Reply, Fate) {
-    let told = inline::each(endpoint, &events, calls, None, meters, |_| true).await;
+    let Keeper { journal, endpoint, request, meters, original } = keeper;
+    let way = Way { id: None, meters, request: original };
+    let told = inline::each(endpoint, &events, calls, way, |_| true).await;
     let mut worst = Ok(());
     let mut failed = Vec::new();
     for (_, outcome) in told {
@@ -120,7 +122,8 @@ pub(super) async fn failures(
         return (answer.into(), Fate::Told(None));
     }
     let replay = Replay::new(Policy::Allow);
-    let incoming = incoming(endpoint, request, events, wanted, replay, false);
+    let mut incoming = incoming(endpoint, request, events, wanted, replay, false);
+    incoming.request = original.map(Request::to_bytes);
     match journal.keep(incoming).await {
         Ok(Kept::Stored(id, _)) => (answer.into(), Fate::Told(Some(id))),
         Ok(_) => (answer.into(), Fate::Told(None)),
@@ -149,6 +152,8 @@ fn incoming(
         wanted,
         replay,
         inline,
+        dead_letter: endpoint.dead_letter.clone(),
+        request: None,
     }
 }
 
@@ -158,6 +163,7 @@ fn wanted(calls: &[Call<'_>], failed: impl Fn(usize) -> Option<Failure>) -> Vec<
         event: call.event,
         subject: call.subject.clone(),
         coalesces: call.target.coalesces(),
+        needs_request: call.target.wants() != Wants::Nothing,
         failed: failed(number),
     });
     wanted.collect()

@@ -26,6 +26,7 @@ use crate::{
     meters::{Meters, Tally},
     model::{Answer, Class, Event, Inbound, Refusal},
     sources::Outcome,
+    targets::{Request as Original, Wants},
 };
 
 mod body;
@@ -41,6 +42,7 @@ pub use endpoint::{Endpoint, Keep, Pause, Route, Table};
 use fate::Fate;
 use inline::Call;
 use judge::judge;
+use kept::Keeper;
 pub use recent::{Entry, Recent};
 use reply::Reply;
 
@@ -87,6 +89,8 @@ impl Default for Limits {
     }
 }
 
+/// The longest path that is looked up.
+const MAX_PATH: usize = 4096;
 /// How many refusals are logged and remembered; the others are only counted.
 const LOGGED: Rate = Rate { per_second: 10.0, burst: 10.0 };
 
@@ -186,6 +190,9 @@ impl Receiver {
         let path = request.uri().path();
         if path == "/health" {
             return Answer::OK.into();
+        }
+        if path.len() > MAX_PATH {
+            return Reply::closing(414, "request target too long");
         }
         let start = Instant::now();
         let address = self.address(peer, request.headers());
@@ -385,17 +392,23 @@ impl Receiver {
             return (source.answers().done.into(), Fate::Filtered);
         }
         let journal = self.journal();
+        let wants = endpoint.wants();
+        let kept = endpoint.keep != Keep::Nothing && journal.as_ref().is_some_and(Journal::asks);
+        let original = (kept || wants != Wants::Nothing)
+            .then(|| Original::of(request, body, wants, endpoint.secret_header()));
+        let original = original.as_ref();
         match (endpoint.keep, &journal) {
             (Keep::Nothing, _) => {
-                let answer = inline::tell(endpoint, &events, &calls, &self.meters).await;
+                let answer = inline::tell(endpoint, &events, &calls, &self.meters, original).await;
                 (answer.into(), Fate::Told(None))
             }
             (Keep::Failures, Some(journal)) => {
-                kept::failures(journal, endpoint, request, events, &calls, &self.meters).await
+                let keeper = Keeper { journal, endpoint, request, meters: &self.meters, original };
+                kept::failures(keeper, events, &calls).await
             }
             (Keep::Everything { first, replay }, Some(journal)) => {
                 let first = first || endpoint.pause == Pause::Buffer;
-                let keeper = kept::Keeper { journal, endpoint, request, meters: &self.meters };
+                let keeper = Keeper { journal, endpoint, request, meters: &self.meters, original };
                 keeper.everything(events, &calls, first, replay).await
             }
             (Keep::Failures | Keep::Everything { .. }, None) => kept::unavailable(),

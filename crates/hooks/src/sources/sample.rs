@@ -239,6 +239,7 @@ mod tests {
             auth: None,
             filter: crate::decide::filter::Filter::default(),
             targets: Vec::new(),
+            dead_letter: None,
             body_bytes: None,
             rate: Bucket::new(Rate { per_second: 1.0, burst: 1.0 }),
             keep: Keep::Nothing,

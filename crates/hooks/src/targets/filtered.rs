@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use super::{Failure, Target, Telling};
+use super::{Failure, Target, Telling, Wants};
 use crate::{decide::filter::Filter, model::Event};
 
 /// See the module.
@@ -40,6 +40,10 @@ impl Target for Filtered {
 
     fn side_effects(&self) -> bool {
         self.target.side_effects()
+    }
+
+    fn wants(&self) -> Wants {
+        self.target.wants()
     }
 
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {

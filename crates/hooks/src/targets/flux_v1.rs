@@ -11,7 +11,7 @@ use reqwest::{
 };
 use serde::de::IgnoredAny;
 
-use super::{Failure, Guard, Target, Telling, http_client};
+use super::{Failure, Guard, Target, Telling, http_client, near::Near};
 use crate::model::{Event, Notice};
 
 /// Longer than any inline deadline; background attempts end with it.
@@ -24,12 +24,16 @@ pub struct FluxV1 {
     url: Url,
     headers: HeaderMap,
     client: Client,
+    /// Used instead if the daemon is on this machine.
+    near: Option<Near>,
 }
 
 impl FluxV1 {
     /// The daemon whose API is at `api`, known to us by `token`.
     pub fn new(name: &str, api: &str, token: Option<&str>) -> Result<Self, String> {
-        Self::with(name, api, token, |url| http_client::client(url, TIMEOUT))
+        let mut target = Self::with(name, api, token, |url| http_client::client(url, TIMEOUT))?;
+        target.near = Near::new(&target.url);
+        Ok(target)
     }
 
     /// The same for an address that a stranger chose.
@@ -64,7 +68,7 @@ impl FluxV1 {
         }
         let no_host = |()| format!("cannot use \"{api}\" as the API URL");
         url.set_username("").and(url.set_password(None)).map_err(no_host)?;
-        Ok(Self { name: name.to_owned(), client: client(&url)?, url, headers })
+        Ok(Self { name: name.to_owned(), client: client(&url)?, url, headers, near: None })
     }
 }
 
@@ -113,6 +117,20 @@ fn body(notice: &Notice) -> Result<String, Failure> {
     Ok(escaped)
 }
 
+/// Whether a status is one of success.
+fn good(status: u16) -> bool {
+    [200, 201, 202, 204].contains(&status)
+}
+
+/// Whether the body of a success is the daemon's.
+fn understood(answer: &[u8]) -> Result<(), Failure> {
+    if answer.is_empty() || serde_json::from_slice::<IgnoredAny>(answer).is_ok() {
+        Ok(())
+    } else {
+        Err(Failure::transient("answered something that is no JSON"))
+    }
+}
+
 impl Target for FluxV1 {
     fn name(&self) -> &str {
         &self.name
@@ -132,21 +150,19 @@ impl Target for FluxV1 {
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             let Some(notice) = &telling.event.notice else { return Ok(()) };
+            if let Some(near) = &self.near {
+                return understood(&near.post(&self.headers, body(notice)?, good).await?);
+            }
             let request = self.client.post(self.url.clone()).headers(self.headers.clone());
             let response = request
                 .body(body(notice)?)
                 .send()
                 .await
                 .map_err(|error| http_client::unanswered(&error))?;
-            if ![200, 201, 202, 204].contains(&response.status().as_u16()) {
+            if !good(response.status().as_u16()) {
                 return Err(http_client::unsuccessful(&response));
             }
-            let answer = http_client::body(response).await?;
-            if answer.is_empty() || serde_json::from_slice::<IgnoredAny>(&answer).is_ok() {
-                Ok(())
-            } else {
-                Err(Failure::transient("answered something that is no JSON"))
-            }
+            understood(&http_client::body(response).await?)
         }
         .boxed()
     }

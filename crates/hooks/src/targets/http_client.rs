@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER};
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use reqwest::{Client, Response, Url};
 
 use super::{Failure, Guard};
 use crate::client::{self, Unread};
 
 /// How much of an answer is read.
-const MAX_ANSWER: usize = 64 * 1024;
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
 
 /// A client for calls to `url`.
 pub(super) fn client(url: &Url, timeout: Duration) -> Result<Client, String> {
@@ -35,22 +36,26 @@ pub(super) fn unanswered(error: &reqwest::Error) -> Failure {
 
 /// What a status that is no success means.
 pub(super) fn unsuccessful(response: &Response) -> Failure {
-    let status = response.status();
+    refusal(response.status(), response.headers())
+}
+
+/// The same for whatever client got the answer.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Failure {
     let why = format!("answered {}", status.as_u16());
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
             Failure::Unwelcome(why)
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Failure::Transient { why, retry_after: retry_after(response) }
+            Failure::Transient { why, retry_after: retry_after(headers) }
         }
         status if status.is_client_error() => Failure::Permanent(why),
-        _ => Failure::Transient { why, retry_after: retry_after(response) },
+        _ => Failure::Transient { why, retry_after: retry_after(headers) },
     }
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 

@@ -16,12 +16,17 @@ mod guard;
 mod http;
 mod http_client;
 mod log;
+mod near;
+mod relay;
+mod request;
 
 pub use filtered::Filtered;
 pub use flux_v1::FluxV1;
 pub use guard::Guard;
 pub use http::{Http, Settings as HttpSettings};
 pub use log::Log;
+pub use relay::{Relay, Settings as RelaySettings};
+pub use request::{Request, Wants};
 
 /// Why a target was not told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,11 @@ pub trait Target: Send + Sync + fmt::Debug {
         false
     }
 
+    /// What it needs of the request beside the event.
+    fn wants(&self) -> Wants {
+        Wants::Nothing
+    }
+
     /// Tells it once.
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>>;
 }
@@ -126,6 +136,8 @@ pub struct Telling<'a> {
     pub source: &'a str,
     /// What happened.
     pub event: &'a Event,
+    /// The request, if the target needs it and it is kept.
+    pub request: Option<&'a Request>,
 }
 
 impl Telling<'_> {

@@ -155,17 +155,51 @@ fn row_46_a_flood_of_the_same_becomes_a_handful() {
     let server =
         Server::start(&journalled(&daemon, "ack: stored, replay: allow"), &[("gh.key", KEY)]);
     daemon.set(Behaviour::Hang);
+    let body = body("main");
+    let signature = signed(&body);
     std::thread::scope(|scope| {
-        for thread in 0..16 {
-            let server = &server;
+        for thread in 0..50 {
+            let (server, body, signature) = (&server, &body, &signature);
             scope.spawn(move || {
-                for number in 0..50 {
-                    assert_eq!(push(server, "main", &format!("{thread}-{number}")).status, 202);
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                for number in 0..200 {
+                    let id = format!("{thread}-{number}");
+                    let headers = headers(signature, &id);
+                    let path = Server::path(KEY);
+                    let bytes = request("POST", &path, &headers, body.as_bytes());
+                    stream.write_all(&bytes).unwrap();
+                    assert_eq!(answer(&mut stream).unwrap().status, 202);
                 }
             });
         }
     });
     assert!(daemon.told().len() < 20, "{}", daemon.told().len());
+    let file = server.directory.path().join("data/journal.redb");
+    let bytes = std::fs::metadata(file).unwrap().len();
+    assert!(bytes < 128 << 20, "10,000 events take {bytes} bytes");
+}
+
+/// A disk that is full: the kernel lets the receiver write no byte more than it has written.
+#[test]
+fn row_51_a_full_disk_is_said_and_forgiven() {
+    let daemon = Daemon::start();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let flags = [format!("--admin-listen={admin}")];
+    let config = journalled(&daemon, "ack: stored, replay: allow");
+    let server = Server::start_with(&config, &[("gh.key", KEY)], &flags);
+    let ready = || exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap().status;
+    assert_eq!((push(&server, "first", "1").status, ready()), (202, 200));
+    server.limit_files(Some(4096));
+    let answer = push(&server, "second", "2");
+    assert_eq!(answer.said(), (503, "cannot store the event now\n"));
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    assert_eq!(ready(), 503);
+    server.limit_files(None);
+    wait_for("room", PATIENCE, || push(&server, "third", "3").status == 202);
+    assert_eq!(ready(), 200);
+    let told = || daemon.told().iter().map(|told| branch(told)).collect::<HashSet<_>>();
+    wait_for("both", PATIENCE, || told().contains("first") && told().contains("third"));
+    assert!(!told().contains("second"), "what was refused is not told");
 }
 
 #[test]

@@ -197,3 +197,81 @@ fn operators_see_what_came_in_and_can_have_it_made_again() {
     assert!(metrics.contains(line), "{metrics}");
     assert_eq!(exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap().status, 200);
 }
+
+#[test]
+fn requests_are_passed_on_as_they_came() {
+    let daemon = Daemon::start();
+    let config = format!(
+        "fluxRecvVersion: 1\n\
+         delivery: {{store: data, schedule: [100ms, 100ms], encryptionKeyPath: seal.key}}\n\
+         targets:\n\
+         \x20 inner: {{type: relay, url: \"http://{0}/in\", allowHTTP: true, allowCIDRs: [127.0.0.0/8]}}\n\
+         \x20 both: {{type: relay, url: \"http://{0}/both\", forwardAuth: true, allowHTTP: true, allowCIDRs: [127.0.0.0/8]}}\n\
+         endpoints:\n\
+         - {{source: GitHub, keyPath: gh.key, targets: [inner]}}\n\
+         - {{source: GitLab, keyPath: gl.key, targets: [inner, both]}}\n",
+        daemon.address
+    );
+    let keys =
+        [("gh.key", KEY), ("gl.key", "gitlab-gitlab-gitlab"), ("seal.key", "0123456789abcdef")];
+    let server = Server::start(&config, &keys);
+    // The first attempt fails, so that the second one is made of what the journal keeps.
+    daemon.set(Behaviour::Say(500, "", ""));
+    assert_eq!(github(&server, "main").status, 500);
+    daemon.set(Behaviour::Accept);
+    wait_for("the repetition", PATIENCE, || daemon.calls().len() >= 2);
+    let call = daemon.calls().pop().unwrap();
+    let header = |call: &Call, name: &str| {
+        call.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    };
+    assert_eq!(call.line, "POST /in HTTP/1.1");
+    assert_eq!(header(&call, "x-hub-signature-256"), Some(signed(&call.body)));
+    assert_eq!(header(&call, "x-github-event").as_deref(), Some("push"));
+    daemon.take();
+
+    let body = r#"{"ref":"refs/heads/main","project":{"git_ssh_url":"git@h:t/a.git"}}"#;
+    let headers = [("X-Gitlab-Event", "Push Hook"), ("X-Gitlab-Token", "gitlab-gitlab-gitlab")];
+    assert_eq!(post(&server, &Server::path("gitlab-gitlab-gitlab"), &headers, body).status, 200);
+    let calls = daemon.calls();
+    let token = |line: &str| {
+        let call = calls.iter().find(|call| call.line.contains(line)).unwrap();
+        assert_eq!(call.body, body);
+        header(call, "x-gitlab-token")
+    };
+    assert_eq!(token("/in"), None, "a token is passed on only to whom the owner says");
+    assert_eq!(token("/both").as_deref(), Some("gitlab-gitlab-gitlab"));
+    let journal = fs::read(server.directory.path().join("data/journal.redb")).unwrap();
+    let holds = |text: &[u8]| journal.windows(text.len()).any(|window| window == text);
+    assert!(!holds(b"gitlab-gitlab-gitlab"), "what is kept is encrypted");
+}
+
+#[test]
+fn senders_of_cloud_events_ask_before() {
+    let daemon = Daemon::start();
+    let endpoint = "- {source: CloudEvents, keyPath: k, insecure: true, allowedOrigins: [a.example]}\n\
+                    - {source: GitHub, keyPath: gh.key}";
+    let server =
+        Server::start(&daemon.config(endpoint), &[("k", KEY), ("gh.key", "another-key-another")]);
+    let ask = |key: &str, origin: &str| {
+        let headers = [("WebHook-Request-Origin", origin)];
+        exchange(server.address, &request("OPTIONS", &Server::path(key), &headers, b"")).unwrap()
+    };
+    let allowed = ask(KEY, "a.example");
+    assert_eq!(
+        (allowed.status, allowed.header("webhook-allowed-origin")),
+        (200, Some("a.example"))
+    );
+    assert_eq!(allowed.header("webhook-allowed-rate"), Some("12000"));
+    assert_eq!(ask(KEY, "b.example").status, 403);
+    let other = ask("another-key-another", "a.example");
+    assert_eq!((other.status, other.header("allow")), (405, Some("POST")));
+}
+
+#[test]
+fn addresses_can_be_limited() {
+    let daemon = Daemon::start();
+    let endpoint = "- {source: GitHub, keyPath: gh.key, allowCIDRs: [192.0.2.0/24]}";
+    let server = Server::start(&daemon.config(endpoint), &[("gh.key", KEY)]);
+    assert_eq!(github(&server, "main").said(), (403, "forbidden\n"));
+    assert_eq!(daemon.take(), [""; 0]);
+}

@@ -12,3 +12,4 @@ mod durable;
 mod extended;
 mod hostile;
 mod kit;
+mod tls;

@@ -1,6 +1,6 @@
 //! The command line, read as the original's flag library does.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 /// What is shown for `--help` and after mistakes.
 pub(super) const USAGE: &str = "\
@@ -9,6 +9,8 @@ Usage of flux-recv:
       --listen string   address to listen on (default \":8080\")
       --admin-listen string       address of /healthz, /readyz, /metrics and the admin API (default: none)
       --admin-token-path string   file with the bearer token of the admin API
+      --tls-cert string           file with the certificates of the listener; without one it speaks no TLS
+      --tls-key string            file with their private key
 ";
 
 /// The flags.
@@ -18,9 +20,20 @@ pub(super) struct Args {
     pub(super) listen: String,
     pub(super) admin_listen: Option<String>,
     pub(super) admin_token_path: Option<String>,
+    pub(super) tls_cert: Option<String>,
+    pub(super) tls_key: Option<String>,
 }
 
 impl Args {
+    /// The files for TLS, if it is wanted.
+    pub(super) fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, String> {
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some((cert.into(), key.into()))),
+            _ => Err("--tls-cert and --tls-key belong together".to_owned()),
+        }
+    }
+
     /// The address to listen on. Without a host: all addresses, of both families where the machine
     /// has both.
     pub(super) fn address(&self) -> String {
@@ -48,6 +61,8 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
         listen: ":8080".to_owned(),
         admin_listen: None,
         admin_token_path: None,
+        tls_cert: None,
+        tls_key: None,
     };
     let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
     while let Some(arg) = args.next() {
@@ -73,6 +88,8 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
             "listen" => &mut read.listen,
             "admin-listen" => read.admin_listen.insert(String::new()),
             "admin-token-path" => read.admin_token_path.insert(String::new()),
+            "tls-cert" => read.tls_cert.insert(String::new()),
+            "tls-key" => read.tls_key.insert(String::new()),
             "help" => return Ok(Asked::Help),
             _ => return Err(format!("unknown flag: --{name}")),
         };
@@ -97,6 +114,8 @@ mod tests {
             listen: listen.into(),
             admin_listen: None,
             admin_token_path: None,
+            tls_cert: None,
+            tls_key: None,
         }))
     }
 

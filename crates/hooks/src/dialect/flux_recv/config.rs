@@ -13,7 +13,7 @@ use crate::{
         replay::{Policy, Replay},
         signature::Algorithm,
     },
-    journal::{self, Pace},
+    journal::{self, Pace, Payloads},
     limits::{Network, Rate},
     listener,
     meters::Meters,
@@ -117,6 +117,10 @@ pub(super) struct Delivery {
     pub(super) retention: Option<Span>,
     pub(super) dead_retention: Option<Span>,
     pub(super) max_store_bytes: Option<u64>,
+    pub(super) dead_letter_target: Option<String>,
+    store_payload: Payloads,
+    payload_retention: Option<Span>,
+    pub(super) encryption_key_path: Option<String>,
 }
 
 /// `delivery` of an endpoint.
@@ -136,6 +140,8 @@ pub(super) struct TargetEntry {
     pub(super) api: Option<String>,
     pub(super) api_token_path: Option<String>,
     pub(super) url: Option<String>,
+    pub(super) urls: Vec<String>,
+    pub(super) forward_auth: bool,
     #[serde(rename = "allowHTTP")]
     pub(super) allow_http: bool,
     #[serde(rename = "allowCIDRs")]
@@ -267,6 +273,9 @@ impl Settings {
             keep_dead: span(delivery.dead_retention, default.keep_dead),
             steps: steps.map_or(default.steps, |steps| steps.iter().map(|step| step.0).collect()),
             meters: Arc::clone(meters),
+            payloads: delivery.store_payload,
+            keep_payloads: span(delivery.payload_retention, default.keep_payloads),
+            seal: None,
         }
     }
 

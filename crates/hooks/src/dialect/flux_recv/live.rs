@@ -21,7 +21,8 @@ use super::{
     load,
 };
 use crate::{
-    journal::{self, Couriers, Journal, Pace},
+    journal::{self, Couriers, Journal, Pace, Seal},
+    listener::Tls,
     meters::Meters,
     receive::{Receiver, Table},
     targets::Target,
@@ -36,6 +37,8 @@ pub(super) struct Loaded {
     pub(super) settings: Settings,
     pub(super) table: Table,
     pub(super) targets: Vec<(Arc<dyn Target>, Pace)>,
+    /// What payloads are encrypted with.
+    pub(super) seal: Option<Arc<Seal>>,
 }
 
 /// Reads everything, telling `out` what the original tells; also names the files that count.
@@ -62,18 +65,19 @@ fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Resu
         }
         builder.endpoint(index, entry)?.register(&mut table, out)?;
     }
-    let targets = builder.targets();
-    Ok(Loaded { table, targets, settings })
+    let (targets, seal) = (builder.targets(), builder.seal()?);
+    Ok(Loaded { table, targets, settings, seal })
 }
 
 /// The journal. A plain file of the original's does not ask for one, so it must not fail for want
 /// of a directory.
 pub(super) fn open_journal(
     settings: &Settings,
+    seal: Option<Arc<Seal>>,
     meters: &Arc<Meters>,
     out: &mut impl Write,
 ) -> Result<Journal, String> {
-    let options = settings.journal(meters);
+    let options = journal::Options { seal, ..settings.journal(meters) };
     let in_memory = journal::Options { directory: None, ..options.clone() };
     let text = |error: journal::OpenError| error.to_string();
     if options.directory.is_none() {
@@ -95,7 +99,14 @@ pub(super) struct Live {
     pub(super) receiver: Arc<Receiver>,
     pub(super) journal: Option<Journal>,
     pub(super) couriers: Option<Couriers>,
+    /// The listener's TLS and its files.
+    pub(super) tls: Option<Own>,
+    /// What the files held when they were read.
+    pub(super) print: [u8; 32],
 }
+
+/// The listener's TLS, its certificates and its key.
+pub(super) type Own = (Tls, PathBuf, PathBuf);
 
 impl Live {
     /// Follows the files until `stop` turns true, then ends what runs in the background.
@@ -103,7 +114,7 @@ impl Live {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hangup = signal(SignalKind::hangup()).ok();
-        let mut current = print(&self.files);
+        let mut current = self.print;
         let mut seen = current;
         loop {
             let asked = tokio::select! {
@@ -112,18 +123,23 @@ impl Live {
                 Some(_) = async { hangup.as_mut()?.recv().await } => true,
                 _ = ticks.tick() => false,
             };
-            let now = print(&self.files);
+            let now = print(&watched(&self.files, self.tls.as_ref()));
             let settled = now == seen;
             seen = now;
             if asked || settled && now != current {
                 self.reload();
-                current = print(&self.files);
+                current = print(&watched(&self.files, self.tls.as_ref()));
                 seen = current;
             }
         }
     }
 
     fn reload(&mut self) {
+        if let Some((tls, cert, key)) = &self.tls
+            && let Err(problem) = tls.reload(cert, key)
+        {
+            tracing::error!("the old certificate stays: {problem}");
+        }
         let mut said = Vec::new();
         let (loaded, files) = load(&self.file, &mut said);
         self.files = files;
@@ -144,7 +160,12 @@ impl Live {
     fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
         if self.journal.is_none() && loaded.table.keeps() {
             let meters = self.receiver.meters();
-            self.journal = Some(open_journal(&loaded.settings, meters, &mut std::io::sink())?);
+            self.journal = Some(open_journal(
+                &loaded.settings,
+                loaded.seal.take(),
+                meters,
+                &mut std::io::sink(),
+            )?);
         }
         loaded.table.journal = self.journal.clone();
         self.receiver.replace(loaded.table);
@@ -167,9 +188,15 @@ impl Live {
     }
 }
 
+/// All files that count.
+pub(super) fn watched(files: &[PathBuf], tls: Option<&Own>) -> Vec<PathBuf> {
+    let tls = tls.into_iter().flat_map(|(_, cert, key)| [cert, key]);
+    files.iter().chain(tls).cloned().collect()
+}
+
 /// A digest of all files: what is missing counts as well, and links are followed, so that a
 /// directory that is swapped as a whole is seen.
-fn print(files: &[PathBuf]) -> [u8; 32] {
+pub(super) fn print(files: &[PathBuf]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for file in files {
         let content = std::fs::read(file).ok();

@@ -10,13 +10,13 @@ use std::{
 use super::config::{self, Entry, KeyItem, Settings};
 use crate::{
     decide::{auth::Auth, digest, standard_webhooks},
-    journal::Pace,
+    journal::{Pace, Seal},
     limits::Bucket,
     model::{Issuer, Key, Keys},
     oidc::{Oidc, Provider},
     receive::{Endpoint, Pause, Table},
     sources::{self, Source},
-    targets::{Filtered, FluxV1, Http, HttpSettings, Log, Target},
+    targets::{Filtered, FluxV1, Guard, Http, HttpSettings, Log, Relay, RelaySettings, Target},
 };
 
 /// Shorter secrets can be guessed from a leaked path.
@@ -77,6 +77,16 @@ impl<'a> Builder<'a> {
                 };
                 Ok(Arc::new(Http::new(name, settings)?))
             }
+            Some("relay") => {
+                let guard = Guard::new(entry.allow_cidrs.clone()).without_tls(entry.allow_http);
+                let settings = RelaySettings {
+                    urls: entry.url.iter().chain(&entry.urls).cloned().collect(),
+                    guard,
+                    forward_auth: entry.forward_auth,
+                    timeout: entry.timeout.map_or(Duration::from_secs(10), |span| span.0),
+                };
+                Ok(Arc::new(Relay::new(name, settings)?))
+            }
             Some("log") => Ok(Arc::new(Log::new(name))),
             Some(kind) => Err(format!("target \"{name}\": unknown type \"{kind}\"")),
             None => Err(format!("target \"{name}\" has no type")),
@@ -107,6 +117,15 @@ impl<'a> Builder<'a> {
         let (bytes, _) = self.read(path)?;
         let value = bytes.trim_ascii_end().to_vec();
         if value.is_empty() { Err(format!("\"{path}\" is empty")) } else { Ok(value) }
+    }
+
+    /// What payloads are encrypted with.
+    pub(super) fn seal(&mut self) -> Result<Option<Arc<Seal>>, String> {
+        let delivery = self.settings.delivery.as_ref();
+        let Some(path) = delivery.and_then(|delivery| delivery.encryption_key_path.as_ref()) else {
+            return Ok(None);
+        };
+        Seal::new(&self.secret(path)?).map(|seal| Some(Arc::new(seal)))
     }
 
     /// The targets of these names.
@@ -192,6 +211,12 @@ impl<'a> Builder<'a> {
         }
         let targets = self.named(entry.targets.as_deref());
         let targets = targets.map_err(|error| format!("{label}: {error}"))?;
+        let delivery = self.settings.delivery.as_ref();
+        let dead_letter = delivery.and_then(|delivery| delivery.dead_letter_target.clone());
+        if let Some(name) = &dead_letter {
+            self.named(Some(std::slice::from_ref(name)))
+                .map_err(|error| format!("{label}: {error}"))?;
+        }
         let auth = entry.auth.as_ref().map(|auth| self.auth(auth)).transpose();
         let auth = auth.map_err(|error| format!("{label}: {error}"))?;
         if source.needs_auth() && auth.is_none() && !entry.insecure {
@@ -223,6 +248,7 @@ impl<'a> Builder<'a> {
             name: entry.name.clone().unwrap_or_else(|| label.clone()),
             source,
             keys: Keys(keys),
+            dead_letter,
             filter: entry.filter.clone(),
             targets,
             body_bytes: entry.limits.max_body_bytes,

@@ -21,7 +21,12 @@ use self::{
     args::{Args, Asked},
     live::{Live, Loaded},
 };
-use crate::{admin, listener, meters::Meters, receive::Receiver};
+use crate::{
+    admin,
+    listener::{self, Tls},
+    meters::Meters,
+    receive::Receiver,
+};
 
 mod args;
 mod config;
@@ -29,6 +34,12 @@ mod fold;
 mod live;
 mod load;
 mod names;
+
+/// Reads the text of a file and gives what it warns of, or what is wrong with it. Keys and targets are
+/// not looked at.
+pub fn warnings(text: &str) -> Result<Vec<String>, String> {
+    config::read(text).map(|(_, warnings)| warnings)
+}
 
 /// Runs until told to stop. `args` are the arguments after the program's name.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -56,12 +67,18 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
     let file = PathBuf::from(&args.config);
     let (loaded, files) = live::load(&file, stderr);
-    let Loaded { settings, mut table, targets } = loaded?;
+    let Loaded { settings, mut table, targets, seal } = loaded?;
     let meters = Arc::<Meters>::default();
     let keeps = table.keeps();
-    let journal = keeps.then(|| live::open_journal(&settings, &meters, stderr)).transpose()?;
+    let journal =
+        keeps.then(|| live::open_journal(&settings, seal, &meters, stderr)).transpose()?;
     table.journal = journal.clone();
     let receiver = Receiver::new(table, settings.limits.receive(), meters);
+    let tls =
+        args.tls()?.map(|(cert, key)| Ok::<_, String>((Tls::of_files(&cert, &key)?, cert, key)));
+    let tls = tls.transpose()?;
+    // Before anybody can connect: whoever changes a file afterwards is seen.
+    let print = live::print(&live::watched(&files, tls.as_ref()));
     let socket = TcpListener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
@@ -79,9 +96,10 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         });
     }
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
-    let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers };
+    let own = tls.as_ref().map(|(tls, ..)| tls.clone());
+    let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers, tls, print };
     let following = tokio::spawn(live.follow(stop.clone()));
-    listener::serve(socket, settings.limits.listener(), Arc::clone(&receiver), stop).await;
+    listener::serve(socket, settings.limits.listener(), own, Arc::clone(&receiver), stop).await;
     receiver.finished().await;
     match following.await {
         Ok(live) => live.end().await,

@@ -28,6 +28,10 @@ static DELIVERY: Names = Names(&[
     ("retention", Leaf),
     ("deadRetention", Leaf),
     ("maxStoreBytes", Leaf),
+    ("deadLetterTarget", Leaf),
+    ("storePayload", Leaf),
+    ("payloadRetention", Leaf),
+    ("encryptionKeyPath", Leaf),
 ]);
 static ENDPOINT_DELIVERY: Names = Names(&[("ack", Leaf), ("replay", Leaf)]);
 static TARGET: Names = Names(&[
@@ -38,6 +42,8 @@ static TARGET: Names = Names(&[
     ("api", Leaf),
     ("apiTokenPath", Leaf),
     ("url", Leaf),
+    ("urls", Leaf),
+    ("forwardAuth", Leaf),
     ("allowHTTP", Leaf),
     ("allowCIDRs", Leaf),
     ("signingKeyPath", Leaf),

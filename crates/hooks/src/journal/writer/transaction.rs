@@ -8,9 +8,11 @@ use std::{
 use redb::{Database, ReadableTable as _, Table, WriteTransaction};
 
 use super::super::{
-    Delivery, Id, Incoming, Kept, Notification, Options, Place, Shared, State, keys, ms,
+    Delivery, Id, Incoming, Kept, Notification, Options, Payloads, Place, Shared, State, Wanted,
+    keys, ms,
     store::{
-        Broken, DEAD, DELIVERIES, DONE, DUE, LANES, META, OPEN, SEEN, SEEN_AT, WAITING, broken,
+        Broken, DEAD, DELIVERIES, DONE, DUE, LANES, META, OPEN, PAYLOADS, SEEN, SEEN_AT, WAITING,
+        broken,
     },
 };
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
 };
 
 mod again;
+mod payloads;
 
 /// How many records one sweep removes; the next one goes on.
 const MAX_SWEPT: usize = 5000;
@@ -44,7 +47,11 @@ impl Transaction {
         let deliveries = self.0.open_table(DELIVERIES).map_err(open)?;
         let last = deliveries.last().map_err(broken)?.map_or(0, |(id, _)| id.value());
         let meta = self.0.open_table(META).map_err(open)?;
-        let bytes = meta.get("bytes").map_err(broken)?.map_or(0, |value| value.value());
+        let number = |name: &str| {
+            let value = meta.get(name).map_err(broken)?;
+            Ok::<_, Broken>(value.map_or(0, |value| value.value()))
+        };
+        let (bytes, payload_bytes) = (number("bytes")?, number("payloads")?);
         Ok(Work {
             last: Id(last),
             claimed: Vec::new(),
@@ -53,8 +60,10 @@ impl Transaction {
             shared,
             now,
             bytes,
+            payload_bytes,
             waiting: BTreeMap::new(),
             deliveries,
+            payloads: self.0.open_table(PAYLOADS).map_err(open)?,
             open: self.0.open_table(OPEN).map_err(open)?,
             dead: self.0.open_table(DEAD).map_err(open)?,
             meta,
@@ -82,8 +91,11 @@ pub(super) struct Work<'a> {
     shared: &'a Shared,
     now: i64,
     bytes: u64,
+    /// Of these, of requests.
+    payload_bytes: u64,
     /// How many more notifications of each target wait than before.
     waiting: BTreeMap<String, i64>,
+    payloads: Table<'a, u128, &'static [u8]>,
     open: Table<'a, u128, ()>,
     dead: Table<'a, u128, ()>,
     deliveries: Table<'a, u128, &'static [u8]>,
@@ -132,6 +144,7 @@ impl Work<'_> {
             repeats: 0,
             events: incoming.events.clone(),
             skipped: incoming.skipped.clone(),
+            dead_letter: incoming.dead_letter.clone(),
             notifications: Vec::new(),
         };
         let mut claims = Vec::new();
@@ -141,6 +154,10 @@ impl Work<'_> {
             delivery.notifications.push(notification);
             claims.push(claimed);
         }
+        for index in 0..claims.len() {
+            self.bury(&mut delivery, index)?;
+        }
+        self.keep_payload(id, incoming)?;
         if delivery.finished() {
             self.finished(&delivery)?;
         } else {
@@ -157,13 +174,14 @@ impl Work<'_> {
     fn place(
         &mut self,
         place: Place,
-        wanted: &super::super::Wanted,
+        wanted: &Wanted,
         inline: bool,
     ) -> Result<(Notification, bool), Broken> {
         let mut notification = Notification {
             target: wanted.target.clone(),
             event: wanted.event,
             subject: wanted.subject.clone(),
+            needs_request: wanted.needs_request,
             state: State::Pending,
             attempts: 0,
             due: None,
@@ -227,10 +245,36 @@ impl Work<'_> {
             Err(failure) => self.fail(place, &mut notification, failure)?,
         }
         delivery.notifications[index] = notification;
+        self.bury(&mut delivery, index)?;
         if delivery.finished() {
             self.finished(&delivery)?;
         }
         self.save(&delivery)
+    }
+
+    /// Has somebody told of a notification that was given up, if that is wanted.
+    fn bury(&mut self, delivery: &mut Delivery, index: usize) -> Result<(), Broken> {
+        let (Some(target), Some(dead)) =
+            (delivery.dead_letter.clone(), delivery.notifications.get(index))
+        else {
+            return Ok(());
+        };
+        let gone = self.shared.gone.lock().contains(&dead.target);
+        if dead.state != State::Dead || dead.target == target || gone {
+            return Ok(());
+        }
+        let number = u16::try_from(delivery.notifications.len()).unwrap_or(u16::MAX);
+        let wanted = Wanted {
+            target,
+            event: dead.event,
+            subject: dead.subject.clone(),
+            coalesces: false,
+            needs_request: false,
+            failed: None,
+        };
+        let (notification, _) = self.place((delivery.id, number), &wanted, false)?;
+        delivery.notifications.push(notification);
+        Ok(())
     }
 
     /// Notes when a delivery finished; what is dead counts as if it had later, so that it stays
@@ -243,6 +287,9 @@ impl Work<'_> {
             self.dead.insert(delivery.id.0, ()).map_err(broken)?;
         }
         self.open.remove(delivery.id.0).map_err(broken)?;
+        if !delivery.dead() && self.options.payloads != Payloads::Always {
+            self.drop_payload(delivery.id)?;
+        }
         let at = self.now.saturating_add(ms(longer));
         self.done.insert((at, delivery.id.0), ()).map(drop).map_err(broken)
     }
@@ -279,6 +326,7 @@ impl Work<'_> {
     pub(super) fn sweep(&mut self) -> Result<(), Broken> {
         let done_before = self.now.saturating_sub(ms(self.options.keep_done));
         self.remove_done(done_before, 0)?;
+        self.sweep_payloads()?;
         let seen_before = self.now.saturating_sub(ms(self.options.keep_dead));
         let old: Vec<_> = self
             .seen_at
@@ -336,6 +384,7 @@ impl Work<'_> {
     /// Removes a delivery.
     fn remove(&mut self, id: Id) -> Result<(), Broken> {
         self.dead.remove(id.0).map_err(broken)?;
+        self.drop_payload(id)?;
         let gone = self.deliveries.remove(id.0).map_err(broken)?;
         let size = gone.map_or(0, |bytes| bytes.value().len());
         self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
@@ -345,6 +394,7 @@ impl Work<'_> {
     /// Writes the numbers down, and says whose couriers have work.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Broken> {
         self.meta.insert("bytes", self.bytes).map_err(broken)?;
+        self.meta.insert("payloads", self.payload_bytes).map_err(broken)?;
         for (target, more) in std::mem::take(&mut self.waiting) {
             let name = format!("{WAITING}{target}");
             let before = self.meta.get(&*name).map_err(broken)?.map_or(0, |count| count.value());

@@ -314,7 +314,8 @@ mod tests {
         let mut event = Event::new(crate::model::EventKind::GitPush, "push");
         event.branch = Some("{after}".to_owned());
         event.after = Some("abc".to_owned());
-        let telling = Telling { id: None, endpoint: "e", source: "s", event: &event };
+        let telling =
+            Telling { id: None, endpoint: "e", source: "s", event: &event, request: None };
         let value = filled("{branch}-{after}-{time}-{x}{", telling, "now");
         assert_eq!(value, "{after}-abc-now-{x}{");
     }

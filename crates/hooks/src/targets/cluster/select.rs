@@ -104,6 +104,11 @@ impl Selection {
         }
     }
 
+    /// The kinds of objects that are told.
+    pub fn kinds(&self) -> Vec<GroupVersionKind> {
+        self.wanted().into_iter().map(|wanted| wanted.kind).collect()
+    }
+
     /// Whether there can be any object that an event concerns.
     pub(super) fn may_concern(&self, event: &Event) -> bool {
         match self {

@@ -5,7 +5,7 @@ mod daemon;
 mod server;
 
 pub(crate) use client::{Answer, answer, exchange, github, post, request, signed};
-pub(crate) use daemon::{Behaviour, Daemon};
+pub(crate) use daemon::{Behaviour, Call, Daemon};
 pub(crate) use server::Server;
 
 use std::time::{Duration, Instant};

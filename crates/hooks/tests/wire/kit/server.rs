@@ -23,7 +23,13 @@ fn serve() {
     let args: Vec<OsString> = args.to_string_lossy().split('\u{1f}').map(OsString::from).collect();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let code = runtime.block_on(hooks::dialect::flux_recv::run(args));
+    let code = runtime.block_on(async {
+        // Without a handler a write beyond the limit of a file would end the process.
+        let beyond =
+            tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _handled = tokio::signal::unix::signal(beyond).unwrap();
+        hooks::dialect::flux_recv::run(args).await
+    });
     runtime.shutdown_timeout(Duration::from_millis(100));
     // `ExitCode` cannot be looked into; its text can.
     let text = format!("{code:?}");
@@ -128,6 +134,14 @@ impl Server {
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap()
+    }
+
+    /// Lets it write to files up to this offset only; without one as far as it likes.
+    pub(crate) fn limit_files(&self, current: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        let limit = Rlimit { current, maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).unwrap();
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

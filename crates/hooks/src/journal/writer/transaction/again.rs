@@ -26,13 +26,21 @@ impl Work<'_> {
         let chosen = |one: &Notification| {
             let named =
                 again.targets.is_empty() || again.targets.iter().any(|name| one.is_for(name));
-            named && !gone.contains(&one.target)
+            // Who is told of the dead is not told again by itself.
+            let grave =
+                again.targets.is_empty() && delivery.dead_letter.as_ref() == Some(&one.target);
+            named && !grave && !gone.contains(&one.target)
         };
         let numbers: Vec<usize> = (0..delivery.notifications.len())
             .filter(|&index| chosen(&delivery.notifications[index]))
             .collect();
         if numbers.is_empty() {
             return Ok(Err(RedeliverError::NoTarget));
+        }
+        let kept = self.payloads.get(id.0).map_err(broken)?.is_some();
+        let needs = |&index: &usize| delivery.notifications[index].needs_request;
+        if !kept && numbers.iter().any(needs) {
+            return Ok(Err(RedeliverError::Gone));
         }
         for index in numbers {
             let place = (id, u16::try_from(index).unwrap_or(u16::MAX));

@@ -1,0 +1,143 @@
+//! A request as it came, for targets that pass it on and for operators who look at it.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::model::Inbound;
+
+/// Headers that hold secrets whoever sends them.
+const SECRET: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "x-gitlab-token", "x-api-key"];
+/// Of those, the ones that prove to another receiver who sends.
+const PROOF: [&str; 3] = ["authorization", "x-gitlab-token", "x-api-key"];
+
+/// What a target needs of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Wants {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Headers and body.
+    Request,
+    /// Also what the sender proves itself with.
+    Secrets,
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The headers that say something about the sender and the body.
+    pub headers: HeaderMap,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// What is kept of a request. `own` is the header of the endpoint's own secret.
+    pub(crate) fn of(request: &Inbound<'_>, body: &Bytes, wants: Wants, own: Option<&str>) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in request.headers {
+            let text = name.as_str();
+            let known = text.starts_with("x-")
+                || text.starts_with("webhook-")
+                || text.starts_with("svix-")
+                || text.starts_with("ce-")
+                || ["content-type", "user-agent", "traceparent"].contains(&text);
+            let secret = Self::is_secret(text) || own == Some(text);
+            let proof = wants == Wants::Secrets && (PROOF.contains(&text) || own == Some(text));
+            if proof || known && !secret {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        Self { headers, body: body.clone() }
+    }
+
+    /// Whether a header holds a secret.
+    pub(crate) fn is_secret(name: &str) -> bool {
+        SECRET.contains(&name)
+    }
+
+    /// As bytes, for the journal.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.body.len() + 512);
+        for (name, value) in &self.headers {
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                let length = u32::try_from(part.len()).unwrap_or_default();
+                bytes.extend_from_slice(&length.to_be_bytes());
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] wrote.
+    pub(crate) fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        let mut headers = HeaderMap::new();
+        loop {
+            let (length, rest) = bytes.split_first_chunk()?;
+            let length = u32::from_be_bytes(*length);
+            if length == u32::MAX {
+                return Some(Self { headers, body: Bytes::copy_from_slice(rest) });
+            }
+            let (name, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            let (length, rest) = rest.split_first_chunk()?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+            let (value, rest) = rest.split_at_checked(length)?;
+            let name = HeaderName::from_bytes(name).ok()?;
+            headers.append(name, HeaderValue::from_bytes(value).ok()?);
+            bytes = rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(wants: Wants, own: Option<&str>) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x-github-event",
+            "x-gitlab-token",
+            "authorization",
+            "cookie",
+            "content-type",
+            "accept",
+            "x-mine",
+            "webhook-id",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        let body = Bytes::from_static(b"{}");
+        let inbound = Inbound { headers: &headers, body: &body, now: 0 };
+        let request = Request::of(&inbound, &body, wants, own);
+        assert_eq!(Request::from_bytes(&request.to_bytes()).as_ref(), Some(&request));
+        let mut names: Vec<_> = request.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn secrets_are_left_out_unless_somebody_needs_them() {
+        let plain = ["content-type", "webhook-id", "x-github-event"];
+        assert_eq!(of(Wants::Request, Some("x-mine")), plain);
+        let all =
+            ["authorization", "content-type", "webhook-id", "x-github-event", "x-gitlab-token"];
+        assert_eq!(of(Wants::Secrets, None), [&all[..], &["x-mine"]].concat());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = Request::from_bytes(&bytes);
+        }
+    }
+}
