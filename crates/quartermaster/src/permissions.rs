@@ -72,7 +72,7 @@ impl Needed {
         if reviewed {
             cluster.push(ACCESS);
         }
-        Self { cluster, own_namespace: Vec::new() }
+        Self { cluster, own_namespace: Vec::new(), more: Vec::new() }
     }
 
     /// Asks the cluster about all of it. Fails with everything that is missing; what can be done

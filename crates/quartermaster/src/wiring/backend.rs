@@ -67,7 +67,7 @@ impl Backend {
             true => Access::Reviewed(Reviews::new(&client)),
             false => Access::Local,
         };
-        let ready = Readiness { caches: caches.clone(), health: Some(health.clone()) };
+        let ready = Readiness { caches: caches.clone(), health: Some(health.clone()), hooks: None };
         let options = settings.options;
         let state = kubeflow::State { client, caches, access, health: Some(health), options };
         let api = kubeflow::router(state).fallback(listeners::nothing);
