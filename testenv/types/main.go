@@ -1,5 +1,6 @@
 // Writes the shapes of Kubernetes types, as their decoder sees them:
 // go run ./types > ../crates/embedded/src/schema/shape/types.txt
+// go run ./types internal > ../crates/embedded/src/schema/shape/internal.txt
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 	storage "k8s.io/api/storage/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	internal "k8s.io/kubernetes/pkg/apis/core"
 )
 
 var roots = []any{
@@ -37,6 +39,9 @@ var roots = []any{
 	authorization.LocalSubjectAccessReview{}, authorization.SelfSubjectRulesReview{},
 	policy.Eviction{}, autoscaling.Scale{}, meta.DeleteOptions{}, meta.Status{},
 }
+
+// What the server shows the difference of when a change is refused.
+var shown = []any{internal.PodSpec{}, internal.PodTemplateSpec{}, internal.PersistentVolumeClaimSpec{}}
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 var seen = map[string]reflect.Type{}
@@ -135,6 +140,9 @@ func fields(t reflect.Type, parent string, yield func(name, flags, kind, number 
 			fields(inner, below, yield)
 			continue
 		}
+		if tag == "" {
+			tag = f.Name
+		}
 		flags := ""
 		for _, option := range strings.Split(options, ",") {
 			switch option {
@@ -157,6 +165,9 @@ func fields(t reflect.Type, parent string, yield func(name, flags, kind, number 
 func main() {
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
+	if len(os.Args) > 1 && os.Args[1] == "internal" {
+		roots = shown
+	}
 	for _, root := range roots {
 		visit(reflect.TypeOf(root))
 	}

@@ -8,6 +8,7 @@ use super::{
     metadata::{self, Object},
     query::WriteOptions,
 };
+use crate::schema::builtin;
 
 /// The namespaces that always exist.
 pub(crate) const NAMESPACES: [&str; 4] =
@@ -42,6 +43,19 @@ pub(crate) fn begin(resource: &Resource, object: &mut Object) {
     object.insert("status".into(), status);
 }
 
+/// What a kind says about itself with its name and uid, before its rules are looked at.
+pub(crate) fn prepare(resource: &Resource, object: &mut Object) {
+    if resource.is("jobs.batch") {
+        let (name, uid) =
+            (metadata::get(object, "name").into(), metadata::get(object, "uid").into());
+        let mut job = Value::Object(std::mem::take(object));
+        builtin::select_own_pods(&mut job, name, uid);
+        if let Value::Object(job) = job {
+            *object = job;
+        }
+    }
+}
+
 fn set_spec(object: &mut Object, name: &str, value: Value) {
     let spec = object.entry("spec").or_insert_with(|| json!({}));
     if let Some(spec) = spec.as_object_mut() {
@@ -67,9 +81,13 @@ pub(crate) fn canonical(resource: &Resource, object: &mut Object) {
 }
 
 /// The seconds that an object has to end by itself when it is deleted, if its kind has that.
-pub(crate) fn grace_seconds(resource: &Resource, object: &Object, asked: Option<i64>) -> i64 {
+pub(crate) fn grace_seconds(
+    resource: &Resource,
+    object: &Object,
+    asked: Option<i64>,
+) -> Option<i64> {
     if !resource.is("pods") {
-        return 0;
+        return None;
     }
     let at = |path: [&str; 2]| object.get(path[0]).and_then(|value| value.get(path[1]));
     let ended =
@@ -77,13 +95,11 @@ pub(crate) fn grace_seconds(resource: &Resource, object: &Object, asked: Option<
     let unscheduled =
         at(["spec", "nodeName"]).and_then(Value::as_str).unwrap_or_default().is_empty();
     if ended || unscheduled {
-        return 0;
+        return Some(0);
     }
     let own = at(["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64);
-    match asked.or(own).unwrap_or(30) {
-        negative if negative < 0 => 1,
-        seconds => seconds,
-    }
+    let seconds = asked.or(own).unwrap_or(30);
+    Some(if seconds < 0 { 1 } else { seconds })
 }
 
 /// Makes the namespaces that always exist.

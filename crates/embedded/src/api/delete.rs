@@ -11,7 +11,7 @@ use super::{
     access::Caller,
     admission::{Operation, Review},
     core, crds, decode,
-    forms::{Part, served, served_object, stored_form},
+    forms::{self, Part, served, served_object, stored_form},
     kinds::Resource,
     metadata::{self, Object},
     query::{self, Query},
@@ -174,11 +174,14 @@ impl Api {
                 old_object: Some(&object),
                 dry_run: options.dry_run,
             })?;
+            let mut ends = false;
             let (action, draft) = match step(resource, object, options) {
                 Step::Nothing => return Ok(Deleted::Waiting(served(resource, &entry))),
                 Step::Remove if options.dry_run => return Ok(Deleted::WouldBeGone(entry)),
                 Step::Remove => (Action::Delete, Draft::of_entry(&entry)),
                 Step::Keep(object) => {
+                    // What has no time left goes right after it was told to.
+                    ends = resource.is("pods") && forms::is_finished(resource, &object, &object);
                     let draft = Draft::new(&stored_form(resource, &object));
                     if options.dry_run {
                         return Ok(Deleted::Waiting(draft.unrevised()));
@@ -196,12 +199,14 @@ impl Api {
             };
             match self.store.write(write).await {
                 Ok(entry) if action == Action::Delete => {
-                    self.removed(resource, &entry);
+                    self.removed(target, &entry);
                     return Ok(Deleted::Gone(entry));
                 }
                 Ok(entry) => {
-                    self.written(resource, &entry);
-                    return Ok(Deleted::Waiting(served(resource, &entry)));
+                    self.written(target, &entry);
+                    if !ends {
+                        return Ok(Deleted::Waiting(served(resource, &entry)));
+                    }
                 }
                 // Somebody changed it: look again.
                 Err(WriteError::Mismatch(_)) => {}
@@ -266,18 +271,17 @@ fn step(resource: &Resource, mut object: Object, options: &DeleteOptions) -> Ste
             return Step::Nothing;
         }
         shorten(&mut object, own_grace, asked);
-        graceful = asked > 0;
-    } else if !deleting {
-        let seconds = core::grace_seconds(resource, &object, options.grace_seconds);
-        if seconds > 0 {
-            graceful = true;
-            let end = jiff::Timestamp::now()
-                .checked_add(jiff::SignedDuration::from_secs(seconds))
-                .unwrap_or(jiff::Timestamp::MAX);
-            metadata::set(&mut object, "deletionTimestamp", metadata::at(end));
-            metadata::set(&mut object, "deletionGracePeriodSeconds", seconds);
-            metadata::count_up(&mut object);
-        }
+        graceful = true;
+    } else if !deleting
+        && let Some(seconds) = core::grace_seconds(resource, &object, options.grace_seconds)
+    {
+        graceful = true;
+        let end = jiff::Timestamp::now()
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap_or(jiff::Timestamp::MAX);
+        metadata::set(&mut object, "deletionTimestamp", metadata::at(end));
+        metadata::set(&mut object, "deletionGracePeriodSeconds", seconds);
+        metadata::count_up(&mut object);
     }
     let finalizers = finalizers_after(&object, options.propagation);
     if finalizers.is_empty() && !graceful {

@@ -138,7 +138,7 @@ const BUILT_IN: &[Line] = {
         ("v1", "Pod", "pods", &["po"], Subdomain, NAMESPACED | STATUS | COUNTS | RETURNS),
         ("v1", "ResourceQuota", "resourcequotas", &["quota"], Subdomain, NAMESPACED | STATUS | RETURNS),
         ("v1", "Secret", "secrets", &[], Subdomain, NAMESPACED),
-        ("v1", "Service", "services", &["svc"], Label1035, NAMESPACED | STATUS | RETURNS),
+        ("v1", "Service", "services", &["svc"], Label1035, NAMESPACED | STATUS | RETURNS | UPSERT),
         ("v1", "ServiceAccount", "serviceaccounts", &["sa"], Subdomain, NAMESPACED | RETURNS),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], Subdomain, STATUS | COUNTS | STRICT),
         ("apps/v1", "StatefulSet", "statefulsets", &["sts"], Subdomain, NAMESPACED | STATUS | COUNTS),
@@ -251,8 +251,9 @@ impl Registry {
         self.resources.iter().filter(first)
     }
 
-    pub(crate) fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.iter().any(|resource| resource.group == group && resource.version == version)
+    /// Whether a group has kinds that no definition made.
+    pub(crate) fn is_built_in(&self, group: &str) -> bool {
+        self.iter().any(|resource| resource.group == group && resource.custom.is_none())
     }
 }
 

@@ -162,18 +162,7 @@ pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<Cause> {
         causes.push(Cause::forbidden("metadata.namespace", "not allowed on this type"));
     }
     causes.extend(common(object));
-    let all = finalizers(object);
-    for finalizer in &all {
-        let problems = names::qualified_name(finalizer);
-        let value = Value::from(*finalizer);
-        causes.extend(
-            problems.iter().map(|problem| Cause::invalid("metadata.finalizers", &value, problem)),
-        );
-    }
-    if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
-        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
-        causes.push(Cause::invalid("metadata.finalizers", &Value::from(all), detail));
-    }
+    causes.extend(finalizer_names(object));
     causes.extend(core_finalizers(object, resource));
     causes
 }
@@ -181,7 +170,10 @@ pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<Cause> {
 /// Finalizers of core kinds have a group, if Kubernetes did not make them.
 pub(crate) fn core_finalizers(object: &Object, resource: &Resource) -> Vec<Cause> {
     const STANDARD: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
-    if resource.custom.is_some() || resource.is(super::crds::TABLE) {
+    if resource.custom.is_some()
+        || resource.is(super::crds::TABLE)
+        || resource.is("leases.coordination.k8s.io")
+    {
         return Vec::new();
     }
     let all = finalizers(object).into_iter().enumerate();
@@ -219,8 +211,58 @@ pub(crate) fn dedup_owners(object: &mut Object) -> Option<String> {
     })
 }
 
+/// What is wrong with finalizers of any kind of object.
+fn finalizer_names(object: &Object) -> Vec<Cause> {
+    let field = "metadata.finalizers";
+    let all = finalizers(object);
+    let mut causes = Vec::new();
+    for finalizer in &all {
+        let problems = names::qualified_name(finalizer);
+        let value = Value::from(*finalizer);
+        causes.extend(problems.iter().map(|problem| Cause::invalid(field, &value, problem)));
+    }
+    if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid(field, &Value::from(all), detail));
+    }
+    causes
+}
+
+/// How often a kind's own rules for changes look at all of `metadata`, as if it were new.
+fn whole_looks(resource: &Resource) -> usize {
+    match &*resource.table {
+        "configmaps" | "jobs.batch" | "namespaces" | "pods" | "secrets" | "serviceaccounts" => 1,
+        "persistentvolumeclaims" => 2,
+        _ if resource.group == "rbac.authorization.k8s.io" => 2,
+        _ => 0,
+    }
+}
+
 /// The rules of `metadata` for a changed object.
-pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
+///
+/// A real server asks them several times, once for all kinds and then for each by itself, and
+/// lists a problem as often.
+pub(crate) fn validate_update(new: &Object, old: &Object, resource: &Resource) -> Vec<Cause> {
+    let named = finalizer_names(new);
+    let core = core_finalizers(new, resource);
+    let mut shared = common(new);
+    let mut changed = changes(new, old);
+    changed.extend(shared.iter().cloned());
+    let mut causes = shared.clone();
+    causes.extend(named.iter().cloned());
+    causes.extend(changed.iter().cloned());
+    causes.extend(changed);
+    causes.extend(core.iter().cloned());
+    shared.extend(named);
+    shared.extend(core);
+    for _ in 0..whole_looks(resource) {
+        causes.extend(shared.iter().cloned());
+    }
+    causes
+}
+
+/// What may not change in `metadata`, and did.
+fn changes(new: &Object, old: &Object) -> Vec<Cause> {
     let mut causes = Vec::new();
     if is_deleting(old) {
         let before = finalizers(old);
@@ -234,8 +276,7 @@ pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
             causes.push(Cause::forbidden("metadata.finalizers", &message));
         }
     }
-    // Both the storage and the kind look at these.
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"].repeat(2) {
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
         let (now, before) = (get(new, field), get(old, field));
         if now != before {
             causes.push(Cause::invalid(
@@ -253,7 +294,6 @@ pub(crate) fn validate_update(new: &Object, old: &Object) -> Vec<Cause> {
         let field = "metadata.deletionGracePeriodSeconds";
         causes.push(Cause::invalid(field, &now, "field is immutable"));
     }
-    causes.extend(common(new));
     causes
 }
 

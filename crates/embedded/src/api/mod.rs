@@ -28,6 +28,7 @@ mod route;
 mod rules;
 mod selector;
 mod serve;
+mod services;
 mod status;
 mod subresource;
 mod syntax;
@@ -53,7 +54,7 @@ pub use access::{Authenticator, User};
 pub use body::Body;
 pub use status::{Details, Status};
 
-use self::{admission::Admission, kinds::Registry, kinds::Resource, logs::LogSource};
+use self::{admission::Admission, kinds::Registry, logs::LogSource, write::Target};
 use crate::store::{Entry, Store};
 
 /// The state of the API.
@@ -66,6 +67,8 @@ pub(crate) struct Api {
     admission: RwLock<Arc<[Arc<dyn Admission>]>>,
     /// Definitions are accepted one after the other, so that two never claim the same names.
     definitions: tokio::sync::Mutex<()>,
+    /// The addresses of Services.
+    services: services::Ledger,
     /// Writes that count for quotas are done one after the other.
     charges: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -84,8 +87,10 @@ impl Api {
         for (_, definition) in store.list(crds::TABLE, "").entries {
             crds::register(&mut registry, &definition.object());
         }
+        let services = services::Ledger::of(&store);
         Arc::new(Self {
             store,
+            services,
             registry: RwLock::new(Arc::new(registry)),
             logs: RwLock::new(None),
             policy: access::Policy::default(),
@@ -134,18 +139,26 @@ impl Api {
     }
 
     /// Takes note of a stored object.
-    fn written(&self, resource: &Resource, entry: &Entry) {
-        if resource.is(crds::TABLE) {
+    fn written(&self, target: &Target, entry: &Entry) {
+        if target.resource.is(crds::TABLE) {
             let mut registry = self.registry.write();
             crds::register(Arc::make_mut(&mut registry), &entry.object());
         }
+        self.settle_addresses(target);
     }
 
     /// Takes note of a removed object.
-    fn removed(&self, resource: &Resource, entry: &Entry) {
-        if resource.is(crds::TABLE) {
+    fn removed(&self, target: &Target, entry: &Entry) {
+        if target.resource.is(crds::TABLE) {
             let mut registry = self.registry.write();
             crds::unregister(Arc::make_mut(&mut registry), &entry.object());
+        }
+        self.settle_addresses(target);
+    }
+
+    fn settle_addresses(&self, target: &Target) {
+        if target.resource.is(services::TABLE) {
+            self.services.settle(&self.store, &target.key());
         }
     }
 }

@@ -38,9 +38,6 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Route {
     if rest.is_empty() {
         return Route::Discovery(decoded);
     }
-    if !registry.has_group_version(group, version) {
-        return Route::Nothing;
-    }
     let find = |plural: &str| registry.find(group, version, plural).cloned();
     let (resource, namespace, rest) = match rest {
         // `namespaces/NAME` and its subresources are about the namespace itself.
@@ -54,11 +51,13 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Route {
         [plural, rest @ ..] => (find(plural), "", rest),
         [] => return Route::Nothing,
     };
-    let Some(resource) = resource else { return Route::NoResource };
+    // Groups of custom resources are served by a part of its own, which knows no other paths.
+    let missing = if registry.is_built_in(group) { Route::NoResource } else { Route::Nothing };
+    let Some(resource) = resource else { return missing };
     match rest {
         [] => Route::Collection { resource, namespace: namespace.into() },
         // An object in a namespace has no path without it.
-        _ if resource.namespaced && namespace.is_empty() => Route::NoResource,
+        _ if resource.namespaced && namespace.is_empty() => missing,
         [name] => object(resource, namespace, name, ""),
         [name, sub] => object(resource, namespace, name, sub),
         _ => Route::NoResource,

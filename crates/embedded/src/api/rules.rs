@@ -76,6 +76,14 @@ fn fill_in(object: &mut Object, resource: &Resource, mut doubts: Vec<String>) ->
     doubts
 }
 
+/// What should be told to whoever writes an object.
+pub(crate) fn warn(resource: &Resource, object: &Object) -> Vec<String> {
+    match &resource.custom {
+        None => builtin::warn(&resource.kind, &Value::Object(object.clone())),
+        Some(_) => Vec::new(),
+    }
+}
+
 /// What an object breaks, `metadata` aside.
 pub(crate) fn validate(resource: &Resource, new: &Object, old: Option<&Object>) -> Vec<Cause> {
     let value = |object: &Object| Value::Object(object.clone());

@@ -111,6 +111,7 @@ pub(crate) async fn answer(
                         "{sub} of pods is not served here: pods are processes of this machine, `kubectl logs` and `kubectl describe` tell of them"
                     )))
                 }
+                _ if target.resource.custom.is_some() => Err(target.not_found()),
                 _ => Err(Status::no_such_resource()),
             }
         }
@@ -143,6 +144,9 @@ async fn collection(
             } else {
                 read::list(api, resource, namespace, options, &view).await
             }
+        }
+        _ if resource.namespaced && namespace.is_empty() && resource.custom.is_some() => {
+            Ok(no_page())
         }
         Method::POST if resource.namespaced && namespace.is_empty() => {
             Err(Status::method_not_allowed())

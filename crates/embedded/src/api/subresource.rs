@@ -17,7 +17,7 @@ use super::{
     patch::Patch,
     query::{Query, WriteOptions},
     serve,
-    write::Target,
+    write::{Target, other_uid},
 };
 use crate::schema::Cause;
 
@@ -82,9 +82,16 @@ pub(crate) async fn bind(
             )));
         }
         let mut pod = Value::Object(pod.clone());
+        let (wanted, uid) = (text(&binding, "/metadata/uid"), text(&pod, "/metadata/uid"));
+        if !wanted.is_empty() && wanted != uid {
+            return Err(other_uid(target, wanted, uid));
+        }
         let assigned = text(&pod, "/spec/nodeName");
         if !assigned.is_empty() {
             return Err(refuse(format!("pod {name} is already assigned to node {assigned:?}")));
+        }
+        if pod.pointer("/spec/schedulingGates").is_some() {
+            return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
         }
         pod["spec"]["nodeName"] = node.as_str().into();
         if let Some(annotations) = &annotations {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{
     Api,
@@ -15,6 +16,7 @@ use super::{
     metadata::{self, Object},
     query::WriteOptions,
     quota, rules,
+    services::Reservation,
     status::Status,
 };
 use crate::schema::Cause;
@@ -81,15 +83,20 @@ impl Api {
         core::begin(resource, &mut object);
         let mut warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
         warnings.extend(repeated);
+        let begun = object;
         for _ in 0..NAMES {
+            let mut object = begun.clone();
             if !prefix.is_empty() {
                 metadata::set(&mut object, "name", metadata::generate_name(&prefix)?);
             }
+            core::prepare(resource, &mut object);
             let name = metadata::get(&object, "name").to_owned();
             let target = Target { resource: resource.clone(), namespace: namespace.into(), name };
             access::escalation::check(self, &options.caller, &target, &object, None)?;
+            let given = self.give_addresses(&target, &mut object, None, options.dry_run)?;
             self.admit_new(&target, &mut object)?;
-            let more = self.review(&Review {
+            let mut more = rules::warn(resource, &object);
+            more.extend(self.review(&Review {
                 operation: Operation::Create,
                 target: &target,
                 part: Part::Main,
@@ -97,8 +104,10 @@ impl Api {
                 object: Some(&object),
                 old_object: None,
                 dry_run: options.dry_run,
-            })?;
-            match self.store_new(&target, &object, &options).await {
+            })?);
+            let stored = self.store_new(&target, &object, &options).await;
+            drop(given);
+            match stored {
                 Err(status) if status.code() == 409 && !prefix.is_empty() => {}
                 Ok(body) => {
                     warnings.extend(more);
@@ -107,15 +116,15 @@ impl Api {
                 Err(status) => return Err(status),
             }
         }
-        Err(Status::no_free_name(resource, metadata::get(&object, "name")))
+        Err(Status::no_free_name(resource, metadata::get(&begun, "name")))
     }
 
     fn admit_new(&self, target: &Target, object: &mut Object) -> Result<(), Status> {
         let resource = &target.resource;
+        core::canonical(resource, object);
         let mut causes = metadata::validate(object, resource);
         causes.extend(rules::validate(resource, object, None));
         refuse(resource, &target.name, causes)?;
-        core::canonical(resource, object);
         if resource.is(crds::TABLE) {
             let registry = self.kinds();
             crds::accept(object, None, &registry)?;
@@ -157,7 +166,7 @@ impl Api {
         }
         match stored {
             Ok(entry) => {
-                self.written(resource, &entry);
+                self.written(target, &entry);
                 Ok(served(resource, &entry))
             }
             Err(WriteError::Mismatch(_)) => Err(Status::already_exists(resource, &target.name)),
@@ -228,10 +237,15 @@ impl Api {
         options: &WriteOptions,
         change: impl Fn(&Object) -> Result<(Object, Vec<String>), Status>,
     ) -> Result<Written, Status> {
+        let resource = &target.resource;
+        let given = Mutex::new(None);
         let change = |old: &Object| {
             let (mut new, mut warnings) = change(old)?;
             access::escalation::check(self, &options.caller, target, &new, Some(old))?;
-            self.admit_change(target, part, &mut new, old)?;
+            *given.lock() = self.admit_change(target, part, &mut new, old, options.dry_run)?;
+            if part == Part::Main {
+                warnings.extend(rules::warn(resource, &new));
+            }
             warnings.extend(self.review(&Review {
                 operation: Operation::Update,
                 target,
@@ -303,9 +317,9 @@ impl Api {
             match stored {
                 Ok(entry) => {
                     if action == Action::Put {
-                        self.written(resource, &entry);
+                        self.written(target, &entry);
                     } else {
-                        self.removed(resource, &entry);
+                        self.removed(target, &entry);
                     }
                     let body = served(resource, &entry);
                     return Ok(Written { created: false, body, warnings });
@@ -324,7 +338,8 @@ impl Api {
         part: Part,
         new: &mut Object,
         old: &Object,
-    ) -> Result<(), Status> {
+        dry_run: bool,
+    ) -> Result<Option<Reservation<'_>>, Status> {
         let resource = &target.resource;
         match metadata::get(new, "resourceVersion") {
             "" if resource.custom.is_some() || !resource.blind_update => {
@@ -351,15 +366,18 @@ impl Api {
         if part == Part::Main && forms::counts_as_change(resource, new, old) {
             metadata::set(new, "generation", metadata::generation(old) + 1);
         }
-        let mut causes = metadata::validate_update(new, old);
-        causes.extend(metadata::core_finalizers(new, resource));
+        let given = match part {
+            Part::Main => self.give_addresses(target, new, Some(old), dry_run)?,
+            Part::Status | Part::Finalize => None,
+        };
+        core::canonical(resource, new);
+        let mut causes = metadata::validate_update(new, old, resource);
         causes.extend(rules::validate(resource, new, Some(old)));
         refuse(resource, &target.name, causes)?;
-        core::canonical(resource, new);
         if resource.is(crds::TABLE) {
             crds::accept(new, Some(old), &self.kinds())?;
         }
-        Ok(())
+        Ok(given)
     }
 
     fn check_namespace(
@@ -401,6 +419,11 @@ fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), Status> {
     if wanted.is_empty() || wanted == uid {
         return Ok(());
     }
+    Err(other_uid(target, wanted, uid))
+}
+
+/// A change that was meant for another object of the same name.
+pub(crate) fn other_uid(target: &Target, wanted: &str, uid: &str) -> Status {
     let resource = &target.resource;
     let table = match &resource.custom {
         Some(_) => format!("{}/{}", resource.group, resource.plural),
@@ -410,7 +433,7 @@ fn same_uid(target: &Target, new: &Object, old: &Object) -> Result<(), Status> {
         "StorageError: invalid object, Code: 4, Key: /registry/{table}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}",
         target.key()
     );
-    Err(Status::conflict(resource, &target.name, &why))
+    Status::conflict(resource, &target.name, &why)
 }
 
 /// Gives an object its kind, its version and the namespace of its path.

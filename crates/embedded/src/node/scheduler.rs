@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaim, Pod, PodStatus,
 };
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
 
 use super::cache::{Cache, Key};
 use super::events::Recorder;
@@ -40,12 +41,14 @@ impl Scheduler {
         let api = Api::<Pod>::namespaced(self.client.clone(), &key.0);
         match self.obstacle(&pod, &key.0) {
             None => {
-                let patch = serde_json::json!({
-                    "metadata": {"uid": pod.uid(), "resourceVersion": pod.resource_version()},
-                    "spec": {"nodeName": self.node},
+                let binding = serde_json::json!({
+                    "metadata": {"name": key.1, "uid": pod.uid()},
+                    "target": {"kind": "Node", "name": self.node},
                 });
-                let patch = Patch::Merge(patch);
-                let bound = api.patch(&key.1, &PatchParams::default(), &patch).await?;
+                let parameters = PostParams::default();
+                let _: Value =
+                    api.create_subresource("binding", &key.1, &parameters, &binding).await?;
+                let bound = api.get(&key.1).await?;
                 let (namespace, name) = &key;
                 let message = format!("Successfully assigned {namespace}/{name} to {}", self.node);
                 self.recorder.normal(pod.as_ref(), "Scheduled", &message);

@@ -11,6 +11,7 @@ mod check;
 mod correlate;
 mod defaults;
 mod definition;
+mod diff;
 mod formats;
 mod lists;
 pub(crate) mod names;

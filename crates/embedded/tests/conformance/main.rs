@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod access;
+mod changes;
 mod coverage;
 mod crud;
 mod definitions;
@@ -18,6 +19,7 @@ mod patches;
 mod quota;
 mod reviews;
 mod roles;
+mod services;
 mod subresources;
 mod tables;
 mod watches;

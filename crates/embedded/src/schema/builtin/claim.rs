@@ -7,7 +7,7 @@ use super::{
     quantity::{self, Quantity},
     text,
 };
-use crate::schema::Cause;
+use crate::schema::{Cause, diff::unified, shape::pretty};
 
 const ACCESS_MODES: [&str; 4] =
     ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -16,6 +16,15 @@ const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 pub(super) fn default_claim(claim: &mut Value) {
     if let Some(spec) = object_in(claim, "spec") {
         fill(spec, "volumeMode", "Filesystem");
+        // The old name of a source and the new one say the same, but for other namespaces.
+        let of = |name: &str| spec.get(name).filter(|value| !value.is_null()).cloned();
+        match (of("dataSource"), of("dataSourceRef")) {
+            (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
+            (None, Some(source)) if text(&source, &["namespace"]).is_empty() => {
+                spec.insert("dataSource".into(), source);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -72,41 +81,47 @@ fn check_access_modes(field: &str, modes: &[Value], causes: &mut Vec<Cause>) {
     }
 }
 
+/// Gives a field of an object the value that it has in another.
+fn keep(object: &mut Value, other: &Value, path: &[&str]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let parent = parents.iter().try_fold(object, |value, name| value.get_mut(name));
+    if let Some(parent) = parent.and_then(Value::as_object_mut) {
+        match at(other, path) {
+            Value::Null => parent.remove(*last),
+            value => parent.insert((*last).to_owned(), value.clone()),
+        };
+    }
+}
+
 /// A claim may be bound once, and grow when it is bound; nothing else changes.
 fn check_claim_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
     let (new_spec, old_spec) = (at(new, &["spec"]), at(old, &["spec"]));
-    let mut expected = new_spec.clone();
-    let mut keep = |path: &[&str]| {
-        let Some((last, parents)) = path.split_last() else { return };
-        let parent = parents.iter().try_fold(&mut expected, |value, name| value.get_mut(name));
-        if let Some(parent) = parent.and_then(Value::as_object_mut) {
-            match at(old_spec, path) {
-                Value::Null => parent.remove(*last),
-                value => parent.insert((*last).to_owned(), value.clone()),
-            };
-        }
-    };
+    let (mut before, mut expected) = (old_spec.clone(), new_spec.clone());
     if text(old_spec, &["volumeName"]).is_empty() {
-        keep(&["volumeName"]);
+        keep(&mut before, new_spec, &["volumeName"]);
     }
     // A class may be given later to a claim that was made without one.
     if at(old_spec, &["storageClassName"]).is_null() {
-        keep(&["storageClassName"]);
+        keep(&mut expected, old_spec, &["storageClassName"]);
     }
     if text(new, &["status", "phase"]) == "Bound" {
-        keep(&["resources", "requests", "storage"]);
-        keep(&["volumeAttributesClassName"]);
+        keep(&mut expected, old_spec, &["resources", "requests", "storage"]);
+        keep(&mut expected, old_spec, &["volumeAttributesClassName"]);
     }
-    if expected != *old_spec {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        causes.push(Cause::forbidden("spec", detail));
+    if expected != before {
+        let shown = |spec: &Value| pretty("PersistentVolumeClaimSpec", spec);
+        let difference = unified(&shown(&before), &shown(&expected));
+        let detail = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"
+        );
+        causes.push(Cause::forbidden("spec", &detail));
     }
     let size = |spec: &Value| Quantity::of(at(spec, &["resources", "requests", "storage"]));
     if let (Some(now), Some(before)) = (size(new_spec), size(old_spec))
         && now < before
     {
         let capacity = Quantity::of(at(old, &["status", "capacity", "storage"]));
-        if capacity.is_none_or(|capacity| now <= capacity) {
+        if capacity.is_some_and(|capacity| now <= capacity) {
             causes.push(Cause::forbidden(
                 "spec.resources.requests.storage",
                 "field can not be less than status.capacity",

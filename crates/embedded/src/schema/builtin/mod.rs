@@ -7,11 +7,12 @@
 mod claim;
 mod data;
 mod names;
-mod network;
 mod pod;
 pub(super) mod quantity;
 mod quota;
 mod rbac;
+pub(crate) mod service;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod workload;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use super::cause::Cause;
 
 pub(crate) use quantity::Quantity;
+pub(crate) use workload::select_own_pods;
 
 /// Fills in the defaults of a core kind; for other kinds nothing happens.
 pub fn default(kind: &str, object: &mut Value) {
@@ -29,8 +31,8 @@ pub fn default(kind: &str, object: &mut Value) {
         "PersistentVolumeClaim" => claim::default_claim(object),
         "PersistentVolume" => claim::default_volume(object),
         "StorageClass" => claim::default_class(object),
-        "Service" => network::default_service(object),
-        "EndpointSlice" => network::default_slice(object),
+        "Service" => service::default_service(object),
+        "EndpointSlice" => slice::default_slice(object),
         "Pod" => pod::default_pod(object),
         "StatefulSet" => workload::default_stateful_set(object),
         "Job" => workload::default_job(object),
@@ -51,8 +53,8 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         "PersistentVolumeClaim" => claim::check_claim,
         "PersistentVolume" => claim::check_volume,
         "StorageClass" => claim::check_class,
-        "Service" => network::check_service,
-        "EndpointSlice" => network::check_slice,
+        "Service" => service::check_service,
+        "EndpointSlice" => slice::check_slice,
         "Pod" => pod::check_pod,
         "StatefulSet" => workload::check_stateful_set,
         "Job" => workload::check_job,
@@ -67,6 +69,15 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Cause> {
     };
     check(new, old, &mut causes);
     causes
+}
+
+/// What is not wrong with an object of a core kind, but should be told to whoever writes it.
+pub fn warn(kind: &str, object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if kind == "Service" {
+        service::warn(object, &mut warnings);
+    }
+    warnings
 }
 
 fn check_lease(new: &Value, _old: Option<&Value>, causes: &mut Vec<Cause>) {

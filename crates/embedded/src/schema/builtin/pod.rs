@@ -8,7 +8,7 @@ use super::{
     quantity::{self, Quantity},
     text,
 };
-use crate::schema::Cause;
+use crate::schema::{Cause, diff::unified, shape::pretty};
 
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 
@@ -350,24 +350,92 @@ fn check_resources(field: &str, resources: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
+/// What may change of a pod that exists.
+const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
 /// Of a pod that exists only a few fields may change.
 fn check_pod_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+    for name in ["containers", "initContainers"] {
+        if list(new, &[name]).len() != list(old, &[name]).len() {
+            let detail = "pod updates may not add or remove containers";
+            causes.push(Cause::forbidden(format!("spec.{name}"), detail));
+            return;
+        }
+    }
+    if !check_deadline_change(new, old, causes) {
+        return;
+    }
+    check_tolerations_change(new, old, causes);
+    let gates = |spec: &Value| -> Vec<Value> {
+        list(spec, &["schedulingGates"]).iter().map(|gate| at(gate, &["name"]).clone()).collect()
+    };
+    let known = gates(old);
+    for (index, gate) in gates(new).iter().enumerate().filter(|(_, gate)| !known.contains(gate)) {
+        let gate = gate.as_str().unwrap_or_default();
+        let detail = format!("only deletion is allowed, but found new scheduling gate '{gate}'");
+        causes.push(Cause::forbidden(format!("spec.schedulingGates[{index}].name"), &detail));
+    }
+    let expected = with_kept(new, old);
+    if expected != *old {
+        let difference = unified(&pretty("PodSpec", old), &pretty("PodSpec", &expected));
+        causes.push(Cause::forbidden("spec", &format!("{CHANGEABLE}\n{difference}")));
+    }
+}
+
+/// A deadline may be set, and come closer. `false` if there is nothing more to look at.
+fn check_deadline_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) -> bool {
+    let field = "spec.activeDeadlineSeconds";
+    let (now, before) = (at(new, &["activeDeadlineSeconds"]), at(old, &["activeDeadlineSeconds"]));
+    match (now.as_i64(), before.as_i64()) {
+        (Some(seconds), _) if !(0..=i64::from(i32::MAX)).contains(&seconds) => {
+            let detail = "must be between 0 and 2147483647, inclusive";
+            causes.push(Cause::invalid(field, now, detail));
+            false
+        }
+        (Some(seconds), Some(limit)) if limit < seconds => {
+            let detail = "must be less than or equal to previous value";
+            causes.push(Cause::invalid(field, now, detail));
+            false
+        }
+        (None, Some(_)) => {
+            let detail = "must not update from a positive integer to nil value";
+            causes.push(Cause::invalid(field, now, detail));
+            true
+        }
+        _ => true,
+    }
+}
+
+fn check_tolerations_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
+    let timeless = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        if let Some(map) = toleration.as_object_mut() {
+            map.remove("tolerationSeconds");
+        }
+        toleration
+    };
+    let now: Vec<Value> = list(new, &["tolerations"]).iter().map(timeless).collect();
+    if !list(old, &["tolerations"]).iter().all(|one| now.contains(&timeless(one))) {
+        let detail = "existing toleration can not be modified except its tolerationSeconds";
+        causes.push(Cause::forbidden("spec.tolerations", detail));
+    }
+}
+
+/// A changed spec without the changes that are allowed.
+fn with_kept(new: &Value, old: &Value) -> Value {
     let mut expected = new.clone();
-    let Some(map) = expected.as_object_mut() else { return };
+    let Some(map) = expected.as_object_mut() else { return expected };
     let mut keep = |name: &str| match at(old, &[name]) {
         Value::Null => map.remove(name),
         value => map.insert(name.to_owned(), value.clone()),
     };
-    // Binding a pod to a node is an update here.
-    if text(old, &["nodeName"]).is_empty() {
-        keep("nodeName");
-    }
-    let tolerations = list(old, &["tolerations"]);
-    if tolerations.iter().all(|one| list(new, &["tolerations"]).contains(one)) {
-        keep("tolerations");
-    }
-    for name in ["activeDeadlineSeconds", "schedulingGates", "terminationGracePeriodSeconds"] {
+    for name in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
         keep(name);
+    }
+    let grace = "terminationGracePeriodSeconds";
+    let was_negative = at(old, &[grace]).as_i64().is_some_and(|seconds| seconds < 0);
+    if was_negative && at(new, &[grace]) == &json!(1) {
+        keep(grace);
     }
     for name in ["containers", "initContainers"] {
         for (index, container) in list(old, &[name]).iter().enumerate() {
@@ -380,8 +448,5 @@ fn check_pod_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
             }
         }
     }
-    if expected != *old {
-        let detail = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-        causes.push(Cause::forbidden("spec", detail));
-    }
+    expected
 }

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    at, check_count, check_same, check_selector, claim, entries, fill, list, names, object_in, pod,
-    selects, text,
+    at, check_count, check_one_of, check_selector, claim, entries, fill, list, names, object_in,
+    pod, selects, text,
 };
-use crate::schema::Cause;
+use crate::schema::{Cause, shape::compact};
 
 pub(super) fn default_stateful_set(set: &mut Value) {
     let Some(spec) = object_in(set, "spec") else { return };
@@ -41,7 +41,8 @@ pub(super) fn default_stateful_set(set: &mut Value) {
 
 pub(super) fn default_job(job: &mut Value) {
     let labels = at(job, &["spec", "template", "metadata", "labels"]).clone();
-    if labels.is_object()
+    // A new job takes its labels when its pods have all of theirs.
+    if labels.get(JOB_UIDS[0]).is_some()
         && entries(job, &["metadata", "labels"]).next().is_none()
         && let Some(metadata) = object_in(job, "metadata")
     {
@@ -65,6 +66,75 @@ pub(super) fn default_job(job: &mut Value) {
     fill(spec, "template", json!({}));
     if let Some(template) = spec.get_mut("template") {
         pod::default_pod_spec(template);
+    }
+}
+
+/// Labels with the name of a Job, and with its uid.
+const JOB_NAMES: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
+const JOB_UIDS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
+
+/// Labels the pods of a new Job, and makes it select them, unless its selector is made by hand.
+pub(crate) fn select_own_pods(job: &mut Value, name: String, uid: String) {
+    if at(job, &["spec", "manualSelector"]) != &json!(true) {
+        label_pods(job, name, uid);
+    }
+    let labels = at(job, &["spec", "template", "metadata", "labels"]).clone();
+    if labels.is_object()
+        && entries(job, &["metadata", "labels"]).next().is_none()
+        && let Some(metadata) = object_in(job, "metadata")
+    {
+        metadata.insert("labels".to_owned(), labels);
+    }
+}
+
+fn label_pods(job: &mut Value, name: String, uid: String) {
+    let Some(spec) = object_in(job, "spec") else { return };
+    let template = spec.entry("template").or_insert_with(|| json!({}));
+    if object_in(template, "metadata").is_some()
+        && let Some(labels) = object_in(&mut template["metadata"], "labels")
+    {
+        for (keys, value) in [(JOB_NAMES, name), (JOB_UIDS, uid.clone())] {
+            for key in keys {
+                labels.entry(key).or_insert_with(|| value.clone().into());
+            }
+        }
+    }
+    let Some(selector) = object_in(job, "spec").and_then(|spec| {
+        let selector = spec.entry("selector").or_insert(Value::Null);
+        if selector.is_null() {
+            *selector = json!({});
+        }
+        object_in(selector, "matchLabels")
+    }) else {
+        return;
+    };
+    selector.entry(JOB_UIDS[1]).or_insert_with(|| uid.into());
+}
+
+/// A Job that does not make its selector by hand has the one that was made for it.
+fn check_own_selector(job: &Value, causes: &mut Vec<Cause>) {
+    let spec = at(job, &["spec"]);
+    let selector = at(spec, &["selector"]);
+    if at(spec, &["manualSelector"]) == &json!(true) || selector.is_null() {
+        return;
+    }
+    let (name, uid) = (at(job, &["metadata", "name"]), at(job, &["metadata", "uid"]));
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    let mut expected = serde_json::Map::new();
+    let [old_name, new_name] = JOB_NAMES;
+    let [old_uid, new_uid] = JOB_UIDS;
+    for (key, value) in [(old_uid, uid), (old_name, name), (new_uid, uid), (new_name, name)] {
+        expected.insert(key.to_owned(), value.clone());
+        let field = format!("spec.template.metadata.labels[{key}]");
+        let detail = format!("must be '{}'", value.as_str().unwrap_or_default());
+        match labels.get(key) {
+            None => causes.push(Cause::required(field, &detail)),
+            Some(label) if label != value => causes.push(Cause::invalid(field, labels, &detail)),
+            Some(_) => {}
+        }
+    }
+    if !selects(selector, &Value::Object(expected)) {
+        causes.push(Cause::invalid("spec.selector", selector, "`selector` not auto-generated"));
     }
 }
 
@@ -157,6 +227,30 @@ fn check_set_change(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
 }
 
 pub(super) fn check_job(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+    check_own_selector(new, causes);
+    check_job_spec(new, old, causes);
+    let Some(old) = old else { return };
+    // A real server looks at all of it once more.
+    check_job_spec(new, Some(old), causes);
+    let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
+    for name in ["completions", "selector", "template", "completionMode"] {
+        let (now, then) = (at(spec, &[name]), at(before, &[name]));
+        if now == then {
+            continue;
+        }
+        let field = format!("spec.{name}");
+        let detail = "field is immutable";
+        if name == "template" {
+            let shown = compact("PodTemplateSpec", now);
+            causes.push(Cause::shown_invalid(field, &shown, detail));
+        // Jobs were stored without a selector once.
+        } else if name != "selector" || !then.is_null() {
+            causes.push(Cause::invalid(field, now, detail));
+        }
+    }
+}
+
+fn check_job_spec(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let spec = at(new, &["spec"]);
     for name in [
         "parallelism",
@@ -167,6 +261,8 @@ pub(super) fn check_job(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause
     ] {
         check_count(&format!("spec.{name}"), at(spec, &[name]), causes);
     }
+    let modes = ["NonIndexed", "Indexed"];
+    check_one_of("spec.completionMode", at(spec, &["completionMode"]), &modes, causes);
     let template = at(spec, &["template"]);
     pod::check_pod_spec("spec.template.spec", at(template, &["spec"]), &[], causes);
     let restart = at(template, &["spec", "restartPolicy"]);
@@ -179,25 +275,19 @@ pub(super) fn check_job(new: &Value, old: Option<&Value>, causes: &mut Vec<Cause
         Some(_) => causes.push(Cause::not_supported(field, restart, &["OnFailure", "Never"])),
     }
     let selector = at(spec, &["selector"]);
-    if !selector.is_null() {
+    // Jobs were stored without a selector once.
+    let lacks = old.is_none_or(|old| !at(old, &["spec", "selector"]).is_null());
+    if selector.is_null() {
+        if !lacks {
+            return;
+        }
+        causes.push(Cause::required("spec.selector", ""));
+    } else {
         check_selector("spec.selector", selector, causes);
-        let labels = at(template, &["metadata", "labels"]);
-        if !selects(selector, labels) {
-            let detail = "`selector` does not match template `labels`";
-            causes.push(Cause::invalid("spec.template.metadata.labels", labels, detail));
-        }
     }
-    let Some(old) = old else { return };
-    let before = at(old, &["spec"]);
-    for name in ["completions", "selector", "completionMode"] {
-        // The controller gives a job its selector.
-        let given_now = name == "selector" && at(before, &[name]).is_null();
-        if !given_now {
-            check_same(&format!("spec.{name}"), at(spec, &[name]), at(before, &[name]), causes);
-        }
-    }
-    let (now, then) = (at(template, &["spec"]), at(before, &["template", "spec"]));
-    if at(before, &["suspend"]) != &json!(true) {
-        check_same("spec.template", now, then, causes);
+    let labels = at(template, &["metadata", "labels"]);
+    if selector.is_null() || !selects(selector, labels) {
+        let detail = "`selector` does not match template `labels`";
+        causes.push(Cause::invalid("spec.template.metadata.labels", labels, detail));
     }
 }

@@ -10,6 +10,7 @@
 
 mod decode;
 mod encode;
+mod internal;
 pub mod protobuf;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{collections::HashMap, sync::LazyLock};
 
 pub use decode::{Decoded, Unreadable, any, read};
 pub use encode::write;
+pub use internal::{compact, pretty};
 
 const TYPES: &str = include_str!("types.txt");
 

@@ -160,6 +160,10 @@ static UID: LazyLock<Regex> = LazyLock::new(|| {
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z").unwrap()
 });
+/// Addresses and ports of Services that nobody chose: those are never drawn from the first few.
+static ADDRESS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\b10\.96\.[1-9][0-9]*\.[0-9]+\b").unwrap());
+const DRAWN_PORTS: std::ops::RangeInclusive<i64> = 30086..=32767;
 static QUERY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new("(resourceVersion=|continue=)[^&]+").unwrap());
 static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
@@ -200,6 +204,11 @@ impl Normal {
                         {
                             json!(format!("<{key}>"))
                         }
+                        ("nodePort" | "healthCheckNodePort", Value::Number(port))
+                            if port.as_i64().is_some_and(|port| DRAWN_PORTS.contains(&port)) =>
+                        {
+                            json!(format!("<{key}>"))
+                        }
                         (_, value) => self.apply(value),
                     };
                     (self.text(key), value)
@@ -229,6 +238,7 @@ impl Normal {
         });
         let text = UID.replace_all(&text, "<uid>");
         let text = TIME.replace_all(&text, "<time>");
+        let text = ADDRESS.replace_all(&text, "<address>");
         let text = REVISIONS.replace_all(&text, "$1<revision>");
         QUERY.replace_all(&text, "$1<>").into_owned()
     }
