@@ -59,6 +59,11 @@ impl Body {
         Self(Kind::List(Box::new(list)))
     }
 
+    /// Whether it comes bit by bit.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.0, Kind::Stream(_))
+    }
+
     /// A stream of bytes.
     pub(crate) fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(stream)))

@@ -125,7 +125,8 @@ fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
             field: "spec.scope".into(),
         });
     }
-    check_versions(definition, &mut causes);
+    let before = old.map(|old| Value::Object(old.clone()));
+    check_versions(definition, before.as_ref(), &mut causes);
     if list(definition, "/spec/versions").next().is_none() {
         // What is stored follows from the versions, and is checked as well.
         let problem = "must have at least one stored version";
@@ -148,7 +149,7 @@ fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
     causes
 }
 
-fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
+fn check_versions(definition: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let versions: Vec<&Value> = list(definition, "/spec/versions").collect();
     let storage = versions.iter().filter(|one| one.get("storage") == Some(&json!(true))).count();
     if storage != 1 {
@@ -173,7 +174,16 @@ fn check_versions(definition: &Value, causes: &mut Vec<Cause>) {
             }
             Some(_) if shared && index > 0 => {}
             Some(schema) => {
-                if let Err(problems) = Schema::compile(schema) {
+                let before = old.and_then(|old| {
+                    list(old, "/spec/versions")
+                        .find(|other| text(other, "/name") == name)?
+                        .pointer("/schema/openAPIV3Schema")
+                });
+                let problems = match Schema::compile(schema) {
+                    Ok(_) => Schema::check_cost(schema, before),
+                    Err(problems) => problems,
+                };
+                if !problems.is_empty() {
                     let prefix = if shared {
                         "spec.validation.".to_owned()
                     } else {

@@ -131,6 +131,7 @@ const BUILT_IN: &[Line] = {
     &[
         ("v1", "ConfigMap", "configmaps", &["cm"], Subdomain, NAMESPACED),
         ("v1", "Event", "events", &["ev"], Subdomain, NAMESPACED | UPSERT),
+        ("v1", "LimitRange", "limitranges", &["limits"], Subdomain, NAMESPACED | UPSERT),
         ("v1", "Namespace", "namespaces", &["ns"], Label, STATUS | RETURNS),
         ("v1", "Node", "nodes", &["no"], Subdomain, STATUS),
         ("v1", "PersistentVolume", "persistentvolumes", &["pv"], Subdomain, STATUS | RETURNS),

@@ -3,12 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    kinds::{Resource, text},
+    kinds::{NameRule, Resource, text},
     status::Status,
 };
 use crate::schema::{Cause, compact_json, names};
 
 pub(crate) type Object = Map<String, Value>;
+
+/// The class of what is missing.
+const REQUIRED: &str = "FieldValueRequired";
 
 /// All annotations of an object together.
 const ANNOTATIONS_BYTES: usize = 256 << 10;
@@ -138,32 +141,45 @@ pub(crate) fn generate_name(prefix: &str) -> Result<String, Status> {
 
 /// The rules of `metadata` for a new object.
 pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<Cause> {
+    let mut causes = validate_form(object, resource.names, resource.namespaced);
+    causes.extend(core_finalizers(object, resource));
+    causes
+}
+
+/// The rules of `metadata` for an object in another one, which needs no name.
+pub(crate) fn validate_embedded(object: &Object) -> Vec<Cause> {
+    let namespaced = !get(object, "namespace").is_empty();
+    let mut causes = validate_form(object, NameRule::Path, namespaced);
+    causes.retain(|cause| !(cause.field == "metadata.name" && cause.reason == REQUIRED));
+    causes
+}
+
+fn validate_form(object: &Object, rule: NameRule, namespaced: bool) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut invalid = |field: &str, value: &str, problems: Vec<String>| {
         causes.extend(problems.iter().map(|problem| Cause::invalid(field, &value.into(), problem)));
     };
     let prefix = get(object, "generateName");
     if !prefix.is_empty() {
-        invalid("metadata.generateName", prefix, resource.names.problems(prefix, true));
+        invalid("metadata.generateName", prefix, rule.problems(prefix, true));
     }
     let name = get(object, "name");
     if !name.is_empty() {
-        invalid("metadata.name", name, resource.names.problems(name, false));
+        invalid("metadata.name", name, rule.problems(name, false));
     }
     let namespace = get(object, "namespace");
-    if resource.namespaced {
+    if namespaced {
         invalid("metadata.namespace", namespace, names::label(namespace));
     }
     if name.is_empty() {
         let at = causes.iter().take_while(|cause| cause.field == "metadata.generateName").count();
         causes.insert(at, Cause::required("metadata.name", "name or generateName is required"));
     }
-    if !resource.namespaced && !namespace.is_empty() {
+    if !namespaced && !namespace.is_empty() {
         causes.push(Cause::forbidden("metadata.namespace", "not allowed on this type"));
     }
     causes.extend(common(object));
     causes.extend(finalizer_names(object));
-    causes.extend(core_finalizers(object, resource));
     causes
 }
 

@@ -12,10 +12,12 @@ mod crds;
 mod decode;
 mod delete;
 mod discovery;
+mod embedded;
 mod expire;
 mod forms;
 mod json_patch;
 mod kinds;
+mod limits;
 pub mod logs;
 mod metadata;
 mod names;
@@ -199,7 +201,11 @@ where
                 Ok(body) => serve::answer(&api, &parts, &body).await,
                 Err(status) => Err(status),
             };
-            Ok(response.unwrap_or_else(Status::into_response))
+            let response = response.unwrap_or_else(Status::into_response);
+            if view::wants_yaml(&parts.headers) {
+                return Ok(serve::in_yaml(response).await);
+            }
+            Ok(response)
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    decode,
+    decode, embedded,
     kinds::{Custom, Resource},
     metadata::Object,
     query::FieldValidation,
@@ -18,7 +18,12 @@ pub(crate) fn complete(
     doubts: Vec<String>,
     fields: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let doubts = fill_in(object, resource, doubts);
+    let doubts = fill_in(object, resource, doubts).map_err(|problem| {
+        let (kind, version) = (&resource.kind, &resource.version);
+        Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {problem}"
+        ))
+    })?;
     judge(doubts, fields, |problem| {
         let (kind, version) = (&resource.kind, &resource.version);
         Status::bad_request(format!(
@@ -35,7 +40,8 @@ pub(crate) fn complete_patched(
     fields: FieldValidation,
     patched: &Value,
 ) -> Result<Vec<String>, Status> {
-    let doubts = fill_in(object, resource, doubts);
+    let doubts = fill_in(object, resource, doubts)
+        .map_err(|problem| decode::invalid_patch(patched, &problem))?;
     judge(doubts, fields, |problem| decode::invalid_patch(patched, problem))
 }
 
@@ -53,7 +59,12 @@ fn judge(
     }
 }
 
-fn fill_in(object: &mut Object, resource: &Resource, mut doubts: Vec<String>) -> Vec<String> {
+/// Fails if an object in the object has metadata that cannot be read.
+fn fill_in(
+    object: &mut Object,
+    resource: &Resource,
+    mut doubts: Vec<String>,
+) -> Result<Vec<String>, String> {
     let mut value = Value::Object(std::mem::take(object));
     match &resource.custom {
         None => {
@@ -66,6 +77,7 @@ fn fill_in(object: &mut Object, resource: &Resource, mut doubts: Vec<String>) ->
             if let Some(schema) = &custom.schema {
                 let unknown = schema.prune(&mut value);
                 doubts.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+                doubts.extend(embedded::coerce(schema, &mut value)?);
                 schema.default(&mut value);
             }
         }
@@ -73,7 +85,7 @@ fn fill_in(object: &mut Object, resource: &Resource, mut doubts: Vec<String>) ->
     if let Value::Object(completed) = value {
         *object = completed;
     }
-    doubts
+    Ok(doubts)
 }
 
 /// What should be told to whoever writes an object.
@@ -90,7 +102,11 @@ pub(crate) fn validate(resource: &Resource, new: &Object, old: Option<&Object>) 
     let (new, old) = (value(new), old.map(value));
     match &resource.custom {
         None => builtin::validate(&resource.kind, &new, old.as_ref()),
-        Some(Custom { schema: Some(schema), .. }) => schema.validate(&new, old.as_ref()),
+        Some(Custom { schema: Some(schema), .. }) => {
+            let mut causes = schema.validate(&new, old.as_ref());
+            causes.extend(embedded::validate(schema, &new));
+            causes
+        }
         Some(_) => Vec::new(),
     }
 }

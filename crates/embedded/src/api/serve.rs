@@ -21,7 +21,7 @@ use super::{
     read,
     route::{self, Route},
     subresource,
-    view::View,
+    view::{self, View},
     watch,
     write::{Target, Written},
 };
@@ -259,6 +259,27 @@ pub(crate) fn json(body: impl Into<Body>) -> Response<Body> {
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// A JSON answer in YAML; others, and the events of watches, stay as they are.
+pub(crate) async fn in_yaml(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let json =
+        parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !json || body.is_stream() {
+        return Response::from_parts(parts, body);
+    }
+    // Bodies that are no streams cannot fail.
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let value = serde_json::from_slice::<Value>(&bytes).ok();
+    match value.and_then(|value| serde_saphyr::to_string(&value).ok()) {
+        Some(yaml) => {
+            let kind = header::HeaderValue::from_static(view::YAML);
+            parts.headers.insert(header::CONTENT_TYPE, kind);
+            Response::from_parts(parts, Body::from(Bytes::from(yaml)))
+        }
+        None => Response::from_parts(parts, Body::from(bytes)),
+    }
 }
 
 /// What the API server says of a path that it does not know at all.

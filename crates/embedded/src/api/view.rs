@@ -132,6 +132,22 @@ impl View {
     }
 }
 
+/// The other language that answers may be in.
+pub(crate) const YAML: &str = "application/yaml";
+
+/// Whether the answer is to be in YAML: what can be had and comes first counts.
+pub(crate) fn wants_yaml(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kinds = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    let mut known = kinds.filter(|kind| {
+        matches!(
+            *kind,
+            "*/*" | "application/*" | "application/json" | YAML | "text/plain" | "text/*"
+        )
+    });
+    known.next() == Some(YAML)
+}
+
 enum Accepted {
     Whole,
     Metadata,
@@ -147,7 +163,7 @@ fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
         let kind = parts.next().unwrap_or_default();
         if !matches!(
             kind,
-            "" | "*/*" | "application/*" | "application/json" | "text/plain" | "text/*"
+            "" | "*/*" | "application/*" | "application/json" | YAML | "text/plain" | "text/*"
         ) {
             continue;
         }

@@ -13,6 +13,7 @@ use super::{
     decode::{self, Input},
     forms::{self, Part, served, served_bytes, served_object, stored_form},
     kinds::Resource,
+    limits,
     metadata::{self, Object},
     query::WriteOptions,
     quota, rules,
@@ -92,10 +93,12 @@ impl Api {
             core::prepare(resource, &mut object);
             let name = metadata::get(&object, "name").to_owned();
             let target = Target { resource: resource.clone(), namespace: namespace.into(), name };
+            limits::fill_in(self, &target, &mut object);
             access::escalation::check(self, &options.caller, &target, &object, None)?;
             let given = self.give_addresses(&target, &mut object, None, options.dry_run)?;
             self.admit_new(&target, &mut object)?;
             let mut more = rules::warn(resource, &object);
+            limits::check(self, &target, &object)?;
             more.extend(self.review(&Review {
                 operation: Operation::Create,
                 target: &target,
@@ -245,6 +248,10 @@ impl Api {
             *given.lock() = self.admit_change(target, part, &mut new, old, options.dry_run)?;
             if part == Part::Main {
                 warnings.extend(rules::warn(resource, &new));
+                // What of a pod is limited cannot change.
+                if !resource.is("pods") && !metadata::is_deleting(old) {
+                    limits::check(self, target, &new)?;
+                }
             }
             warnings.extend(self.review(&Review {
                 operation: Operation::Update,

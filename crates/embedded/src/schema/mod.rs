@@ -12,6 +12,7 @@ mod correlate;
 mod defaults;
 mod definition;
 mod diff;
+mod embedded;
 mod formats;
 mod lists;
 pub(crate) mod names;
@@ -55,6 +56,7 @@ const ROOT_FIELD: &str = "openAPIV3Schema";
 #[derive(Debug)]
 pub struct Schema {
     root: Node,
+    has_embedded: bool,
 }
 
 impl Schema {
@@ -82,7 +84,16 @@ impl Schema {
             let place = cel::Place { field: ROOT_FIELD, is_root: true, uncorrelated: None };
             cel::attach(&mut root, &props, &place, &mut causes);
         }
-        if causes.is_empty() { Ok(Self { root }) } else { Err(causes) }
+        let has_embedded = embedded::is_in(&root);
+        if causes.is_empty() { Ok(Self { root, has_embedded }) } else { Err(causes) }
+    }
+
+    /// What the rules of a schema that compiles may cost too much. With `old`, the schema that it
+    /// takes the place of, an expression by itself may go on costing what it did.
+    pub(crate) fn check_cost(open_api_v3_schema: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let props = JSONSchemaProps::deserialize(open_api_v3_schema);
+        let strict = old != Some(open_api_v3_schema);
+        props.map_or(Vec::new(), |props| cel::check_cost(&props, ROOT_FIELD, strict))
     }
 
     /// Removes what the schema does not know; returns the paths of what was removed, in order.

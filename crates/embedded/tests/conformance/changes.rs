@@ -213,3 +213,16 @@ async fn a_binding_is_for_one_pod() {
     let answer = kit.post(&path, binding).await;
     assert_eq!(answer.failure().0, 409);
 }
+
+#[tokio::test]
+async fn an_immutable_secret_keeps_its_data() {
+    let kit = Kit::new().await;
+    let secret = json!({"metadata": {"name": "a"}, "immutable": true, "data": {"k": "dg=="}});
+    kit.post(&kit.path("secrets"), secret).await.ok();
+    let patch = json!({"data": {"k": "dw=="}});
+    let answer = kit.merge(&kit.path("secrets/a"), patch).await;
+    assert_eq!(
+        answer.failure().2,
+        "Secret \"a\" is invalid: data: Forbidden: field is immutable when `immutable` is set"
+    );
+}

@@ -227,3 +227,31 @@ async fn discovery_names_every_built_in_kind() {
     let version = kit.client.apiserver_version().await.unwrap();
     assert_eq!((version.major.as_str(), version.minor.as_str()), ("1", "34"));
 }
+
+#[tokio::test]
+async fn rules_hold_for_objects_and_their_changes() {
+    let kit = Kit::new().await;
+    let widgets = Widgets::new();
+    let mut definition = widgets.json();
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    definition.pointer_mut(schema).unwrap()["x-kubernetes-validations"] = json!([
+        {"rule": "self.size < 100", "message": "too large"},
+        {"rule": "self.size >= oldSelf.size", "messageExpression": "'may not ' + 'shrink'"},
+        {"rule": "!has(self.names) || self.names.all(n, n.startsWith('a'))", "fieldPath": ".names", "reason": "FieldValueForbidden"},
+    ]);
+    kit.post(DEFINITIONS, definition).await.ok();
+    widgets.established(&kit).await;
+    let path = widgets.path(&kit, "");
+    let large = kit.post(&path, widgets.object("w", json!({"size": 100}))).await;
+    let whole = format!("Widget.{} \"w\" is invalid: spec: Invalid value: ", widgets.group);
+    let message = large.failure().2;
+    assert!(message.starts_with(&whole) && message.ends_with(": too large"), "{message}");
+    let named = kit.post(&path, widgets.object("w", json!({"size": 5, "names": ["b"]}))).await;
+    assert_eq!(named.details()["causes"][0]["reason"], "FieldValueForbidden");
+    assert_eq!(named.details()["causes"][0]["field"], "spec.names");
+    kit.post(&path, widgets.object("w", json!({"size": 5}))).await.ok();
+    let smaller = kit.merge(&format!("{path}/w"), json!({"spec": {"size": 4}})).await;
+    let message = smaller.failure().2;
+    assert!(message.ends_with(": may not shrink"), "{message}");
+    kit.merge(&format!("{path}/w"), json!({"spec": {"size": 6}})).await.ok();
+}

@@ -6,13 +6,16 @@
 
 mod access;
 mod changes;
+mod costs;
 mod coverage;
 mod crud;
 mod definitions;
 mod deletion;
+mod embedded;
 mod errors;
 mod garbage;
 mod kit;
+mod limits;
 mod lists;
 mod namespaces;
 mod patches;

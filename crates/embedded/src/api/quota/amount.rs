@@ -65,6 +65,12 @@ impl Amount {
         if self.exceeds(other) { self } else { other }
     }
 
+    /// How many times the other is in this one.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio is rounded anyway")]
+    pub(crate) fn times(self, other: Self) -> f64 {
+        self.billionths as f64 / other.billionths as f64
+    }
+
     pub(crate) fn exceeds(self, limit: Self) -> bool {
         self.billionths > limit.billionths
     }

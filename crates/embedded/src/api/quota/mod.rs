@@ -6,7 +6,7 @@
 
 pub(crate) mod amount;
 mod judge;
-mod usage;
+pub(crate) mod usage;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

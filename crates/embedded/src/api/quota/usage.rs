@@ -132,12 +132,12 @@ fn is_alive(object: &Value, now: jiff::Timestamp) -> bool {
     }
 }
 
-fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
     pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// `requests` or `limits` of a container or pod.
-fn resources(holder: &Value, which: &str) -> Amounts {
+pub(crate) fn resources(holder: &Value, which: &str) -> Amounts {
     let all = holder.get("resources");
     read(all.and_then(|resources| resources.get(which)))
 }
@@ -150,7 +150,7 @@ fn larger(one: &mut Amounts, other: &Amounts) {
 }
 
 /// What all containers of a pod together request, or are limited to.
-fn sum(pod: &Value, which: &str) -> Amounts {
+pub(crate) fn sum(pod: &Value, which: &str) -> Amounts {
     let mut sum = Amounts::new();
     for container in containers(pod, "containers") {
         super::amount::add(&mut sum, &resources(container, which));

@@ -6,6 +6,7 @@
 
 mod claim;
 mod data;
+mod limits;
 mod names;
 mod pod;
 pub(super) mod quantity;
@@ -31,6 +32,7 @@ pub fn default(kind: &str, object: &mut Value) {
         "PersistentVolumeClaim" => claim::default_claim(object),
         "PersistentVolume" => claim::default_volume(object),
         "StorageClass" => claim::default_class(object),
+        "LimitRange" => limits::default_limit_range(object),
         "Service" => service::default_service(object),
         "EndpointSlice" => slice::default_slice(object),
         "Pod" => pod::default_pod(object),
@@ -58,6 +60,7 @@ pub fn validate(kind: &str, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         "Pod" => pod::check_pod,
         "StatefulSet" => workload::check_stateful_set,
         "Job" => workload::check_job,
+        "LimitRange" => limits::check_limit_range,
         "ResourceQuota" => quota::check_quota,
         "Role" => rbac::check_role,
         "ClusterRole" => rbac::check_cluster_role,

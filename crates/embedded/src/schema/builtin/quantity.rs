@@ -45,6 +45,11 @@ impl Quantity {
         Some(Self(if negative { -billionths } else { billionths }))
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "for ratios, which are rounded anyway")]
+    pub(super) fn as_f64(self) -> f64 {
+        self.0 as f64
+    }
+
     /// A quantity of an object; numbers are quantities too.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {

@@ -211,19 +211,13 @@ impl<'n> Checker<'n> {
         if let (None, Some(target)) = (namespace, &call.target) {
             self.visit(target, depth)?;
         }
-        let binds =
-            namespace.is_some_and(|_| name == "bind") || ["optMap", "optFlatMap"].contains(&name);
-        if let (true, [IdedExpr { expr: Expr::Ident(variable), .. }, rest @ ..]) =
-            (binds, call.args.as_slice())
+        if let ("optMap" | "optFlatMap", [IdedExpr { expr: Expr::Ident(variable), .. }, body]) =
+            (name, call.args.as_slice())
         {
-            if let (Some(_), [value, ..]) = (namespace, rest) {
-                self.visit(value, depth)?;
-            }
-            let Some(body) = rest.last() else { return Err(undeclared(name)) };
             self.names.push((variable.clone(), Known::Nothing));
             let known = self.visit(body, depth);
             self.names.pop();
-            return known.map(|known| if namespace.is_some() { known } else { Known::Nothing });
+            return known.map(|_| Known::Nothing);
         }
         for arg in &call.args {
             self.visit(arg, depth)?;

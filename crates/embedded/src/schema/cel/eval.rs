@@ -367,31 +367,24 @@ impl<'a> Evaluator<'a> {
             }
             _ => None,
         };
-        match (namespace, name, call.args.as_slice()) {
-            (Some("cel"), "bind", [IdedExpr { expr: Expr::Ident(variable), .. }, value, body]) => {
-                let value = self.eval(value)?;
-                return self.scoped(variable, value, body);
-            }
-            (
-                None,
-                "optMap" | "optFlatMap",
-                [IdedExpr { expr: Expr::Ident(variable), .. }, body],
-            ) => {
-                let Some(target) = &call.target else { return Err(Error::overload(name, &[])) };
-                return match self.eval(target)? {
-                    Val::Optional(None) => Ok(Val::Optional(None)),
-                    Val::Optional(Some(value)) => {
-                        let mapped = self.scoped(variable, (*value).clone(), body)?;
-                        Ok(if name == "optMap" {
-                            Val::Optional(Some(Rc::new(mapped)))
-                        } else {
-                            mapped
-                        })
-                    }
-                    other => Err(Error::overload(name, &[&other])),
-                };
-            }
-            _ => {}
+        if let (
+            None,
+            "optMap" | "optFlatMap",
+            [IdedExpr { expr: Expr::Ident(variable), .. }, body],
+        ) = (namespace, name, call.args.as_slice())
+        {
+            let Some(target) = &call.target else { return Err(Error::overload(name, &[])) };
+            return match self.eval(target)? {
+                Val::Optional(None) => Ok(Val::Optional(None)),
+                Val::Optional(Some(value)) => {
+                    let mapped = self.scoped(variable, (*value).clone(), body)?;
+                    Ok(match name {
+                        "optMap" => Val::Optional(Some(Rc::new(mapped))),
+                        _ => mapped,
+                    })
+                }
+                other => Err(Error::overload(name, &[&other])),
+            };
         }
         let target = match (&call.target, namespace) {
             (Some(target), None) => Some(self.eval(target)?),

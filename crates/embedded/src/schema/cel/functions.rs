@@ -36,20 +36,9 @@ impl Error {
 
 static LIBRARY: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
 
-/// Names that qualify functions, such as `math` in `math.greatest`.
-pub(super) const NAMESPACES: [&str; 11] = [
-    "base64",
-    "cel",
-    "format",
-    "ip",
-    "jsonpatch",
-    "lists",
-    "math",
-    "optional",
-    "sets",
-    "strings",
-    "cidr",
-];
+/// Names that qualify functions, such as `sets` in `sets.contains`.
+pub(super) const NAMESPACES: [&str; 7] =
+    ["format", "ip", "jsonpatch", "optional", "sets", "strings", "cidr"];
 
 /// The functions that take no receiver.
 pub(super) const GLOBAL: &[&str] = &[
@@ -87,13 +76,10 @@ pub(super) const MEMBER: &[&str] = &[
     "contains",
     "containsCIDR",
     "containsIP",
-    "distinct",
     "endsWith",
     "family",
     "find",
     "findAll",
-    "first",
-    "flatten",
     "format",
     "getDate",
     "getDayOfMonth",
@@ -124,7 +110,6 @@ pub(super) const MEMBER: &[&str] = &[
     "isSorted",
     "isUnspecified",
     "join",
-    "last",
     "lastIndexOf",
     "lowerAscii",
     "major",
@@ -140,11 +125,8 @@ pub(super) const MEMBER: &[&str] = &[
     "patch",
     "prefixLength",
     "replace",
-    "reverse",
     "sign",
     "size",
-    "slice",
-    "sort",
     "split",
     "startsWith",
     "sub",
@@ -158,9 +140,6 @@ pub(super) const MEMBER: &[&str] = &[
 
 /// The functions of a namespace.
 pub(super) const QUALIFIED: &[&str] = &[
-    "base64.decode",
-    "base64.encode",
-    "cel.bind",
     "format.dns1035Label",
     "format.dns1035LabelPrefix",
     "format.dns1123Label",
@@ -177,25 +156,6 @@ pub(super) const QUALIFIED: &[&str] = &[
     "format.datetime",
     "ip.isCanonical",
     "jsonpatch.escapeKey",
-    "lists.range",
-    "math.abs",
-    "math.bitAnd",
-    "math.bitNot",
-    "math.bitOr",
-    "math.bitShiftLeft",
-    "math.bitShiftRight",
-    "math.bitXor",
-    "math.ceil",
-    "math.floor",
-    "math.greatest",
-    "math.isFinite",
-    "math.isInf",
-    "math.isNaN",
-    "math.least",
-    "math.round",
-    "math.sign",
-    "math.sqrt",
-    "math.trunc",
     "optional.none",
     "optional.of",
     "optional.ofNonZeroValue",
@@ -221,10 +181,8 @@ pub(super) fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>], l
             (size(text) / size(from).max(1)).saturating_mul(1 + size(to) / 10)
         }
         ("join", [list, separator]) => size(list).saturating_mul(1 + size(separator) / 10),
-        ("range", [Val::Int(count)]) => u64::try_from(*count).unwrap_or(0),
         ("format", [Val::Text(text), ..]) if has_long_number(text) => u64::MAX,
         // Every element meets every other.
-        ("distinct", [list]) => size(list).saturating_mul(list.weight(limit)),
         ("contains" | "intersects" | "equivalent", [one, other]) if one.type_name() == "list" => {
             one.weight(limit).saturating_mul(other.weight(limit))
         }

@@ -6,6 +6,7 @@
 
 mod check;
 mod compile;
+mod cost;
 mod eval;
 mod functions;
 mod operations;
@@ -18,6 +19,7 @@ use kube_cel::cel::common::ast::IdedExpr;
 use regex::Regex;
 
 pub(crate) use compile::{Place, attach};
+pub(crate) use cost::check as check_cost;
 pub(crate) use run::validate;
 
 /// The rules of one level of a schema.
