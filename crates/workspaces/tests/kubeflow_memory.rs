@@ -17,6 +17,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use workspaces::model::Workspace;
 
+#[path = "kubeflow/document.rs"]
+mod document;
 #[expect(dead_code, reason = "the other tests use the rest")]
 #[path = "kubeflow/harness.rs"]
 mod harness;

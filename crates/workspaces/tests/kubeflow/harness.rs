@@ -32,6 +32,8 @@ use workspaces::{
 };
 
 /// Much longer than anything takes; the garbage collector of a real cluster is the slowest.
+use crate::document;
+
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// A running server; everything it keeps goes with it.
@@ -150,8 +152,13 @@ impl Server {
 
     /// Sends a request without an identity, unless it has one already.
     pub(crate) async fn send_as_is(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response: Result<_, Infallible> = self.router.clone().oneshot(request).await;
         let (head, body) = response.unwrap().into_parts();
+        // A broken cluster may say what none would: that is passed on, and not in the document.
+        if !self.faults.are_set() {
+            document::check(&method, &path, head.status, &head.headers);
+        }
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: head.status, headers: head.headers, body }
     }
@@ -378,6 +385,10 @@ impl Faults {
     /// Only so many requests fail.
     pub(crate) fn set_times(&self, method: Method, fault: Fault, times: u32) {
         *self.0.lock() = Some((method, fault, times));
+    }
+
+    fn are_set(&self) -> bool {
+        self.0.lock().is_some()
     }
 
     fn of(&self, method: &Method) -> Option<Fault> {

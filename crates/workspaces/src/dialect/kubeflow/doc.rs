@@ -198,7 +198,8 @@ impl Doc {
     pub(crate) fn failures(&self, method: &Method, path: &str) -> BTreeSet<u16> {
         let mut all: BTreeSet<u16> = self.failures.iter().copied().collect();
         if !self.open {
-            all.extend([401, 403, 500, 503]);
+            // 400 for a profile that does not exist.
+            all.extend([400, 401, 403, 500, 503]);
         }
         if path.contains('{') || !self.query.is_empty() {
             all.insert(422);

@@ -104,7 +104,15 @@ fn parameters(path: &str, doc: &Doc) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut all: Vec<Value> = names.map(in_path).collect();
     all.extend(doc.query.iter().map(in_query));
-    let header = |name: &str, about: &str| json!({"name": name, "in": "header", "description": about, "schema": {"type": "string"}});
+    if !doc.open {
+        let schema = json!({"type": "string", "enum": ["2025-07", "2026-08"]});
+        let about = "The generation of the API to answer in";
+        all.push(json!({
+            "name": "X-Api-Profile", "in": "header", "description": about, "schema": schema,
+        }));
+    }
+    let text = json!({"type": "string"});
+    let header = |name: &str, about: &str| json!({"name": name, "in": "header", "description": about, "schema": text});
     if doc.tagged {
         all.push(header("If-None-Match", "Answer 304 if this `ETag` is still the right one"));
     }

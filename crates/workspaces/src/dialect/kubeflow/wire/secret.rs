@@ -199,7 +199,7 @@ pub(crate) struct SecretListItem<'a> {
 
 /// Who mounts a Secret.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
-#[schemars(rename = "SecretMount")]
+#[schemars(rename = "SecretUser")]
 pub(crate) struct Mount<'a> {
     group: &'a str,
     kind: &'a str,

@@ -130,6 +130,7 @@ struct PodTemplate<'a> {
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ListedOptions")]
 struct ChosenOptions<'a> {
     image_config: Chosen<'a>,
     pod_config: Chosen<'a>,
