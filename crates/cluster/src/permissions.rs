@@ -61,6 +61,12 @@ pub struct Missing {
     pub optional: Option<&'static str>,
 }
 
+impl Missing {
+    fn asks_for(&self) -> (&str, &str, &str, Option<&str>) {
+        (self.group, self.resource, self.verb, self.namespace.as_deref())
+    }
+}
+
 impl fmt::Display for Missing {
     /// As `kubectl auth can-i` takes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +113,8 @@ pub async fn missing(
         missing.extend(answer?);
     }
     missing.sort();
-    missing.dedup();
+    // Several rules may want the same: one that is required sorts before those that are not.
+    missing.dedup_by(|later, first| later.asks_for() == first.asks_for());
     Ok(missing)
 }
 
