@@ -23,7 +23,7 @@ mod document;
 #[path = "kubeflow/harness.rs"]
 mod harness;
 
-use harness::{SOON, Server, request};
+use harness::{SOON, Server, request, seen};
 
 const MIB: u64 = 1 << 20;
 const WATCHERS: usize = 1_000;
@@ -67,7 +67,9 @@ async fn watchers_that_never_read_take_no_memory() {
     let rename = async |number: usize| {
         let name = format!("w{:03}", number % 300);
         let patch = Patch::Merge(json!({"spec": {"displayName": format!("Name {number}")}}));
-        api.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+        let renamed = api.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+        // Changes that are seen together count as one.
+        seen(&server.caches.workspaces, &renamed).await;
         let list = request(Method::GET, "/api/v1/workspaces").body(Body::empty()).unwrap();
         assert_eq!(server.send(list).await.status, StatusCode::OK);
     };

@@ -11,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 use workspaces::model::Workspace;
 
-use crate::harness::{SOON, Server, request};
+use crate::harness::{SOON, Server, request, seen};
 
 const ALL: &str = "/api/v1/workspaces?watch=true";
 
@@ -37,6 +37,8 @@ impl Events {
 
     /// The next event with data; none at the end.
     async fn next(&mut self) -> Option<Value> {
+        // Not per piece: comments keep a stream alive on which nothing happens.
+        let end = tokio::time::Instant::now() + SOON;
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -53,7 +55,7 @@ impl Events {
                     return data;
                 }
             }
-            let piece = tokio::time::timeout(SOON, self.body.next()).await.unwrap()?;
+            let piece = tokio::time::timeout_at(end, self.body.next()).await.unwrap()?;
             self.text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
         }
     }
@@ -73,7 +75,9 @@ impl Events {
 async fn rename(server: &Server, name: &str, display: &str) {
     let api: Api<Workspace> = Api::namespaced(server.client.clone(), "team-a");
     let patch = Patch::Merge(json!({"spec": {"displayName": display}}));
-    api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    let renamed = api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    // Changes that are seen together count as one.
+    seen(&server.caches.workspaces, &renamed).await;
 }
 
 #[tokio::test]
