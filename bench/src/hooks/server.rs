@@ -17,6 +17,9 @@ use tokio::{
 
 use super::load::{KEY, digest, head_end};
 
+/// Bytes of all bodies together: 512 senders of a megabyte are more than the default takes.
+const IN_FLIGHT: usize = 1 << 30;
+
 /// When the sender is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -63,8 +66,8 @@ impl Server {
         };
         let api = if mode == Mode::Stuck { SocketAddr::from(([127, 0, 0, 1], 1)) } else { api };
         let config = format!(
-            "fluxRecvVersion: 1\napi: http://{api}/api/flux\n{delivery}limits: {{rate: {{perEndpoint: \
-             {{perSecond: 1000000000, burst: 1000000000}}}}}}\nendpoints: [{{source: GitHub, keyPath: key}}]\n"
+            "fluxRecvVersion: 1\napi: http://{api}/api/flux\n{delivery}limits: {{maxInflightBytes: \
+             {IN_FLIGHT}, rate: {{perEndpoint: {{perSecond: 1000000000, burst: 1000000000}}}}}}\nendpoints: [{{source: GitHub, keyPath: key}}]\n"
         );
         std::fs::write(directory.path().join("fluxrecv.yaml"), config)?;
         std::fs::write(directory.path().join("key"), KEY)?;
