@@ -160,9 +160,12 @@ impl Api {
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
         let resource = &target.resource;
+        let mut told = None;
         loop {
-            let entry =
-                self.store.get(&resource.table, &target.key()).ok_or_else(|| target.not_found())?;
+            let Some(entry) = self.store.get(&resource.table, &target.key()) else {
+                // Somebody else removed what we told to go.
+                return told.map(Deleted::Gone).ok_or_else(|| target.not_found());
+            };
             check_preconditions(target, options, &entry)?;
             let object = served_object(resource, &entry);
             self.review(&Review {
@@ -207,6 +210,7 @@ impl Api {
                     if !ends {
                         return Ok(Deleted::Waiting(served(resource, &entry)));
                     }
+                    told = Some(entry);
                 }
                 // Somebody changed it: look again.
                 Err(WriteError::Mismatch(_)) => {}

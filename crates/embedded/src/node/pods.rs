@@ -332,8 +332,8 @@ impl Pods {
             tracing::warn!(pod = key.1, %error, "a pod cannot be removed yet");
             return Ok(Some(Duration::from_secs(1)));
         }
-        state.gone = true;
         self.let_go(pod, key).await?;
+        state.gone = true;
         Ok(None)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A pod fits if its node selector and required node affinity match the node's labels, and if its
 //! claims exist. Everything else (resources, taints, preferred affinity) does not keep a pod from
-//! the only machine there is.
+//! the only machine there is. A pod that is deleted before it has a node is nobody's to end: it goes
+//! with its deletion, and what a crash kept from going is removed here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaim, Pod, PodStatus,
 };
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
@@ -35,10 +36,16 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// One look at one pod.
     pub(crate) async fn look(&self, key: Key) -> Result<Option<Duration>, kube::Error> {
-        let Some(pod) = self.pods.get(&key).filter(|pod| waits_for_a_node(pod)) else {
+        let Some(pod) = self.pods.get(&key).filter(|pod| !is_bound(pod)) else {
             return Ok(None);
         };
         let api = Api::<Pod>::namespaced(self.client.clone(), &key.0);
+        if pod.metadata.deletion_timestamp.is_some() {
+            return remove(&api, &pod).await.map(|()| None);
+        }
+        if !waits_for_a_node(&pod) {
+            return Ok(None);
+        }
         match self.obstacle(&pod, &key.0) {
             None => {
                 let binding = serde_json::json!({
@@ -130,18 +137,30 @@ impl Scheduler {
     }
 }
 
+/// Lets a pod without a node go; finalizers still hold it.
+async fn remove(api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    if !pod.finalizers().is_empty() {
+        return Ok(());
+    }
+    let this_one = Preconditions { uid: pod.uid(), resource_version: None };
+    let parameters = DeleteParams::default().grace_period(0).preconditions(this_one);
+    match api.delete(&pod.name_any(), &parameters).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn is_bound(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty())
+}
+
 fn waits_for_a_node(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
-    let bound =
-        spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty());
     let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(OUR_NAME);
     let gated =
         spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
-    !bound
-        && !gated
-        && scheduler == OUR_NAME
-        && pod.metadata.deletion_timestamp.is_none()
-        && !is_terminal(pod)
+    !gated && scheduler == OUR_NAME && !is_terminal(pod)
 }
 
 fn meets(value: Option<&String>, requirement: &NodeSelectorRequirement) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use embedded::store::{Action, Draft, Expect, Write};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, LogParams};
@@ -261,6 +262,36 @@ async fn a_pod_that_fits_no_node_says_so() {
         ("PodScheduled", Some("Unschedulable"))
     );
     place.api::<Pod>().delete("one", &DeleteParams::default()).await.unwrap();
+    place.until_gone::<Pod>("one").await;
+}
+
+/// A deletion tells the pod to go and then removes it; this is what a crash between the two leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_without_a_node_goes_even_if_a_crash_cut_its_deletion_off() {
+    let place = Place::new().await;
+    place
+        .create::<Pod>(json!({
+            "metadata": {"name": "one"},
+            "spec": {
+                "schedulerName": "nobody",
+                "containers": [{"name": "main", "image": "test/shell", "args": ["exit 0"]}],
+            },
+        }))
+        .await;
+    let store = place.cluster.store();
+    let entry = store.get("pods", "default/one").unwrap();
+    let mut object = entry.object();
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+    object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+    let told_to_go = Write {
+        resource: "pods".into(),
+        key: "default/one".into(),
+        expect: Expect::Revision(entry.revision()),
+        requires: None,
+        action: Action::Put,
+        draft: Draft::new(&object),
+    };
+    store.write(told_to_go).await.unwrap();
     place.until_gone::<Pod>("one").await;
 }
 
