@@ -105,12 +105,8 @@ impl Target for Http {
             let id = telling.name();
             let body = telling.document(&id).to_string();
             let headers = self.headers(&id, body.as_bytes())?;
-            let request = self.client.post(self.url.clone()).headers(headers).body(body);
-            let response = request.send().await.map_err(|error| http_client::unanswered(&error))?;
-            if !response.status().is_success() {
-                return Err(http_client::unsuccessful(&response));
-            }
-            http_client::body(response).await.map(drop)
+            let call = self.client.post(self.url.clone()).headers(headers).body(body);
+            http_client::deliver(call).await
         }
         .boxed()
     }

@@ -34,6 +34,15 @@ pub(super) fn unanswered(error: &reqwest::Error) -> Failure {
     Failure::transient(what)
 }
 
+/// Makes a call of which only the success counts.
+pub(super) async fn deliver(call: reqwest::RequestBuilder) -> Result<(), Failure> {
+    let response = call.send().await.map_err(|error| unanswered(&error))?;
+    if !response.status().is_success() {
+        return Err(unsuccessful(&response));
+    }
+    body(response).await.map(drop)
+}
+
 /// What a status that is no success means.
 pub(super) fn unsuccessful(response: &Response) -> Failure {
     refusal(response.status(), response.headers())

@@ -63,11 +63,7 @@ impl Relay {
             headers.append(name.clone(), value.clone());
         }
         let call = client.post(url.clone()).headers(headers).body(request.body.clone());
-        let response = call.send().await.map_err(|error| http_client::unanswered(&error))?;
-        if !response.status().is_success() {
-            return Err(http_client::unsuccessful(&response));
-        }
-        http_client::body(response).await.map(drop)
+        http_client::deliver(call).await
     }
 }
 

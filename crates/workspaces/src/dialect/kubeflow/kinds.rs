@@ -17,6 +17,7 @@ use web::Error;
 
 use super::{
     App, KINDS, READ_YOUR_WRITES, WORKSPACES,
+    attempts::Attempts,
     audit::{audited, touched},
     body::{Body, Manifest},
     conditions::IfMatch,
@@ -37,9 +38,6 @@ use crate::{
     decide::{self, kind::Usage},
     model::WorkspaceKind,
 };
-
-/// How often a kind is read again that somebody else wrote in between.
-const ATTEMPTS: u32 = 5;
 
 /// `GET /workspacekinds`: for admins, or with `namespaceFilter` for who may make workspaces there.
 pub(crate) async fn list(
@@ -144,8 +142,8 @@ async fn edit(
 ) -> Result<WorkspaceKind, Problem> {
     let api: Api<cluster::Object> =
         Api::all_with(app.client.clone(), &ApiResource::erase::<WorkspaceKind>(&()));
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let old = api.get(name).await?.into_value();
         let current: ObjectMeta =
             serde_json::from_value(old["metadata"].clone()).map_err(Error::internal)?;
@@ -163,16 +161,15 @@ async fn edit(
         // What our types cannot hold is for the cluster to refuse; nothing is written unjudged.
         let incomplete = judge(app, name, old, &new)?;
         let params = PostParams { dry_run: incomplete.is_some(), ..PostParams::default() };
-        match (api.replace(name, &params, &new.into()).await, incomplete) {
-            (Ok(_), Some(why)) => return Err(unreadable(&why)),
-            (Ok(written), None) => {
+        let answer = api.replace(name, &params, &new.into()).await;
+        match (attempts.outcome(answer)?, incomplete) {
+            (None, _) => {}
+            (Some(_), Some(why)) => return Err(unreadable(&why)),
+            (Some(written), None) => {
                 return Ok(serde_json::from_value(written.into_value()).map_err(Error::internal)?);
             }
-            (Err(error), _) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            (Err(error), _) => return Err(error.into()),
         }
     }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }
 
 /// Holds a changed kind to the rules; says what it lacks if it cannot be read whole.

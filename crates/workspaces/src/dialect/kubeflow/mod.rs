@@ -14,6 +14,7 @@
 
 mod actions;
 mod assets;
+mod attempts;
 mod audit;
 mod body;
 mod checks;

@@ -8,11 +8,8 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{envelope::NoContent, error::Problem};
+use super::{attempts::Attempts, envelope::NoContent, error::Problem};
 use crate::{decide::request::is_true, model::label};
-
-/// How often an object is read again that changed before it could be deleted.
-const ATTEMPTS: u32 = 5;
 
 /// Passes if users may change it.
 pub(crate) fn check_released(metadata: &ObjectMeta) -> Result<(), Problem> {
@@ -32,21 +29,17 @@ pub(crate) async fn delete_released<K>(
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug,
 {
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         // Read from the cluster: the label decides whether data may be lost.
         let metadata = api.get_metadata(name).await?.metadata;
         check_released(&metadata)?;
         check(&metadata)?;
         let preconditions =
             Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
-        match api.delete(name, &DeleteParams::background().preconditions(preconditions)).await {
-            Ok(_) => return Ok(NoContent),
-            // The version is ours and not the caller's: somebody else wrote in between, such as
-            // whoever binds a new claim.
-            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            Err(error) => return Err(error.into()),
+        let params = DeleteParams::background().preconditions(preconditions);
+        if attempts.outcome(api.delete(name, &params).await)?.is_some() {
+            return Ok(NoContent);
         }
     }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     App, SECRETS,
+    attempts::Attempts,
     audit::{audited, touched},
     body::Body,
     checks::check_namespace,
@@ -36,9 +37,6 @@ use crate::model::{API_VERSION, label};
 
 /// Those that users make: tokens of service accounts and releases of Helm are made by machines.
 const USERS: &str = "type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1";
-
-/// How often a Secret is read again that somebody else wrote in between.
-const ATTEMPTS: u32 = 5;
 
 /// `GET /secrets/{namespace}`: metadata only. With `all`, also those that machines made, such as what
 /// the connect proxy shares with a workspace.
@@ -130,8 +128,8 @@ pub(crate) async fn update(
     app.allow(&caller, "update", SECRETS, Some(&namespace), Some(&name)).await?;
     let Body(change) = Body::<SecretUpdate>::from_request(request, &()).await?;
     let api = api(&app, &namespace);
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let mut secret = api.get(&name).await?;
         check_released(&secret.metadata)?;
         condition.check(&version(&secret.metadata))?;
@@ -143,13 +141,11 @@ pub(crate) async fn update(
         }
         let annotations = touched(&caller).map(|(key, value)| (key.to_owned(), value));
         secret.annotations_mut().extend(annotations);
-        match api.replace(&name, &PostParams::default(), &secret).await {
-            Ok(written) => return show(&written, &HeaderMap::new()),
-            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            Err(error) => return Err(error.into()),
+        let answer = api.replace(&name, &PostParams::default(), &secret).await;
+        if let Some(written) = attempts.outcome(answer)? {
+            return show(&written, &HeaderMap::new());
         }
     }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }
 
 /// `DELETE /secrets/{namespace}/{name}`

@@ -15,6 +15,7 @@ use kube::{
 
 use super::{
     App, READ_YOUR_WRITES, WORKSPACES,
+    attempts::Attempts,
     audit::{audited, touched},
     body::Body,
     checks::{check_change, check_new},
@@ -34,9 +35,6 @@ use super::{
     },
 };
 use crate::model::Workspace;
-
-/// How often a workspace is read again that changed between reading and writing.
-const ATTEMPTS: u32 = 5;
 
 const OTHER_REVISION: &str = "current workspace revision does not match request";
 
@@ -143,8 +141,8 @@ pub(crate) async fn update(
     app.allow(&caller, "update", WORKSPACES, Some(&namespace), Some(&name)).await?;
     let Body(new) = Body::<WorkspaceUpdate>::from_request(request, &app).await?;
     let api = api(&app, &namespace);
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let mut workspace = api.get(&name).await?;
         let now = revision(&workspace.metadata);
         condition.check(&now)?;
@@ -157,20 +155,15 @@ pub(crate) async fn update(
         let annotations = workspace.metadata.annotations.get_or_insert_default();
         annotations.extend(touched(&caller).map(|(key, value)| (key.to_owned(), value)));
         let params = PostParams { dry_run, ..PostParams::default() };
-        match api.replace(&name, &params, &workspace).await {
-            Ok(written) => {
-                if !dry_run {
-                    app.settle(&app.caches.workspaces, &written).await;
-                }
-                let update = WorkspaceUpdate::from(&written);
-                return Ok(View::new(update.revision(), &update)?.whole());
+        let answer = api.replace(&name, &params, &workspace).await;
+        if let Some(written) = attempts.outcome(answer)? {
+            if !dry_run {
+                app.settle(&app.caches.workspaces, &written).await;
             }
-            // The version is ours and not the caller's: a status, say, was written in between.
-            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            Err(error) => return Err(error.into()),
+            let update = WorkspaceUpdate::from(&written);
+            return Ok(View::new(update.revision(), &update)?.whole());
         }
     }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }
 
 /// `DELETE /workspaces/{namespace}/{name}`
@@ -201,19 +194,17 @@ async fn remove(api: &Api<Workspace>, name: &str, condition: &IfMatch) -> Result
         api.delete(name, &params).await?;
         return Ok(());
     }
-    let mut conflict = None;
-    for _ in 0..ATTEMPTS {
+    let mut attempts = Attempts::default();
+    loop {
         let workspace = api.get(name).await?;
         condition.check(&revision(&workspace.metadata))?;
         let resource_version = workspace.resource_version();
         let this_one = Preconditions { uid: workspace.uid(), resource_version };
-        match api.delete(name, &params.clone().preconditions(this_one)).await {
-            Ok(_) => return Ok(()),
-            Err(error) if cluster::error::is_conflict(&error) => conflict = Some(error),
-            Err(error) => return Err(error.into()),
+        let answer = api.delete(name, &params.clone().preconditions(this_one)).await;
+        if attempts.outcome(answer)?.is_some() {
+            return Ok(());
         }
     }
-    Err(conflict.map_or_else(Problem::not_found, Problem::from))
 }
 
 /// `GET /workspaces/{namespace}/{name}/podtemplate/details`
