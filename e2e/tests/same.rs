@@ -257,8 +257,9 @@ fn script(kind: &str) -> Vec<Step> {
     script.extend([
         Step::Send(Request::delete("/workspacekinds/same")),
         pause(json!({"paused": true})),
-        pause(json!({"paused": true})),
+        // The refusal names the state, which is a matter of time until then.
         Step::State("same-box", "Paused"),
+        pause(json!({"paused": true})),
     ]);
     script.extend(reads());
     script.extend([
