@@ -44,3 +44,15 @@ pub const CONTROLLER: &[Rule] = &[
     Rule::new(RBAC, &["rolebindings"], &["create", "update", "delete"])
         .or_else("kinds cannot give their workspaces roles"),
 ];
+
+/// For the controller with [`crate::controller::Options::istio`].
+pub const ISTIO: &[Rule] = &[
+    Rule::new("networking.istio.io", &["virtualservices"], WATCH),
+    Rule::new("networking.istio.io", &["virtualservices"], &["create", "update", "delete"]),
+];
+
+/// For the controller with [`crate::controller::Options::gateway_api`].
+pub const GATEWAY_API: &[Rule] = &[
+    Rule::new("gateway.networking.k8s.io", &["httproutes"], WATCH),
+    Rule::new("gateway.networking.k8s.io", &["httproutes"], &["create", "update", "delete"]),
+];

@@ -203,8 +203,13 @@ impl Children {
 }
 
 fn children<K: Resource<DynamicType = ()>>(owned: &'static [&'static str]) -> Source<Child> {
+    children_of(ApiResource::erase::<K>(&()), owned)
+}
+
+/// The objects of a kind that workspaces own.
+pub(super) fn children_of(resource: ApiResource, owned: &'static [&'static str]) -> Source<Child> {
     let parse = move |value: Value| Ok(Child::of(&value, owned));
-    Source::projected(ApiResource::erase::<K>(&()), parse).index(|child| Some(&child.workspace_uid))
+    Source::projected(resource, parse).index(|child| Some(&child.workspace_uid))
 }
 
 /// The child that an object just written is.

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod kind;
 mod objects;
+mod routes;
 mod wake;
 mod workspace;
 
@@ -27,7 +28,8 @@ use kube::{Api, Client, api::ListParams};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::children::Children;
+pub use self::routes::{GatewayApi, Istio};
+use self::{children::Children, routes::Routes};
 use crate::Caches;
 
 /// How the controller works.
@@ -37,13 +39,26 @@ pub struct Options {
     pub workers: usize,
     /// Whether each workspace gets a Secret that the connect proxy shows to it.
     pub connect_secret: bool,
+    /// Whether, and how, Istio leads requests to workspaces.
+    pub istio: Option<Istio>,
+    /// Whether, and how, a gateway of the Gateway API leads requests to workspaces.
+    pub gateway_api: Option<GatewayApi>,
+    /// How often the API is asked whether it serves the kinds that these two need.
+    pub discover_every: Duration,
     /// The time in ms since 1970.
     pub now: fn() -> i64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 10, connect_secret: false, now: system_time }
+        Self {
+            workers: 10,
+            connect_secret: false,
+            istio: None,
+            gateway_api: None,
+            discover_every: Duration::from_secs(30),
+            now: system_time,
+        }
     }
 }
 
@@ -56,6 +71,7 @@ struct Context {
     client: Client,
     caches: Caches,
     children: Children,
+    routes: Routes,
     options: Options,
     /// One writer of a kind's finalizers at a time.
     kinds: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -81,17 +97,19 @@ pub async fn run(client: Client, caches: Caches, options: Options, shutdown: Can
     let starting = async {
         let role_bindings = has_role_bindings(&client).await;
         let children = Children::start(&client, role_bindings);
-        tokio::join!(caches.ready(), children.ready());
-        children
+        let routes = Routes::start(&client, &options);
+        let ((), (), routes) = tokio::join!(caches.ready(), children.ready(), routes);
+        (children, routes)
     };
-    let children = tokio::select! {
-        children = starting => children,
+    let (children, routes) = tokio::select! {
+        started = starting => started,
         () = shutdown.cancelled() => return,
     };
     let context = Arc::new(Context {
         client,
         caches,
         children,
+        routes,
         options,
         kinds: Mutex::default(),
         workspace_queue: Queue::new(),

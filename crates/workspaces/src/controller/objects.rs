@@ -1,6 +1,7 @@
 //! The objects that a workspace is made of, as JSON: what the kind says is copied through.
 
 mod pod;
+mod route;
 
 use cluster::apply::Wanted;
 use k8s_openapi::api::{

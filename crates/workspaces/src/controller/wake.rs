@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cluster::{Cache, Change, Key};
 use tokio::task::JoinSet;
 
-use super::{Context, KIND_DELAY, children::Child, children::WarningEvent};
+use super::{Context, KIND_DELAY, children::Child, children::WarningEvent, routes};
 use crate::model::{Asset, Workspace, WorkspaceKind, label};
 
 /// Starts a task per watch; they end when the set is dropped.
@@ -24,12 +24,9 @@ pub(super) fn start(context: &Arc<Context>) -> JoinSet<()> {
         }
     });
     for children in context.children.all() {
-        follow(&mut tasks, context, children, |context, _, old, new| {
-            for child in [old, new].into_iter().flatten() {
-                wake_owner(context, child);
-            }
-        });
+        follow_children(&mut tasks, context, children);
     }
+    routes::follow(&mut tasks, context);
     follow(&mut tasks, context, &context.children.warnings, |context, _, _, new| {
         if let Some(warning) = new {
             warned(context, warning);
@@ -45,6 +42,19 @@ pub(super) fn start(context: &Arc<Context>) -> JoinSet<()> {
     });
     everything(context);
     tasks
+}
+
+/// Wakes the workspaces whose objects change.
+pub(super) fn follow_children(
+    tasks: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    children: &Cache<Child>,
+) {
+    follow(tasks, context, children, |context, _, old, new| {
+        for child in [old, new].into_iter().flatten() {
+            wake_owner(context, child);
+        }
+    });
 }
 
 /// Subscribes before the first look at everything, so that nothing falls between.
@@ -68,7 +78,8 @@ fn follow<T: Send + Sync + 'static>(
     });
 }
 
-fn everything(context: &Context) {
+/// Wakes all workspaces and kinds.
+pub(super) fn everything(context: &Context) {
     context.caches.workspaces.keys().into_iter().for_each(|key| context.workspace_queue.add(key));
     context.caches.kinds.keys().into_iter().for_each(|key| context.kind_queue.add(key));
 }

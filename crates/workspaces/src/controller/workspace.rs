@@ -126,7 +126,8 @@ impl Pass<'_> {
             self.connect_secret().await?;
         }
         let stateful_set = self.stateful_set(&objects).await?;
-        self.service(&objects).await?;
+        let service = self.service(&objects).await?;
+        self.routes(&objects, &service.name).await?;
         self.role_bindings(&objects).await?;
         Ok(stateful_set)
     }

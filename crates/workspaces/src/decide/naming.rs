@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 const MAX_NAME: usize = 253;
 /// StatefulSet names may have 52 characters, so that pod labels stay valid; less dash and suffix.
 const STATEFUL_SET_PREFIX: usize = 45;
-/// Service names may have 63 characters; less dash and suffix.
+/// Names of Services and routes may have 63 characters; less dash and suffix.
 const SERVICE_PREFIX: usize = 56;
 /// What generated names are made of: no vowels, so no words.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -43,6 +43,16 @@ pub fn stateful_set(workspace: &str, uid: &str, attempt: u32) -> String {
 /// Name of the Service; further tries, if that name belongs to somebody else, give others.
 pub fn service(workspace: &str, uid: &str, attempt: u32) -> String {
     generated(workspace, SERVICE_PREFIX, &format!("{uid}/Service/{attempt}"))
+}
+
+/// Name of the `VirtualService`; further tries, if that name belongs to somebody else, give others.
+pub fn virtual_service(workspace: &str, uid: &str, attempt: u32) -> String {
+    generated(workspace, SERVICE_PREFIX, &format!("{uid}/VirtualService/{attempt}"))
+}
+
+/// Name of the `HTTPRoute`; further tries, if that name belongs to somebody else, give others.
+pub fn http_route(workspace: &str, uid: &str, attempt: u32) -> String {
+    generated(workspace, SERVICE_PREFIX, &format!("{uid}/HTTPRoute/{attempt}"))
 }
 
 fn generated(workspace: &str, longest: usize, seed: &str) -> String {

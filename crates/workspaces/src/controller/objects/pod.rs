@@ -118,7 +118,7 @@ impl Objects<'_> {
     }
 
     /// Empty for ports that the image does not serve.
-    fn path_prefix(&self, port: &str) -> String {
+    pub(super) fn path_prefix(&self, port: &str) -> String {
         match self.options.port(port) {
             Some(port) => connect_path(self.namespace(), self.name(), &port.id),
             None => String::new(),

@@ -11,7 +11,10 @@ use std::{
 
 use cluster::{Key, Object, controller::Outcome};
 use http::{Method, Request, Response};
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use k8s_openapi::{
+    api::{apps::v1::StatefulSet, core::v1::Pod},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -25,7 +28,10 @@ use testcluster::TestCluster;
 
 use crate::{
     Caches,
-    controller::{Context, Options, children::Children, has_role_bindings, kind, workspace},
+    controller::{
+        Context, Options, children::Children, has_role_bindings, kind, routes, routes::Routes,
+        workspace,
+    },
     model::{Workspace, WorkspaceKind, fixtures},
 };
 
@@ -124,20 +130,30 @@ impl World {
 
     /// A cluster with the namespace and the kind of the fixtures.
     pub(super) async fn with(options: Options) -> Self {
+        Self::with_kinds(options, &[]).await
+    }
+
+    /// A cluster that serves some more kinds, and no other routes.
+    pub(super) async fn with_kinds(options: Options, kinds: &[ApiResource]) -> Self {
         let cluster = TestCluster::open().await;
         let client = cluster.client();
         cluster::crds::install(&client, crate::crds()).await.unwrap();
         cluster.make_namespace(NAMESPACE).await;
         Api::all(client.clone()).create(&PostParams::default(), &fixtures::kind()).await.unwrap();
+        for kind in [routes::virtual_services(), routes::http_routes()] {
+            define(&client, &kind, kinds.contains(&kind)).await;
+        }
         let wire = Wire::default();
         let recorded = wire.client(&client);
         let caches = Caches::start(&recorded);
         let children = Children::start(&recorded, has_role_bindings(&recorded).await);
         tokio::join!(caches.ready(), children.ready());
+        let routes = Routes::start(&recorded, &options).await;
         let context = Context {
             client: recorded,
             caches,
             children,
+            routes,
             options,
             kinds: Mutex::default(),
             workspace_queue: cluster::Queue::new(),
@@ -186,6 +202,15 @@ impl World {
         (status.state.to_string(), status.state_message)
     }
 
+    pub(super) async fn count_workspaces(&self) -> usize {
+        self.all::<Workspace>().await.len()
+    }
+
+    /// Whether all workspaces are in that state.
+    pub(super) async fn all_in_state(&self, state: &str) -> bool {
+        self.all::<Workspace>().await.iter().all(|ws| ws.text("/status/state") == state)
+    }
+
     pub(super) async fn reconcile_kind(&self) -> Outcome {
         kind::reconcile(&self.context, &Key::new(None, "notebook")).await
     }
@@ -199,8 +224,12 @@ impl World {
     where
         K: Resource<DynamicType = ()>,
     {
-        let resource = ApiResource::erase::<K>(&());
-        let api = cluster::apply::api(&self.client, &resource, NAMESPACE);
+        self.all_of(&ApiResource::erase::<K>(&())).await
+    }
+
+    /// The same, for kinds without a type.
+    pub(super) async fn all_of(&self, resource: &ApiResource) -> Vec<Object> {
+        let api = cluster::apply::api(&self.client, resource, NAMESPACE);
         let mut all = api.list(&ListParams::default()).await.unwrap().items;
         all.retain(|object| resource.kind != "ServiceAccount" || object.name_any() != "default");
         all
@@ -281,6 +310,38 @@ impl World {
         assert!(self.context.caches.pods.wait_for_version(&key, &version, DEADLINE).await);
         pod
     }
+}
+
+/// Makes the API serve a kind, with objects of any form, or not serve it.
+pub(super) async fn define(client: &Client, kind: &ApiResource, served: bool) {
+    let name = format!("{}.{}", kind.plural, kind.group);
+    if served {
+        let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+            "spec": {
+                "group": kind.group, "scope": "Namespaced",
+                "names": {
+                    "kind": kind.kind, "plural": kind.plural,
+                    "singular": kind.kind.to_lowercase(),
+                },
+                "versions": [{
+                    "name": kind.version, "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": any},
+                }],
+            },
+        });
+        cluster::crds::install(client, vec![definition]).await.unwrap();
+        return;
+    }
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    until("the kind is gone", || async {
+        // Gone already is as good.
+        let _ = definitions.delete(&name, &DeleteParams::default()).await;
+        definitions.get_opt(&name).await.unwrap().is_none()
+    })
+    .await;
 }
 
 /// A workspace of the fixtures, paused.

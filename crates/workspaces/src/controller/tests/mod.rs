@@ -2,6 +2,7 @@ mod faults;
 mod kinds;
 mod kit;
 mod roles;
+mod routes;
 mod running;
 mod states;
 

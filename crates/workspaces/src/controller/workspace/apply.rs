@@ -5,13 +5,9 @@ use std::sync::Arc;
 use cluster::{
     Cache, Key, Object,
     apply::{ApplyError, Wanted},
-    error,
 };
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::{
-    Api,
-    api::{DeleteParams, Preconditions},
-};
+use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::Pass;
@@ -20,6 +16,7 @@ use crate::{
         children::{self, Child},
         error::{StepError, generation_failed},
         objects::{self, Objects},
+        routes::{self, ROUTE_FIELDS, Route},
     },
     decide::naming,
 };
@@ -52,19 +49,66 @@ impl Pass<'_> {
         self.ensure("StatefulSet", cache, fields, names, make).await
     }
 
-    pub(super) async fn service(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+    pub(super) async fn service(&mut self, objects: &Objects<'_>) -> Result<Arc<Child>, StepError> {
         let cache = self.context.children.services.clone();
         let name = |attempt| naming::service(self.key.name(), self.uid(), attempt);
         let names = (0..ATTEMPTS).map(name).collect();
         let make = |name: &str| Ok(objects.service(name));
-        self.ensure("Service", cache, objects::SERVICE_FIELDS, names, make).await.map(drop)
+        self.ensure("Service", cache, objects::SERVICE_FIELDS, names, make).await
+    }
+
+    /// The routes that are wanted, of kinds that the API serves.
+    pub(super) async fn routes(
+        &mut self,
+        objects: &Objects<'_>,
+        service: &str,
+    ) -> Result<(), StepError> {
+        let context = self.context;
+        if let Some(istio) = &context.options.istio {
+            let make = |name: &str| objects.virtual_service(name, service, istio);
+            let route = &context.routes.virtual_services;
+            self.route(objects, route, naming::virtual_service, make).await?;
+        }
+        if let Some(gateway) = &context.options.gateway_api {
+            let make = |name: &str| objects.http_route(name, service, gateway);
+            let route = &context.routes.http_routes;
+            self.route(objects, route, naming::http_route, make).await?;
+        }
+        Ok(())
+    }
+
+    async fn route(
+        &mut self,
+        objects: &Objects<'_>,
+        route: &Route,
+        name: fn(&str, &str, u32) -> String,
+        make: impl Fn(&str) -> Result<Wanted, String>,
+    ) -> Result<(), StepError> {
+        let Some(cache) = route.cache() else { return Ok(()) };
+        let done = if objects.has_routes() {
+            let names = (0..ATTEMPTS).map(|n| name(self.key.name(), self.uid(), n)).collect();
+            self.ensure(route.resource.kind.as_str(), cache, ROUTE_FIELDS, names, make)
+                .await
+                .map(drop)
+        } else {
+            let mut done = Ok(());
+            for child in cache.indexed(self.uid()) {
+                done = done.and(self.delete(&route.resource, &cache, &child).await);
+            }
+            done
+        };
+        // So it looks as well when the kind itself is gone.
+        if matches!(done, Err(StepError::Outdated)) {
+            self.context.routes.doubt();
+        }
+        done
     }
 
     /// Sees to it that the workspace owns exactly one object of a kind and that it is as wanted.
     /// The first of `names` that is free, or ours already, is used for a new one.
     async fn ensure(
         &mut self,
-        kind: &'static str,
+        kind: &str,
         cache: Cache<Child>,
         fields: &'static [&'static str],
         names: Vec<String>,
@@ -133,7 +177,8 @@ impl Pass<'_> {
                 wanted.name() == &*child.name && same_role(wanted, &child.compared())
             });
             if !keep {
-                self.delete_role_binding(child).await?;
+                let resource = ApiResource::erase::<RoleBinding>(&());
+                self.delete(&resource, &cache, child).await?;
             }
         }
         for wanted in wanted {
@@ -153,29 +198,20 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn delete_role_binding(&self, child: &Child) -> Result<(), StepError> {
-        let namespace = self.key.namespace().unwrap_or_default();
-        let api = Api::<RoleBinding>::namespaced(self.context.client.clone(), namespace);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(child.uid.to_string()),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        match api.delete(&child.name, &params).await {
-            Err(source) if !error::is_not_found(&source) => {
-                Err(StepError::call("delete a RoleBinding", source))
-            }
-            _ => {
-                let key = Key::new(Some(namespace), &child.name);
-                let seen = super::SEEN_WITHIN;
-                if let Some(cache) = &self.context.children.role_bindings {
-                    cache.wait_for(&key, seen, |now| now.is_none_or(|n| n.uid != child.uid)).await;
-                }
-                Ok(())
-            }
-        }
+    /// Deletes an object that is not wanted, and waits until that is seen.
+    async fn delete(
+        &self,
+        resource: &ApiResource,
+        cache: &Cache<Child>,
+        child: &Child,
+    ) -> Result<(), StepError> {
+        routes::delete(&self.context.client, resource, child)
+            .await
+            .map_err(|source| StepError::call(&format!("delete a {}", resource.kind), source))?;
+        let key = Key::new(self.key.namespace(), &child.name);
+        let is_gone = |now: Option<&Child>| now.is_none_or(|now| now.uid != child.uid);
+        cache.wait_for(&key, super::SEEN_WITHIN, is_gone).await;
+        Ok(())
     }
 }
 
