@@ -3,6 +3,7 @@
 mod reviews;
 mod tokens;
 
+use prometheus_client::registry::Registry;
 use web::{Error, Identity, Kind};
 
 pub use self::{reviews::Reviews, tokens::TokenReviews};
@@ -34,6 +35,13 @@ pub enum Access {
 }
 
 impl Access {
+    /// Lets a registry show how often the cluster was asked.
+    pub fn register(&self, registry: &mut Registry) {
+        if let Self::Reviewed(reviews) = self {
+            reviews.register(registry);
+        }
+    }
+
     /// Passes if the caller may do it.
     pub async fn check(
         &self,

@@ -18,6 +18,6 @@ pub mod permissions;
 mod queue;
 
 pub use access::Access;
-pub use cache::{Cache, Change, Changes, Source};
+pub use cache::{Cache, CacheMeters, Change, Changes, Source};
 pub use object::{Key, Object};
 pub use queue::Queue;

@@ -7,20 +7,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use web::metrics::times;
 
 /// All counts of one server.
 #[derive(Debug)]
 pub struct Meters {
     endpoints: Mutex<BTreeMap<String, Arc<EndpointMeter>>>,
     targets: Mutex<BTreeMap<String, Arc<TargetMeter>>>,
-    /// How long requests took, in microseconds.
-    pub requests: Histogram<12>,
+    /// How long requests took, in seconds.
+    pub requests: Histogram,
     /// How long bodies were, in bytes.
-    pub bodies: Histogram<8>,
+    pub bodies: Histogram,
     /// Whether the configuration that was read last is in use.
     pub reloaded: AtomicBool,
 }
@@ -30,17 +31,8 @@ impl Default for Meters {
         Self {
             endpoints: Mutex::default(),
             targets: Mutex::default(),
-            requests: Histogram::times(),
-            bodies: Histogram::new([
-                256,
-                1 << 10,
-                4 << 10,
-                16 << 10,
-                64 << 10,
-                256 << 10,
-                1 << 20,
-                4 << 20,
-            ]),
+            requests: times(),
+            bodies: Histogram::new(exponential_buckets(256.0, 4.0, 8)),
             reloaded: AtomicBool::new(true),
         }
     }
@@ -68,8 +60,8 @@ pub struct EndpointMeter {
 pub struct TargetMeter {
     /// By result: `delivered`, `timeout`, `failed`, `refused`.
     pub results: Counts<&'static str>,
-    /// How long attempts took, in microseconds.
-    pub attempts: Histogram<12>,
+    /// How long attempts took, in seconds.
+    pub attempts: Histogram,
 }
 
 /// How the requests of one endpoint were answered.
@@ -120,8 +112,7 @@ impl Meters {
         if let Some(known) = all.get(name) {
             return Arc::clone(known);
         }
-        let new =
-            || Arc::new(TargetMeter { results: Counts::default(), attempts: Histogram::times() });
+        let new = || Arc::new(TargetMeter { results: Counts::default(), attempts: times() });
         Arc::clone(all.entry(name.to_owned()).or_insert_with(new))
     }
 
@@ -166,67 +157,9 @@ impl<K: Ord + Copy> Counts<K> {
     }
 }
 
-/// How often values were at most so big.
-#[derive(Debug)]
-pub struct Histogram<const N: usize> {
-    bounds: [u64; N],
-    counts: [AtomicU64; N],
-    total: AtomicU64,
-    sum: AtomicU64,
-}
-
-impl Histogram<12> {
-    /// For times in microseconds, from a tenth of a millisecond to half a minute.
-    fn times() -> Self {
-        Self::new([
-            100, 250, 1_000, 2_500, 10_000, 25_000, 100_000, 250_000, 1_000_000, 2_500_000,
-            10_000_000, 30_000_000,
-        ])
-    }
-
-    /// Notes a time.
-    pub fn took(&self, time: Duration) {
-        self.note(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    }
-}
-
-impl<const N: usize> Histogram<N> {
-    fn new(bounds: [u64; N]) -> Self {
-        let counts = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { bounds, counts, total: AtomicU64::new(0), sum: AtomicU64::new(0) }
-    }
-
-    /// Notes a value.
-    pub fn note(&self, value: u64) {
-        if let Some(index) = self.bounds.iter().position(|bound| value <= *bound) {
-            self.counts[index].fetch_add(1, Ordering::Relaxed);
-        }
-        self.total.fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(value, Ordering::Relaxed);
-    }
-
-    /// Each bound with how many values were at most that, then how many there were, then their sum.
-    pub fn read(&self) -> (Vec<(u64, u64)>, u64, u64) {
-        let mut below = 0;
-        let buckets = self.bounds.iter().zip(&self.counts).map(|(bound, count)| {
-            below += count.load(Ordering::Relaxed);
-            (*bound, below)
-        });
-        let buckets = buckets.collect();
-        (buckets, self.total.load(Ordering::Relaxed), self.sum.load(Ordering::Relaxed))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_counted_up_to_each_bound() {
-        let histogram = Histogram::new([10, 100]);
-        [5, 10, 11, 1000].into_iter().for_each(|value| histogram.note(value));
-        assert_eq!(histogram.read(), (vec![(10, 2), (100, 3)], 4, 1026));
-    }
 
     #[test]
     fn answers_are_success_or_not_and_names_are_forgotten() {

@@ -10,6 +10,7 @@ mod error;
 pub mod identity;
 pub mod listener;
 pub mod local;
+pub mod metrics;
 mod page;
 
 pub use client::{Client, Head, Render};

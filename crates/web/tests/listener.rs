@@ -24,6 +24,7 @@ use tokio::{
 use web::{
     Error, Head, Kind,
     listener::{BindError, Drain, Limits, Stack, bind, read},
+    metrics::{self, Requests},
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -244,4 +245,59 @@ async fn a_stop_ends_what_outlasts_the_grace() {
     arrived.notified().await;
     assert!(!drain.stop(Duration::from_millis(50)).await);
     assert_eq!(client.await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_the_pattern_of_their_route() {
+    let mut registry = metrics::registry();
+    let requests = Requests::new(&mut registry);
+    let router = Router::new()
+        .route("/of/{name}", get(|| async { "hello" }))
+        .route("/broken", get(|| async { StatusCode::BAD_GATEWAY }))
+        .route("/slow", get(std::future::pending::<()>));
+    let router = Stack::new("test", render).counted(&requests).wrap(router);
+    let (address, _drain) = start(router, Limits::default()).await;
+    for path in ["/of/a", "/of/b", "/broken", "/nowhere", "/nowhere/else"] {
+        request(address, &format!("GET {path}"), "\r\n").await;
+    }
+    request(address, "BREW /of/a", "\r\n").await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let text = async || {
+        let answer = metrics::answer(&registry).unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    let in_flight = |text: &str| text.contains("qm_http_requests_in_flight{listener=\"test\"} 1\n");
+    within_deadline(async || in_flight(&text().await)).await;
+    let all = text().await;
+    let of = |method: &str, route: &str, status: &str, count: u8| {
+        format!(
+            "qm_http_requests_total{{listener=\"test\",method=\"{method}\",route=\"{route}\",\
+             status=\"{status}\"}} {count}\n"
+        )
+    };
+    for line in [
+        of("GET", "/of/{name}", "2xx", 2),
+        of("other", "/of/{name}", "4xx", 1),
+        of("GET", "/broken", "5xx", 1),
+        of("GET", "none", "4xx", 2),
+    ] {
+        assert!(all.contains(&line), "{line}{all}");
+    }
+    let times =
+        "qm_http_request_seconds_count{listener=\"test\",method=\"GET\",route=\"/broken\"} 1\n";
+    assert!(all.contains(times), "{all}");
+    assert!(all.ends_with("# EOF\n"), "{all}");
+    drop(slow);
+    within_deadline(async || !in_flight(&text().await)).await;
+}
+
+async fn within_deadline(wanted: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !wanted().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, wait).await.expect("it does not come true");
 }

@@ -1,11 +1,12 @@
 //! The watch caches that controller, dialect and connect proxy share.
 
-use cluster::{Cache, Source};
+use cluster::{Cache, CacheMeters, Source};
 use k8s_openapi::api::{
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod},
     storage::v1::StorageClass,
 };
 use kube::Client;
+use prometheus_client::registry::Registry;
 
 use crate::model::{Workspace, WorkspaceKind, label};
 
@@ -45,6 +46,19 @@ impl Caches {
                 .start(client),
             storage_classes: Source::all().start(client),
         }
+    }
+
+    /// Lets a registry show how much the caches hold, and how fresh that is.
+    pub fn register(&self, registry: &mut Registry) {
+        let meters = CacheMeters::default()
+            .with(&self.workspaces)
+            .with(&self.kinds)
+            .with(&self.namespaces)
+            .with(&self.pvcs)
+            .with(&self.volumes)
+            .with(&self.pods)
+            .with(&self.storage_classes);
+        registry.register_collector(Box::new(meters));
     }
 
     /// Waits until every cache has its first list.

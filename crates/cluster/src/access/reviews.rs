@@ -7,6 +7,11 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 use moka::sync::Cache;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 use tokio::time::Instant;
 use web::{Error, Identity};
 
@@ -28,7 +33,23 @@ pub struct Reviews(Arc<Inner>);
 struct Inner {
     api: Api<SubjectAccessReview>,
     answers: Cache<Question, Answer>,
+    asked: Family<Answered, Counter>,
 }
+
+/// How a question was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    by: &'static str,
+}
+
+/// An answer that still counts.
+const REMEMBERED: Answered = Answered { by: "memory" };
+/// An answer of the cluster.
+const ASKED: Answered = Answered { by: "cluster" };
+/// An old answer, since the cluster did not give one.
+const LAST: Answered = Answered { by: "last_word" };
+/// None.
+const FAILED: Answered = Answered { by: "nobody" };
 
 impl fmt::Debug for Reviews {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,7 +115,17 @@ impl Reviews {
     /// Asks this cluster.
     pub fn new(client: &Client) -> Self {
         let answers = Cache::builder().max_capacity(ANSWERS).time_to_live(LAST_WORD).build();
-        Self(Arc::new(Inner { api: Api::all(client.clone()), answers }))
+        let asked = Family::default();
+        Self(Arc::new(Inner { api: Api::all(client.clone()), answers, asked }))
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Questions whether a caller may do something, by who answered";
+        registry.register("access_reviews", help, self.0.asked.clone());
+    }
+
+    fn count(&self, answered: &Answered) {
+        self.0.asked.get_or_create(answered).inc();
     }
 
     /// Whether the cluster allows it.
@@ -108,10 +139,12 @@ impl Reviews {
         if let Some(answer) = known
             && answer.at.elapsed() < FRESH
         {
+            self.count(&REMEMBERED);
             return Ok(answer.allowed);
         }
         match self.0.api.create(&PostParams::default(), &question.review()).await {
             Ok(review) => {
+                self.count(&ASKED);
                 let status = review.status.unwrap_or_default();
                 // An error beside the verdict is the cluster's own; the verdict stands.
                 if let Some(error) = status.evaluation_error {
@@ -123,9 +156,13 @@ impl Reviews {
             }
             Err(source) => match known {
                 Some(answer) if question.is_read() && error::is_unanswered(&source) => {
+                    self.count(&LAST);
                     Ok(answer.allowed)
                 }
-                _ => Err(failed(source)),
+                _ => {
+                    self.count(&FAILED);
+                    Err(failed(source))
+                }
             },
         }
     }

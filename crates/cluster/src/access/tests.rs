@@ -122,6 +122,24 @@ async fn while_the_api_is_away_reads_go_by_its_last_word_and_changes_wait() {
     assert_eq!(verdict(&access, "ada", &may("list", None)).await, Err(Kind::Internal));
 }
 
+#[tokio::test]
+async fn who_answered_is_counted() {
+    let api = Api::default();
+    let access = Access::Reviewed(Reviews::new(&api.client()));
+    let mut registry = prometheus_client::registry::Registry::default();
+    access.register(&mut registry);
+    for _ in 0..3 {
+        assert_eq!(verdict(&access, "ada", &may("list", None)).await, Ok(()));
+    }
+    api.break_with(1);
+    assert_eq!(verdict(&access, "ada", &may("get", None)).await, Err(Kind::Unavailable));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for (by, count) in [("cluster", 1), ("memory", 2), ("nobody", 1)] {
+        assert!(text.contains(&format!("reviews_total{{by=\"{by}\"}} {count}\n")), "{text}");
+    }
+}
+
 async fn whose(reviews: &TokenReviews, header: Option<&str>) -> Result<Identity, Kind> {
     let mut request = Request::get("/");
     if let Some(header) = header {

@@ -1,5 +1,6 @@
 //! Watch caches: everything of one kind, kept current by one watch.
 
+mod meters;
 mod source;
 mod state;
 mod watch;
@@ -13,14 +14,15 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{broadcast, watch as signal},
     task::AbortHandle,
+    time::Instant,
 };
 
-pub use self::source::Source;
 use self::state::State;
+pub use self::{meters::CacheMeters, source::Source};
 use crate::Key;
 
 /// How many changes a slow subscriber may be behind before it is told to start over.
@@ -52,6 +54,8 @@ struct Shared<T> {
     /// Counts changes, the moment of readiness included; woken after the state is current.
     changed: signal::Sender<u64>,
     changes: broadcast::Sender<Change<T>>,
+    heard: Mutex<Instant>,
+    interruptions: AtomicU64,
 }
 
 /// One change of a cache.

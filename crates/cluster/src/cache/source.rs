@@ -6,10 +6,13 @@ use std::sync::{
 };
 
 use kube::{Client, Resource, core::ApiResource};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{broadcast, watch as signal};
+use tokio::{
+    sync::{broadcast, watch as signal},
+    time::Instant,
+};
 
 use super::{AbortOnDrop, BACKLOG, Cache, Shared, State, watch};
 
@@ -74,6 +77,8 @@ impl<T: Send + Sync + 'static> Source<T> {
             revision: AtomicU64::new(0),
             changed: signal::Sender::new(0),
             changes: broadcast::Sender::new(BACKLOG),
+            heard: Mutex::new(Instant::now()),
+            interruptions: AtomicU64::new(0),
         });
         let task = tokio::spawn(watch::run(client.clone(), self, shared.clone()));
         Cache { shared, _watch: Arc::new(AbortOnDrop(task.abort_handle())) }

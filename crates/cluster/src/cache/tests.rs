@@ -134,6 +134,33 @@ async fn an_expired_watch_lists_again_and_reports_the_difference() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cache_tells_how_full_and_how_fresh_it_is() {
+    let lists = vec![list(5, vec![object("a", 3), object("b", 4)]), list(9, vec![object("b", 4)])];
+    let watches = vec![Step::Refused(410), Step::Events(vec![event("ADDED", object("c", 10))])];
+    let cache = Source::<ConfigMap>::all().start(&Script::new(lists, watches).client());
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(CacheMeters::default().with(&cache)));
+    let text = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    assert!(text().contains("cache_ready{resource=\"configmaps\"} 0.0\n"), "{}", text());
+    assert!(cache.wait_for(&Key::new(Some("n"), "c"), LONG, |o| o.is_some()).await);
+    let age = |text: String| {
+        let line = text.lines().find(|line| line.starts_with("cache_age_seconds{")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let before = age(text());
+    tokio::time::advance(Duration::from_secs(7)).await;
+    assert!(age(text()) - before > 6.9, "{}", text());
+    for line in ["objects{resource=\"configmaps\"} 2.0", "ready{resource=\"configmaps\"} 1.0"] {
+        assert!(text().contains(line), "{}", text());
+    }
+    assert!(!text().contains("cache_interruptions_total{resource=\"configmaps\"} 0"), "{}", text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_read_is_left_out() {
     let mut bad = object("b", 4);
     bad["data"] = json!("not a map");

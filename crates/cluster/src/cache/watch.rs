@@ -12,6 +12,7 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     Change, Shared, Source,
@@ -40,10 +41,12 @@ pub(super) async fn run<T: Send + Sync + 'static>(
         match events.next().await {
             Some(Ok(event)) => {
                 pause = FIRST_PAUSE;
+                *shared.heard.lock() = Instant::now();
                 feed.take(event);
             }
             Some(Err(error)) => {
                 tracing::debug!(resource = shared.name, %error, "watch interrupted");
+                shared.interruptions.fetch_add(1, Ordering::Relaxed);
                 // The library repeats a watch start with the same version for ever, whatever the
                 // answer; after "gone" only a new list helps.
                 if is_gone(&error) {

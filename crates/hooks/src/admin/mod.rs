@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    response::Response,
     routing::{delete, get, post},
 };
 use kube::Client;
+use prometheus_client::registry::Registry;
 
 pub use self::{gate::Gate, token::listener};
 use crate::{
@@ -60,6 +60,11 @@ impl Admin {
         Self { hooks: Some(client), ..self }
     }
 
+    /// Lets a registry show what is counted.
+    pub fn register(&self, registry: &mut Registry) {
+        metrics::register(&self.receiver, registry);
+    }
+
     /// What is wrong, if anything is.
     pub fn trouble(&self) -> Option<String> {
         trouble(&self.receiver)
@@ -68,11 +73,6 @@ impl Admin {
     fn journal(&self) -> Option<Journal> {
         self.receiver.journal()
     }
-}
-
-/// The counts, as Prometheus reads them; none if no hooks are served.
-pub fn metrics(admin: Option<&Admin>) -> Response {
-    metrics::answer(admin.map(|admin| metrics::text(&admin.receiver)).unwrap_or_default())
 }
 
 /// What keeps a receiver from keeping its word.

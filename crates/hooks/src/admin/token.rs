@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
-use web::{Error, Head, Kind, listener::Stack};
+use web::{Error, Head, Kind, listener::Stack, metrics};
 
 use super::{Admin, Gate, answer::Problem, router, trouble};
 use crate::{decide::signature::equal, receive::Receiver};
@@ -19,7 +19,9 @@ use crate::{decide::signature::equal, receive::Receiver};
 /// Probes, counts and the API. Without a token nobody may see or do anything but ask how it is.
 pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Router {
     let admin = Arc::new(Admin::new(Arc::clone(&receiver), Gate::Operators, None));
-    let counted = Arc::clone(&admin);
+    let mut registry = metrics::registry();
+    admin.register(&mut registry);
+    let registry = Arc::new(registry);
     let token: Option<Arc<[u8]>> = token.map(Into::into);
     let guard = move |request: Request, next: Next| {
         let token = token.clone();
@@ -42,7 +44,10 @@ pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Router {
                 }
             }),
         )
-        .route("/metrics", get(move || async move { super::metrics(Some(&counted)) }))
+        .route(
+            "/metrics",
+            get(move || async move { metrics::answer(&registry).map_err(Problem::from) }),
+        )
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") });
     let api = router(admin).layer(middleware::from_fn(guard));
     // A stream has no end, and the bodies of this API are read with a limit of their own.

@@ -257,8 +257,9 @@ impl Receiver {
             let request = Inbound { headers: &headers, body: &body, now: now() };
             let (reply, fate) = this.process(address, route.endpoint(), &request, &body).await;
             this.note(address, &route, &request, &reply, &fate);
-            this.meters.requests.took(start.elapsed());
-            this.meters.bodies.note(u64::try_from(body.len()).unwrap_or(u64::MAX));
+            this.meters.requests.observe(start.elapsed().as_secs_f64());
+            // Bodies have a limit far below what a float cannot hold.
+            this.meters.bodies.observe(f64::from(u32::try_from(body.len()).unwrap_or(u32::MAX)));
             drop::<Share>(share);
             (reply, fate)
         }

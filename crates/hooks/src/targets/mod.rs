@@ -115,7 +115,7 @@ pub(crate) async fn told(
     let start = Instant::now();
     let outcome = timeout(patience, target.tell(telling)).await.unwrap_or(Err(Failure::TimedOut));
     let meter = meters.target(target.name());
-    meter.attempts.took(start.elapsed());
+    meter.attempts.observe(start.elapsed().as_secs_f64());
     meter.results.add(match &outcome {
         Ok(()) => "delivered",
         Err(Failure::TimedOut) => "timeout",

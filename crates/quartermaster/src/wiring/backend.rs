@@ -17,6 +17,7 @@ use web::{
     Cors,
     identity::{Anybody, Door, HeaderSettings, ProxyHeaders},
     listener::{self, BindError, Drain, Limits, Listener, Stack},
+    metrics::{self, Requests},
 };
 use workspaces::{Caches, dialect::kubeflow};
 
@@ -67,13 +68,18 @@ impl Backend {
             true => Access::Reviewed(Reviews::new(&client)),
             false => Access::Local,
         };
+        let mut registry = metrics::registry();
+        let requests = Requests::new(&mut registry);
+        caches.register(&mut registry);
+        access.register(&mut registry);
         let ready = Readiness { caches: caches.clone(), health: Some(health.clone()), hooks: None };
         let options = settings.options;
         let state = kubeflow::State { client, caches, access, health: Some(health), options };
         let api = kubeflow::router(state).fallback(listeners::nothing);
         let api = protect(api, settings.identity, settings.cors.clone());
-        let probes = listener::ops_router(move || ready.missing());
-        let api = settings.cors.wrap(Stack::new("api", listeners::render).wrap(api.merge(probes)));
+        let probes = listener::ops_router(move || ready.missing(), registry);
+        let stack = Stack::new("api", listeners::render).counted(&requests);
+        let api = settings.cors.wrap(stack.wrap(api.merge(probes)));
         let drain = Drain::new();
         let serving = tokio::spawn(listener.serve(api, Limits::default(), drain.clone()));
         Ok(Self { address, cluster: format!("the Kubernetes {version} at {url}"), drain, serving })

@@ -5,14 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use cluster::client::Health;
 use hooks::admin::Admin;
+use prometheus_client::registry::Registry;
 use web::{
     Error, Head, Kind,
     listener::{self, Drain, Limits, Listener, Stack},
     local::{self, Token},
+    metrics::Requests,
 };
 use workspaces::{
     Caches,
@@ -79,13 +80,16 @@ impl Listeners {
         }
     }
 
-    /// Serves the probes: they tell how the start goes on.
-    pub(super) fn serve_ops(self, front: &Front, ready: Readiness, drain: &Drain) -> Rest {
+    /// Serves the probes, which tell how the start goes on, and what is counted.
+    pub(super) fn serve_ops(
+        self,
+        front: &Front,
+        ready: Readiness,
+        registry: Registry,
+        drain: &Drain,
+    ) -> Rest {
         let port = self.ops.address().port();
-        let hooks = ready.hooks.clone();
-        let ops = listener::ops_router(move || ready.missing());
-        let metrics = move || async move { hooks::admin::metrics(hooks.as_deref()) };
-        let ops = ops.route("/metrics", get(metrics));
+        let ops = listener::ops_router(move || ready.missing(), registry);
         let ops = Stack::new("ops", render).wrap(front.protect_ops(ops, port, render));
         tokio::spawn(self.ops.serve(ops, Limits::default(), drain.clone()));
         Rest { api: self.api, apps: self.apps }
@@ -106,6 +110,7 @@ impl Rest {
         hooks: Option<Arc<Admin>>,
         front: &Front,
         urls: &Connect,
+        requests: &Requests,
         drain: &Drain,
     ) {
         let place = |url: &Option<String>, listener: &Listener| {
@@ -131,19 +136,22 @@ impl Rest {
             None => api,
         };
         let protect = |api| front.protect_api(api, self.api.address().port(), render);
+        let stack = Stack::new("api", render).counted(requests);
         let api = if urls.shared_host {
             // Streams have no limits of size and time, so they have a stack of their own.
             let shared = connect::shared_router(Arc::clone(&backend), options.clone());
-            let shared = Stack::streaming("api", connect::render).wrap(front.protect_apps(shared));
-            let api = Stack::new("api", render).wrap(protect(api.fallback(nothing)));
+            let shared = Stack::streaming("apps", connect::render)
+                .counted(requests)
+                .wrap(front.protect_apps(shared));
+            let api = stack.wrap(protect(api.fallback(nothing)));
             front.cors().wrap(api).merge(shared)
         } else {
             let connect = connect::api_router(Arc::clone(&backend), options.clone());
-            let api = Stack::new("api", render).wrap(protect(api.merge(connect).fallback(nothing)));
+            let api = stack.wrap(protect(api.merge(connect).fallback(nothing)));
             front.cors().wrap(api)
         };
         let apps = front.protect_apps(connect::apps_router(backend, options));
-        let apps = Stack::streaming("apps", connect::render).wrap(apps);
+        let apps = Stack::streaming("apps", connect::render).counted(requests).wrap(apps);
 
         tokio::spawn(self.api.serve(api, Limits::default(), drain.clone()));
         tokio::spawn(self.apps.serve(apps, Limits::default(), drain.clone()));

@@ -14,6 +14,7 @@ use hooks::admin::Gate;
 use web::{
     listener::Drain,
     local::{self, Token},
+    metrics::{self, Requests},
 };
 use workspaces::{Caches, dialect::kubeflow};
 
@@ -72,22 +73,30 @@ impl Server {
 
         let caches = Caches::start(&client);
         let drain = Drain::new();
+        let mut registry = metrics::registry();
+        let requests = Requests::new(&mut registry);
+        caches.register(&mut registry);
         let mut endpoints = listeners.endpoints(token.as_ref());
         endpoints.kube = kube.as_ref().map(KubeApi::url);
         let front = Front::new(&settings, &client, token);
+        let access = front.access(&client);
+        access.register(&mut registry);
         let address = hooks.as_ref().map(|hooks| listeners::reachable(hooks.address()));
         endpoints.hooks = address.map(|address| format!("http://{address}"));
         let admin = hooks.as_ref().map(|hooks| {
             let url = settings.hooks.as_ref().and_then(|hooks| hooks.options.url.clone());
-            let gate = Gate::Objects(front.access(&client));
+            let gate = Gate::Objects(access.clone());
             hooks.admin(gate, url.or_else(|| endpoints.hooks.clone()))
         });
+        if let Some(admin) = &admin {
+            admin.register(&mut registry);
+        }
         let ready = listeners::Readiness {
             caches: caches.clone(),
             health: place.health(),
             hooks: admin.clone(),
         };
-        let listeners = listeners.serve_ops(&front, ready, &drain);
+        let listeners = listeners.serve_ops(&front, ready, registry, &drain);
         caches.ready().await;
         place.start_node(&settings).await?;
         let controller = Controller::start(&settings, place, &caches);
@@ -95,11 +104,11 @@ impl Server {
         let state = kubeflow::State {
             client: client.clone(),
             caches,
-            access: front.access(&client),
+            access,
             health: place.health(),
             options: kubeflow::Options::default(),
         };
-        listeners.serve(state, admin, &front, &settings.connect, &drain);
+        listeners.serve(state, admin, &front, &settings.connect, &requests, &drain);
         if let (Some(kube), Some(cluster)) = (kube, place.own()) {
             kube.serve(cluster, &drain)?;
         }

@@ -129,6 +129,10 @@ async fn a_hook_is_tried_out_seen_and_made_again() {
     let metrics = metrics.text().await.unwrap();
     let line = "qm_hook_requests_total{endpoint=\"default/code\",source=\"GitHub\",code=\"401\"} 1";
     assert!(metrics.contains(line), "{metrics}");
+    let line = "qm_http_requests_total{listener=\"api\",method=\"GET\",\
+                route=\"/api/v1/hooks/deliveries\",status=\"2xx\"}";
+    assert!(metrics.contains(line), "{metrics}");
+    assert!(metrics.contains("qm_cache_ready{resource=\"workspaces\"} 1"), "{metrics}");
     assert!(!metrics.contains(url.rsplit('/').next().unwrap()), "a path is a secret");
 }
 

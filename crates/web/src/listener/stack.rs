@@ -23,7 +23,10 @@ use http_body::Body as _;
 use tracing::Instrument as _;
 
 use super::body;
-use crate::{Error, Head, Kind, Render};
+use crate::{
+    Error, Head, Kind, Render,
+    metrics::{Requests, Route},
+};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -40,6 +43,7 @@ pub struct Stack {
     body_patience: Duration,
     answer: Option<Duration>,
     page_headers: bool,
+    requests: Option<Requests>,
 }
 
 impl Stack {
@@ -52,6 +56,7 @@ impl Stack {
             body_patience: Duration::from_secs(32),
             answer: Some(Duration::from_secs(32)),
             page_headers: true,
+            requests: None,
         }
     }
 
@@ -75,10 +80,17 @@ impl Stack {
         self
     }
 
+    /// Counts its requests.
+    #[must_use]
+    pub fn counted(mut self, requests: &Requests) -> Self {
+        self.requests = Some(requests.clone());
+        self
+    }
+
     /// Wraps a router, its guard and fallback included. A request passes, outermost first:
     ///
     /// 1. request id: the response and all log lines carry it, whatever happens below;
-    /// 2. trace: one span and one line per request, with the path but never the query;
+    /// 2. trace: one span and one line per request, with the path but never the query, and counts;
     /// 3. limits: length and pace of the body, time until the answer;
     /// 4. panic catch: inside the limits and the trace, so that a panic is an answer like others;
     /// 5. the router: its guard (who may call), then its routes.
@@ -157,13 +169,18 @@ async fn run(
         path = head.uri.path(),
     );
     let started = Instant::now();
+    let route = Route::of(&request);
+    let _in_flight = stack.requests.as_ref().map(|requests| requests.came(stack.name));
     async {
         let mut response = stack.limited(request, &head, next).await;
         if stack.page_headers {
             add_page_headers(&mut response);
         }
-        let status = response.status().as_u16();
-        tracing::debug!(status, elapsed = ?started.elapsed(), "request answered");
+        let (status, elapsed) = (response.status(), started.elapsed());
+        tracing::debug!(status = status.as_u16(), ?elapsed, "request answered");
+        if let Some(requests) = &stack.requests {
+            requests.answered(stack.name, &head.method, route, status, elapsed);
+        }
         response.headers_mut().insert(REQUEST_ID.clone(), id);
         response
     }

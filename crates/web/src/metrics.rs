@@ -1,0 +1,191 @@
+//! What is counted, for Prometheus: the registry of a process, and what listeners count of requests.
+//!
+//! Whatever can be counted registers itself at the start; [`crate::listener::ops_router`] serves all
+//! of it. Labels have few values: routes by their pattern, statuses by their class.
+
+use std::{
+    fmt::Write as _,
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use axum::{
+    extract::MatchedPath,
+    response::{IntoResponse as _, Response},
+};
+use http::{Method, StatusCode, header};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::Error;
+
+/// The media type of the text.
+const MEDIA: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Seconds, from a tenth of a millisecond to half a minute.
+const TIMES: [f64; 12] =
+    [0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
+
+/// The registry of a process: all names begin with `qm_`.
+pub fn registry() -> Registry {
+    Registry::with_prefix("qm")
+}
+
+/// A histogram of times in seconds.
+pub fn times() -> Histogram {
+    Histogram::new(TIMES)
+}
+
+/// All that is counted, as Prometheus reads it.
+pub fn answer(registry: &Registry) -> Result<Response, Error> {
+    let mut text = String::new();
+    text::encode(&mut text, registry).map_err(Error::internal)?;
+    Ok(([(header::CONTENT_TYPE, MEDIA)], text).into_response())
+}
+
+/// Counts of the requests of all listeners; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    answered: Family<Answered, Counter>,
+    seconds: Family<Asked, Histogram>,
+    in_flight: Family<At, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct At {
+    listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    listener: &'static str,
+    method: &'static str,
+    route: Route,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    listener: &'static str,
+    method: &'static str,
+    route: Route,
+    status: &'static str,
+}
+
+/// The pattern of a route; none for what leads nowhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Route(Option<MatchedPath>);
+
+impl Route {
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
+        Self(request.extensions().get().cloned())
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        encoder.write_str(self.as_str())
+    }
+}
+
+impl Requests {
+    /// Counts that the registry shows.
+    pub fn new(registry: &mut Registry) -> Self {
+        let requests = Self {
+            answered: Family::default(),
+            seconds: Family::new_with_constructor(times),
+            in_flight: Family::default(),
+        };
+        registry.register(
+            "http_requests",
+            "Requests by route, method and class of the status",
+            requests.answered.clone(),
+        );
+        registry.register(
+            "http_request_seconds",
+            "Time until the head of the answer",
+            requests.seconds.clone(),
+        );
+        registry.register(
+            "http_requests_in_flight",
+            "Requests whose answer has not begun",
+            requests.in_flight.clone(),
+        );
+        requests
+    }
+
+    /// Notes that a request came, until what is returned goes.
+    pub(crate) fn came(&self, listener: &'static str) -> InFlight {
+        let gauge = self.in_flight.get_or_create_owned(&At { listener });
+        gauge.inc();
+        InFlight(gauge)
+    }
+
+    /// Notes an answer.
+    pub(crate) fn answered(
+        &self,
+        listener: &'static str,
+        method: &Method,
+        route: Route,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let asked = Asked { listener, method: name(method), route };
+        self.seconds.get_or_create(&asked).observe(took.as_secs_f64());
+        let Asked { listener, method, route } = asked;
+        let answered = Answered { listener, method, route, status: class(status) };
+        self.answered.get_or_create(&answered).inc();
+    }
+}
+
+/// A request on its way; it may also break off.
+pub(crate) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Methods are what clients say, so only the known ones get a name.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
