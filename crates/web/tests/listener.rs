@@ -184,6 +184,75 @@ async fn a_head_that_never_ends_is_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_may_idle_longer_than_a_head_may_take() {
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let header_time = Duration::from_millis(100);
+    let (address, _drain) = start(app(), Limits { header_time, ..Limits::default() }).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    for stream in [&mut idle, &mut slow] {
+        stream.write_all(GET).await.unwrap();
+        assert!(until(stream, b"hello").await);
+    }
+    slow.write_all(&GET[..20]).await.unwrap();
+    assert!(!until(&mut slow, b"hello").await, "a later head has no more time than the first");
+    idle.write_all(GET).await.unwrap();
+    assert!(until(&mut idle, b"hello").await, "it was idle for as long");
+
+    let limits = Limits { header_time, idle_time: header_time, ..Limits::default() };
+    let (address, _drain) = start(app(), limits).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(GET).await.unwrap();
+    assert!(until(&mut idle, b"hello").await);
+    assert!(!until(&mut idle, b"hello").await, "not for ever");
+}
+
+/// Reads until these bytes have come, or the end.
+async fn until(stream: &mut TcpStream, end: &[u8]) -> bool {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end) {
+        let read = timeout(DEADLINE, stream.read_buf(&mut seen)).await.expect("no answer");
+        if read.unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_tunnel_may_be_quiet_for_longer_than_a_head_may_take() {
+    let tunnel = |mut request: axum::extract::Request| async move {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).await.is_ok() {
+                stream.write_all(&byte).await.unwrap();
+            }
+        });
+        let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        answer
+            .header("connection", "upgrade")
+            .header("upgrade", "echo")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let limits = Limits { header_time: Duration::from_millis(50), ..Limits::default() };
+    let router = app().route("/tunnel", get(tunnel));
+    let (address, _drain) = start(router, limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    assert!(until(&mut stream, b"\r\n\r\n").await);
+    for byte in [b"a", b"b"] {
+        stream.write_all(byte).await.unwrap();
+        assert!(until(&mut stream, byte).await);
+        // Another connection waits for its head as long as this one is quiet.
+        assert!(!exchange(address, b"GET / HTTP/1.1\r\nhost: loc").await.contains("200"));
+    }
+}
+
+#[tokio::test]
 async fn ambiguous_framing_is_refused_or_read_one_way() {
     let (address, _drain) = start(app(), Limits::default()).await;
     let two_lengths = "content-length: 3\r\ncontent-length: 4\r\n\r\nabcd";

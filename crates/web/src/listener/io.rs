@@ -1,9 +1,13 @@
-//! A connection that gives up on a peer that does not read.
+//! A connection that gives up on a peer that does not read, or does not finish the head of a request.
 
 use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,43 +17,94 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Wraps a stream: a write that makes no progress for a while is an error.
-#[derive(Debug)]
-pub(super) struct Stalling<S> {
-    stream: S,
-    patience: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+/// The head of a request is on its way.
+const HEAD: u8 = 0;
+/// A request is being answered, its body included, or the connection is a tunnel now.
+const BUSY: u8 = 1;
+/// Nothing is due.
+const IDLE: u8 = 2;
+
+/// What is due on a connection: whoever answers requests tells whoever reads.
+#[derive(Debug, Default)]
+pub(super) struct Stage(AtomicU8);
+
+impl Stage {
+    /// A request has come.
+    pub(super) fn busy(&self) {
+        self.0.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// It has its answer.
+    pub(super) fn idle(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Something was read: after an answer that begins the next head.
+    fn heard(&self) {
+        // Both sides run in the task of the connection, so nothing comes in between.
+        if self.0.load(Ordering::Relaxed) == IDLE {
+            self.0.store(HEAD, Ordering::Relaxed);
+        }
+    }
+
+    fn wants_head(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == HEAD
+    }
 }
 
-impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, timer: None }
+/// Wraps a stream: a write that makes no progress for a while is an error, and so is a head of a
+/// request that takes too long from its first byte.
+#[derive(Debug)]
+pub(super) struct Impatient<S> {
+    stream: S,
+    stage: Arc<Stage>,
+    head: Duration,
+    head_timer: Option<Pin<Box<Sleep>>>,
+    stall: Duration,
+    stall_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    pub(super) fn new(stream: S, stage: Arc<Stage>, head: Duration, stall: Duration) -> Self {
+        Self { stream, stage, head, head_timer: None, stall, stall_timer: None }
     }
 
     /// Passes an outcome on, starting the clock while it is pending.
     fn watch<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.timer = None;
+            self.stall_timer = None;
             return poll;
         }
-        let patience = self.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let patience = self.stall;
+        let timer = self.stall_timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let this = &mut *self;
+        if Pin::new(&mut this.stream).poll_read(cx, buffer)?.is_ready() {
+            this.stage.heard();
+            return Poll::Ready(Ok(()));
+        }
+        if !this.stage.wants_head() {
+            this.head_timer = None;
+            return Poll::Pending;
+        }
+        let patience = this.head;
+        let timer = this.head_timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head does not end")))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,7 +148,8 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_never_reads_is_given_up() {
         let (near, _far) = tokio::io::duplex(8);
-        let mut stream = Stalling::new(near, Duration::from_millis(10));
+        let patience = Duration::from_millis(10);
+        let mut stream = Impatient::new(near, Arc::default(), patience, patience);
         let error = stream.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

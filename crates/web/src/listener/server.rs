@@ -3,6 +3,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use http::StatusCode;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -13,7 +14,11 @@ use tokio::{
 };
 use tower::Service as _;
 
-use super::{drain::Drain, io::Stalling, tls};
+use super::{
+    drain::Drain,
+    io::{Impatient, Stage},
+    tls,
+};
 
 /// The other end of a connection, in the extensions of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +31,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Number of headers; more is answered with 431.
     pub headers: usize,
-    /// Time for the head of a request, which is also how long a connection may idle.
+    /// Time for the head of a request from its first byte, and for the handshake of TLS.
     pub header_time: Duration,
+    /// Time between an answer and the head of the next request.
+    pub idle_time: Duration,
     /// Time without progress in sending to a client that does not read.
     pub write_stall: Duration,
     /// Connections at once; more wait in the system's queue.
@@ -40,6 +47,7 @@ impl Default for Limits {
             header_bytes: 128 << 10,
             headers: 256,
             header_time: Duration::from_secs(32),
+            idle_time: Duration::from_secs(90),
             write_stall: Duration::from_secs(32),
             connections: 4096,
         }
@@ -161,17 +169,30 @@ async fn connection<S>(stream: S, peer: SocketAddr, router: Router, limits: Limi
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stage = Arc::new(Stage::default());
+    let told = Arc::clone(&stage);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
+        told.busy();
+        let told = Arc::clone(&told);
         request.extensions_mut().insert(Peer(peer));
         let answer = router.clone().call(request.map(Body::new));
-        async move { answer.await.map_err(|never: Infallible| never) }
+        async move {
+            let answer = answer.await.map_err(|never: Infallible| never)?;
+            // A tunnel has no further heads.
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                told.idle();
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
+    let stream = Impatient::new(stream, stage, limits.header_time, limits.write_stall);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
+        // It runs from the end of an answer to the end of the next head: the longer of both times.
+        .header_read_timeout(limits.idle_time.max(limits.header_time))
         .max_header_size(limits.header_bytes)
         .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(Stalling::new(stream, limits.write_stall)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
