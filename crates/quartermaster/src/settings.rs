@@ -8,7 +8,7 @@ use std::{
 
 use cluster::client::Target;
 use embedded::node::ImageEntry;
-use web::identity::HeaderSettings;
+use web::{Cors, identity::HeaderSettings};
 
 use crate::{
     cli::{self, Auth, ClusterChoice},
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// Where the API of our own cluster is served.
     pub(crate) kube: Option<SocketAddr>,
     pub(crate) identity: Identity,
+    /// Which pages of other origins may use the API.
+    pub(crate) cors: Cors,
     pub(crate) connect: Connect,
     pub(crate) definitions: bool,
     pub(crate) samples: bool,
@@ -100,6 +102,7 @@ impl Settings {
             ops,
             kube: Some(up.kube_listen.or(file.listeners.kube).unwrap_or(kube)),
             identity,
+            cors: file.auth.cors,
             connect: Connect::default(),
             definitions: true,
             samples: file.install.samples.unwrap_or(true),
@@ -162,6 +165,7 @@ impl Settings {
             ops,
             kube: None,
             identity,
+            cors: file.auth.cors,
             connect: file.connect,
             definitions: serve.install_definitions.or(file.install.definitions).unwrap_or(true),
             samples: serve.install_samples || file.install.samples.unwrap_or(false),
@@ -191,6 +195,12 @@ impl Settings {
                     "listen at 127.0.0.1 or [::1]; to reach it from elsewhere use an SSH tunnel",
                 ));
             }
+        }
+        if self.cors != Cors::readable()
+            && matches!(self.identity, Identity::Local | Identity::Open)
+        {
+            return Err(Failure::usage("auth.allowedOrigins is for `header` and `bearer` only")
+                .hint("on one machine no page of another origin may act as you"));
         }
         if self.connect.shared_host && matches!(self.identity, Identity::Local | Identity::Open) {
             return Err(Failure::usage("connect.sharedHost is for `header` and `bearer` only")
@@ -326,6 +336,9 @@ mod tests {
         let mut shared = Config::default();
         shared.connect.shared_host = true;
         assert!(Settings::serve(flags(), shared).is_err());
+        let mut visited = Config::default();
+        visited.auth.cors = Cors::readable().with_origins(["https://portal.example.org"]).unwrap();
+        assert!(Settings::serve(flags(), visited).is_err());
     }
 
     #[test]

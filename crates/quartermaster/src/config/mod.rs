@@ -15,7 +15,7 @@ use std::{
 use embedded::node::ImageEntry;
 use hooks::limits::Network;
 use serde_saphyr::Spanned;
-use web::identity::HeaderSettings;
+use web::{Cors, identity::HeaderSettings};
 
 use self::{
     reader::Reader,
@@ -66,13 +66,22 @@ pub(crate) struct Listeners {
 }
 
 /// Who is the caller.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AuthConfig {
     pub(crate) mode: Option<Auth>,
     /// For the mode `header`.
     pub(crate) header: HeaderSettings,
     /// For the mode `bearer`: the audiences of tokens, by default those of the cluster's API.
     pub(crate) audiences: Vec<String>,
+    /// Which pages of other origins may use the API.
+    pub(crate) cors: Cors,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        let (mode, header, audiences) = Default::default();
+        Self { mode, header, audiences, cors: Cors::readable() }
+    }
 }
 
 /// How browsers find the way into workspaces.
@@ -207,6 +216,7 @@ auth:
     groupsSeparator: ','
     trustedPeers: [10.0.0.0/8, 192.0.2.7]
   bearer: {audiences: [quartermaster]}
+  allowedOrigins: [https://portal.example.org]
 connect:
   apiUrl: https://notebooks.example.org/
   appsUrl: https://apps.example.org
@@ -228,6 +238,8 @@ controller:
         assert!(config.auth.header.trusted.contains("10.9.9.9".parse().unwrap()));
         assert!(!config.auth.header.trusted.contains("127.0.0.1".parse().unwrap()));
         assert_eq!(config.auth.audiences, ["quartermaster"]);
+        let origins = Cors::readable().with_origins(["https://portal.example.org"]).unwrap();
+        assert_eq!(config.auth.cors, origins);
         assert_eq!(config.connect.api_url.as_deref(), Some("https://notebooks.example.org"));
         assert_eq!(config.install, Install { definitions: Some(false), samples: Some(true) });
         assert_eq!(config.controller.lease_duration, Some(Duration::from_secs(30)));
@@ -244,6 +256,7 @@ auth:
     groups: 'no header'
     groupsSeparator: '::'
     trustedPeers: [10.0.0.0/40, anywhere]
+  allowedOrigins: [https://portal.example.org, portal.example.org, '*']
 connect:
   apiUrl: notebooks.example.org
   appsUrl: ftp://apps.example.org

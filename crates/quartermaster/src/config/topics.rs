@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
-use web::identity::{HeaderSettings, Trusted};
+use web::{
+    Cors,
+    identity::{HeaderSettings, Trusted},
+};
 
 use super::{AuthConfig, Connect, Controller, Hooks, Install, Listeners, reader::Reader};
 use crate::cli::Auth;
@@ -41,6 +44,8 @@ pub(super) struct AuthFile {
     mode: Option<Auth>,
     header: HeaderFile,
     bearer: BearerFile,
+    #[serde(rename = "allowedOrigins")]
+    allowed_origins: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,7 +88,12 @@ impl AuthFile {
             let good: Vec<String> = peers.into_iter().filter_map(network).collect();
             Trusted::parse(good.iter().map(String::as_str)).unwrap_or_default()
         });
+        let cors = self.allowed_origins.into_iter().fold(Cors::readable(), |cors, origin| {
+            let with = |text: &str| cors.clone().with_origins([text]);
+            reader.checked("auth.allowedOrigins", Some(origin), with).unwrap_or(cors)
+        });
         AuthConfig {
+            cors,
             mode: self.mode,
             header: HeaderSettings {
                 user: user.unwrap_or(default.user),

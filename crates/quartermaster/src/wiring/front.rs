@@ -22,8 +22,8 @@ use crate::settings::{Identity, Settings};
 #[derive(Clone)]
 pub(super) enum Front {
     Local(Local),
-    Headers(Arc<ProxyHeaders>),
-    Tokens(Arc<TokenReviews>),
+    Headers(Arc<ProxyHeaders>, Cors),
+    Tokens(Arc<TokenReviews>, Cors),
 }
 
 /// Whether callers are known by the token of a data directory.
@@ -33,18 +33,19 @@ pub(super) fn wants_token(settings: &Settings) -> bool {
 
 impl Front {
     pub(super) fn new(settings: &Settings, client: &Client, token: Option<Token>) -> Self {
+        let cors = || settings.cors.clone();
         match (&settings.identity, token) {
             (Identity::Local, Some(token)) => Self::Local(Local::new(token)),
             (Identity::Open, Some(token)) => Self::Local(Local::without_auth(token)),
             (Identity::Header(headers), _) => {
-                Self::Headers(Arc::new(ProxyHeaders::new(headers.clone())))
+                Self::Headers(Arc::new(ProxyHeaders::new(headers.clone())), cors())
             }
             (Identity::Bearer(audiences), _) => {
-                Self::Tokens(Arc::new(TokenReviews::new(client, audiences.clone())))
+                Self::Tokens(Arc::new(TokenReviews::new(client, audiences.clone())), cors())
             }
             // Without a directory there is no token to know anybody by.
             (Identity::Local | Identity::Open, None) => {
-                Self::Tokens(Arc::new(TokenReviews::new(client, Vec::new())))
+                Self::Tokens(Arc::new(TokenReviews::new(client, Vec::new())), cors())
             }
         }
     }
@@ -53,7 +54,7 @@ impl Front {
     pub(super) fn local(&self) -> Option<&Local> {
         match self {
             Self::Local(local) => Some(local),
-            Self::Headers(_) | Self::Tokens(_) => None,
+            Self::Headers(..) | Self::Tokens(..) => None,
         }
     }
 
@@ -61,7 +62,7 @@ impl Front {
     pub(super) fn access(&self, client: &Client) -> Access {
         match self {
             Self::Local(_) => Access::Local,
-            Self::Headers(_) | Self::Tokens(_) => Access::Reviewed(Reviews::new(client)),
+            Self::Headers(..) | Self::Tokens(..) => Access::Reviewed(Reviews::new(client)),
         }
     }
 
@@ -70,7 +71,7 @@ impl Front {
     pub(super) fn cors(&self) -> Cors {
         match self {
             Self::Local(_) => Cors::closed(),
-            Self::Headers(_) | Self::Tokens(_) => Cors::readable(),
+            Self::Headers(_, cors) | Self::Tokens(_, cors) => cors.clone(),
         }
     }
 
@@ -78,7 +79,7 @@ impl Front {
     pub(super) fn connect(&self) -> connect::Front {
         match self {
             Self::Local(local) => connect::Front::Local(local.clone()),
-            Self::Headers(_) | Self::Tokens(_) => connect::Front::Identified,
+            Self::Headers(..) | Self::Tokens(..) => connect::Front::Identified,
         }
     }
 
@@ -89,7 +90,7 @@ impl Front {
                 .pages(|_, path| path == "/" || path.starts_with("/workspace/connect/"))
                 .public(is_public)
                 .protect(api),
-            other => other.door(api, render),
+            other => other.door(api, render, other.cors()),
         }
     }
 
@@ -97,7 +98,8 @@ impl Front {
     pub(super) fn protect_apps(&self, apps: Router) -> Router {
         match self {
             Self::Local(_) => apps,
-            other => other.door(apps, connect::render),
+            // What runs in a workspace is reached from its own pages only.
+            other => other.door(apps, connect::render, Cors::closed()),
         }
     }
 
@@ -107,17 +109,19 @@ impl Front {
             Self::Local(local) => Guard::new(local.clone(), port, render)
                 .public(|_, path| path == "/livez" || path == "/readyz")
                 .protect(ops),
-            Self::Headers(_) | Self::Tokens(_) => ops,
+            Self::Headers(..) | Self::Tokens(..) => ops,
         }
     }
 
-    fn door(&self, router: Router, render: Render) -> Router {
+    fn door(&self, router: Router, render: Render, cors: Cors) -> Router {
         match self {
             Self::Local(_) => router,
-            Self::Headers(who) => {
-                Door::new(Arc::clone(who), render).public(is_open).protect(router)
+            Self::Headers(who, _) => {
+                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(router)
             }
-            Self::Tokens(who) => Door::new(Arc::clone(who), render).public(is_open).protect(router),
+            Self::Tokens(who, _) => {
+                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(router)
+            }
         }
     }
 }
