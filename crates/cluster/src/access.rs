@@ -49,7 +49,7 @@ impl Access {
         attributes: &Attributes<'_>,
     ) -> Result<(), Error> {
         let allowed = match self {
-            Self::Local => *identity == Identity::local(),
+            Self::Local => identity.is_local(),
             Self::Reviewed(reviews) => reviews.allowed(identity, attributes).await?,
         };
         if allowed {

@@ -13,7 +13,7 @@ mod serve;
 mod up;
 mod workspaces_backend;
 
-use std::{process::ExitCode, str::FromStr};
+use std::{io::IsTerminal as _, process::ExitCode, str::FromStr};
 
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -71,7 +71,13 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
             }
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        // Colours are for people; in a file they are noise, and every request pays for them.
+        log.with_ansi(false).init();
+    }
     Ok(())
 }
 

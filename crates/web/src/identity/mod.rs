@@ -29,10 +29,16 @@ pub struct Identity {
 impl Identity {
     /// The name of the one user of a machine in `local` mode.
     pub const LOCAL_USER: &'static str = "local";
+    const LOCAL_GROUP: &'static str = "system:masters";
 
     /// Whoever holds the token of a data directory: the owner of that machine's cluster.
     pub fn local() -> Self {
-        Self { user: Self::LOCAL_USER.to_owned(), groups: vec!["system:masters".to_owned()] }
+        Self { user: Self::LOCAL_USER.to_owned(), groups: vec![Self::LOCAL_GROUP.to_owned()] }
+    }
+
+    /// Whether it is that owner.
+    pub fn is_local(&self) -> bool {
+        self.user == Self::LOCAL_USER && self.groups == [Self::LOCAL_GROUP]
     }
 }
 

@@ -27,10 +27,9 @@ pub struct Peer(pub SocketAddr);
 /// What a connection may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Request line and headers together; more is answered with 431.
+    /// Request line and headers together; more is answered with 431, and so are more than 100
+    /// headers: hyper has room for these at hand, and would get more anew for every request.
     pub header_bytes: usize,
-    /// Number of headers; more is answered with 431.
-    pub headers: usize,
     /// Time for the head of a request from its first byte, and for the handshake of TLS.
     pub header_time: Duration,
     /// Time between an answer and the head of the next request.
@@ -45,7 +44,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_bytes: 128 << 10,
-            headers: 256,
             header_time: Duration::from_secs(32),
             idle_time: Duration::from_secs(90),
             write_stall: Duration::from_secs(32),
@@ -191,7 +189,6 @@ where
         // It runs from the end of an answer to the end of the next head: the longer of both times.
         .header_read_timeout(limits.idle_time.max(limits.header_time))
         .max_header_size(limits.header_bytes)
-        .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

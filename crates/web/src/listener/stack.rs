@@ -20,6 +20,7 @@ use axum::{
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body::Body as _;
+use tower::ServiceBuilder;
 use tracing::Instrument as _;
 
 use super::body;
@@ -97,11 +98,13 @@ impl Stack {
     ///
     /// Header size and header time are limited before, on the connection ([`super::Limits`]).
     pub fn wrap(self, router: Router) -> Router {
-        let ids = Ids::new();
-        router
+        let state = Arc::new((self, Ids::new()));
+        // One layer of the router: each costs every request a few boxes.
+        let layers = ServiceBuilder::new()
+            .layer(from_fn_with_state(state, run))
             // The limit of the stack covers raw bodies as well; axum's own covers extractors only.
-            .layer(DefaultBodyLimit::disable())
-            .layer(from_fn_with_state(Arc::new((self, ids)), run))
+            .layer(DefaultBodyLimit::disable());
+        router.layer(layers)
     }
 
     /// 3 and 4.
