@@ -16,6 +16,7 @@ use tokio::{
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
+use web::listener::Tls;
 
 use self::{
     connections::{Connection, Connections},
@@ -24,9 +25,6 @@ use self::{
 
 mod connections;
 mod io_phase;
-mod tls;
-
-pub use tls::Tls;
 
 /// The body type of every answer.
 pub type Body = Full<bytes::Bytes>;

@@ -55,7 +55,7 @@ fn tls_is_spoken_and_certificates_are_replaced() {
     let server = Server::start_with(&config, &keys, &flags);
     assert!(health(server.address, &first).unwrap().starts_with("HTTP/1.1 200"));
     let plain = exchange(server.address, &request("GET", "/health", &[], b""));
-    assert_eq!(plain, None, "without TLS there is no answer");
+    assert_eq!(plain.unwrap().status, 400, "without TLS there is a word about it and nothing else");
 
     fs::write(server.directory.path().join("tls.key"), "no key").unwrap();
     wait_for("a complaint", Duration::from_secs(20), || {

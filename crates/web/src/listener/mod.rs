@@ -1,6 +1,6 @@
 //! A listener: a bound address, the stack that every request passes through, and a clean end.
 //!
-//! [`Stack`] wraps a router in the documented order; [`bind`] and [`Listener::serve`] speak HTTP/1.1
+//! [`Stack`] wraps a router in the documented order; [`bind`] and [`Listener::serve`] speak HTTP,
 //! with limits on everything from outside; [`Drain`] ends connections and tunnels within a grace.
 
 mod body;
@@ -16,3 +16,4 @@ pub use drain::Drain;
 pub use ops::ops_router;
 pub use server::{BindError, Limits, Listener, Peer, bind};
 pub use stack::{RequestId, Stack};
+pub use tls::Tls;

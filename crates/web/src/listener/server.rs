@@ -1,12 +1,15 @@
-//! Binding and serving HTTP/1.1, over TLS if wanted, with limits per connection.
+//! Binding and serving HTTP/1.1, over TLS if wanted and there also HTTP/2, with limits per connection.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::Response};
 use http::StatusCode;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -17,7 +20,7 @@ use tower::Service as _;
 use super::{
     drain::Drain,
     io::{Impatient, Stage},
-    tls,
+    tls::{self, Tls},
 };
 
 /// The other end of a connection, in the extensions of its requests.
@@ -51,6 +54,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Requests at once on one connection of HTTP/2.
+const STREAMS: u32 = 100;
 
 /// Why a listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +101,7 @@ pub async fn bind(address: SocketAddr) -> Result<Listener, BindError> {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
 }
 
 impl Listener {
@@ -106,8 +112,8 @@ impl Listener {
 
     /// Speaks TLS only. The handshake has as long as the head of a request.
     #[must_use]
-    pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
-        self.tls = Some(config);
+    pub fn with_tls(mut self, tls: impl Into<Tls>) -> Self {
+        self.tls = Some(tls.into());
         self
     }
 
@@ -133,14 +139,20 @@ impl Listener {
                 let _ = stream.set_nodelay(true);
                 match tls {
                     None => connection(stream, peer, router, limits, ending).await,
-                    Some(config) => {
+                    Some(tls) => {
                         let stream = tokio::select! {
                             biased;
                             () = ending.stopping() => None,
-                            stream = tls::accept(stream, config, limits.header_time) => stream,
+                            stream = tls.accept(stream, limits.header_time) => stream,
                         };
-                        if let Some(stream) = stream {
-                            connection(stream, peer, router, limits, ending).await;
+                        match stream {
+                            Some(stream) if tls::speaks_http2(&stream) => {
+                                connection2(stream, peer, router, limits, ending).await;
+                            }
+                            Some(stream) => {
+                                connection(stream, peer, router, limits, ending).await;
+                            }
+                            None => {}
                         }
                     }
                 }
@@ -169,13 +181,12 @@ where
 {
     let stage = Arc::new(Stage::default());
     let told = Arc::clone(&stage);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
+    let service = service_fn(move |request| {
         told.busy();
         let told = Arc::clone(&told);
-        request.extensions_mut().insert(Peer(peer));
-        let answer = router.clone().call(request.map(Body::new));
+        let answer = answer(&router, peer, request);
         async move {
-            let answer = answer.await.map_err(|never: Infallible| never)?;
+            let answer = answer.await?;
             // A tunnel has no further heads.
             if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 told.idle();
@@ -203,4 +214,45 @@ where
     if let Err(error) = outcome {
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// The same over HTTP/2, whose requests share a connection.
+async fn connection2<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| answer(&router, peer, request));
+    // The protocol has frames of its own instead of heads, and says itself when nothing comes.
+    let stage = Arc::new(Stage::default());
+    stage.busy();
+    let stream = Impatient::new(stream, stage, limits.header_time, limits.write_stall);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS)
+        // A client that is gone is noticed.
+        .keep_alive_interval(limits.idle_time)
+        .keep_alive_timeout(limits.header_time)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = drain.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+fn answer(
+    router: &Router,
+    peer: SocketAddr,
+    mut request: http::Request<Incoming>,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    request.extensions_mut().insert(Peer(peer));
+    router.clone().call(request.map(Body::new))
 }

@@ -1,9 +1,15 @@
-//! The TLS side of a listener: the handshake, within a time, and a word to whoever speaks plain
-//! HTTP to it.
+//! The TLS side of a listener: its certificate, which may be replaced while connections come in, the
+//! handshake, within a time, and a word to whoever speaks plain HTTP to it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
-use rustls::{ServerConfig, server::Acceptor};
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::Acceptor,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -18,32 +24,120 @@ const PLAIN_HTTP: &[u8] =
 /// How much of a plain request is read before it is answered, so that the answer is not lost.
 const PLAIN_BYTES: u64 = 64 << 10;
 
-/// Answers the handshake of a connection. `None`: it ended without one.
-pub(super) async fn accept(
-    mut stream: TcpStream,
-    config: Arc<ServerConfig>,
-    patience: Duration,
-) -> Option<TlsStream<TcpStream>> {
-    let handshake = async {
-        if speaks_http(&stream).await? {
-            tracing::debug!("a client speaks plain HTTP to a TLS port");
-            refuse(&mut stream).await?;
-            return Ok(None);
-        }
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        start.into_stream(config).await.map(Some)
-    };
-    match timeout(patience, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "no TLS handshake");
-            None
-        }
-        Err(_) => {
-            tracing::debug!("no TLS handshake in time");
-            None
+/// Largest file with certificates or a key that is read.
+const MAX_FILE: u64 = 1 << 20;
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+
+/// The certificate and the protocols of a listener; cheap to clone. Connections keep what they began
+/// with, new ones have what was set last.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    current: Arc<ArcSwap<ServerConfig>>,
+    http2: bool,
+}
+
+impl Tls {
+    /// With this chain of certificates and this key, in PEM, for HTTP/1.1.
+    pub fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+        Ok(Self::from(config(certificates, key, false)?))
+    }
+
+    /// The same, with HTTP/2 for clients that prefer it.
+    pub fn with_http2(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+        let config = config(certificates, key, true)?;
+        Ok(Self { current: Arc::new(ArcSwap::from(config)), http2: true })
+    }
+
+    /// With the certificates and the key of these files, in PEM, for HTTP/1.1.
+    pub fn of_files(certificates: &Path, key: &Path) -> Result<Self, String> {
+        let (chain, private) = (read(certificates)?, read(key)?);
+        Self::of_pem(&chain, &private).map_err(|error| in_files(certificates, key, &error))
+    }
+
+    /// Takes these for new connections. What is wrong changes nothing.
+    pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), String> {
+        config(certificates, key, self.http2).map(|config| self.current.store(config))
+    }
+
+    /// Takes what is in these files now. What is wrong changes nothing.
+    pub fn reload(&self, certificates: &Path, key: &Path) -> Result<(), String> {
+        let (chain, private) = (read(certificates)?, read(key)?);
+        self.replace(&chain, &private).map_err(|error| in_files(certificates, key, &error))
+    }
+
+    /// Answers the handshake of a connection. `None`: it ended without one.
+    pub async fn accept(
+        &self,
+        mut stream: TcpStream,
+        patience: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
+        let config = self.current.load_full();
+        let handshake = async {
+            if speaks_http(&stream).await? {
+                tracing::debug!("a client speaks plain HTTP to a TLS port");
+                refuse(&mut stream).await?;
+                return Ok(None);
+            }
+            let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            start.into_stream(config).await.map(Some)
+        };
+        match timeout(patience, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let error: io::Error = error;
+                tracing::debug!(%error, "no TLS handshake");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("no TLS handshake in time");
+                None
+            }
         }
     }
+}
+
+impl From<Arc<ServerConfig>> for Tls {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        let http2 = config.alpn_protocols.iter().any(|protocol| protocol == HTTP2);
+        Self { current: Arc::new(ArcSwap::from(config)), http2 }
+    }
+}
+
+/// Whether the two sides agreed on HTTP/2.
+pub(super) fn speaks_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+fn config(certificates: &[u8], key: &[u8], http2: bool) -> Result<Arc<ServerConfig>, String> {
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(certificates).collect();
+    let chain = chain.map_err(|error| format!("the certificates: {error}"))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the key: {error}"))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(chain, private);
+    let mut config = config.map_err(|error| error.to_string())?;
+    let protocols = if http2 { &[HTTP2, HTTP1][..] } else { &[HTTP1][..] };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let cannot =
+        |error: &dyn std::fmt::Display| format!("cannot use {} for TLS: {error}", file.display());
+    let length = fs::metadata(file).map_err(|error| cannot(&error))?.len();
+    if length > MAX_FILE {
+        return Err(cannot(&format_args!("it has {length} bytes")));
+    }
+    fs::read(file).map_err(|error| cannot(&error))
+}
+
+fn in_files(certificates: &Path, key: &Path, error: &str) -> String {
+    format!("cannot use {} with {} for TLS: {error}", certificates.display(), key.display())
 }
 
 /// A TLS client begins with the byte 22, an HTTP client with a letter of its method.

@@ -16,13 +16,14 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use web::listener::Tls;
+
 use super::{
     config::{self, Settings},
     load,
 };
 use crate::{
     journal::{self, Couriers, Journal, Pace, Seal},
-    listener::Tls,
     meters::Meters,
     receive::{Receiver, Table},
     targets::Target,

@@ -15,18 +15,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use web::listener::{Drain, Listener, bind};
+use web::listener::{Drain, Listener, Tls, bind};
 
 use self::{
     args::{Args, Asked},
     live::{Live, Loaded},
 };
-use crate::{
-    admin,
-    listener::{self, Tls},
-    meters::Meters,
-    receive::Receiver,
-};
+use crate::{admin, listener, meters::Meters, receive::Receiver};
 
 mod args;
 mod config;
