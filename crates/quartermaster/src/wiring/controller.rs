@@ -16,14 +16,23 @@ pub(super) struct Controller {
 
 impl Controller {
     /// Starts it, unless it is switched off.
-    pub(super) fn start(settings: &Settings, place: &Place, caches: &Caches) -> Option<Self> {
+    pub(super) fn start(
+        settings: &Settings,
+        place: &Place,
+        caches: &Caches,
+        metrics: controller::Metrics,
+    ) -> Option<Self> {
         if !settings.controller {
             return None;
         }
         let stop = CancellationToken::new();
         let (client, caches) = (place.client().clone(), caches.clone());
         let work = move |stop| {
-            let options = controller::Options { connect_secret: true, ..Default::default() };
+            let options = controller::Options {
+                connect_secret: true,
+                metrics: metrics.clone(),
+                ..Default::default()
+            };
             controller::run(client.clone(), caches.clone(), options, stop)
         };
         let task = match &settings.lease {

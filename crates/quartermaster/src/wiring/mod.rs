@@ -91,6 +91,8 @@ impl Server {
         if let Some(admin) = &admin {
             admin.register(&mut registry);
         }
+        let counted = workspaces::controller::Metrics::default();
+        counted.register(&mut registry);
         let ready = listeners::Readiness {
             caches: caches.clone(),
             health: place.health(),
@@ -99,7 +101,7 @@ impl Server {
         let listeners = listeners.serve_ops(&front, ready, registry, &drain);
         caches.ready().await;
         place.start_node(&settings).await?;
-        let controller = Controller::start(&settings, place, &caches);
+        let controller = Controller::start(&settings, place, &caches, counted);
 
         let state = kubeflow::State {
             client: client.clone(),

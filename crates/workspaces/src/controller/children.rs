@@ -27,6 +27,8 @@ pub(super) struct Child {
     pub(super) generation: i64,
     pub(super) observed_generation: i64,
     pub(super) update_revision: Box<str>,
+    /// Whether a changed template waits until the pod is deleted.
+    pub(super) holds_updates: bool,
     /// The parts that are compared with what is wanted, as JSON text: a tenth of a parsed tree.
     compared: Box<str>,
 }
@@ -55,6 +57,7 @@ impl Child {
             generation: meta["generation"].as_i64().unwrap_or(0),
             observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
             update_revision: text(&status["updateRevision"]),
+            holds_updates: value["spec"]["updateStrategy"]["type"] == objects::ON_DELETE,
             compared: compared(value, owned).to_string().into(),
         })
     }
@@ -146,7 +149,8 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Children {
     pub(super) service_accounts: Cache<Child>,
-    pub(super) secrets: Cache<Child>,
+    /// None if no workspace gets one.
+    pub(super) secrets: Option<Cache<Child>>,
     pub(super) stateful_sets: Cache<Child>,
     pub(super) services: Cache<Child>,
     /// None if the API has no such kind.
@@ -156,12 +160,12 @@ pub(super) struct Children {
 }
 
 impl Children {
-    pub(super) fn start(client: &Client, role_bindings: bool) -> Self {
-        let secrets = children::<Secret>(objects::SECRET_FIELDS).labels(label::WORKSPACE_NAME);
+    pub(super) fn start(client: &Client, role_bindings: bool, secrets: bool) -> Self {
+        let all_secrets = children::<Secret>(objects::SECRET_FIELDS).labels(label::WORKSPACE_NAME);
         Self {
             service_accounts: children::<ServiceAccount>(objects::SERVICE_ACCOUNT_FIELDS)
                 .start(client),
-            secrets: secrets.start(client),
+            secrets: secrets.then(|| all_secrets.start(client)),
             stateful_sets: children::<StatefulSet>(objects::STATEFUL_SET_FIELDS).start(client),
             services: children::<Service>(objects::SERVICE_FIELDS).start(client),
             role_bindings: role_bindings
@@ -183,21 +187,21 @@ impl Children {
     pub(super) async fn ready(&self) {
         tokio::join!(
             self.service_accounts.ready(),
-            self.secrets.ready(),
             self.stateful_sets.ready(),
             self.services.ready(),
             self.warnings.ready(),
             self.pictures.ready(),
         );
-        if let Some(role_bindings) = &self.role_bindings {
-            role_bindings.ready().await;
+        for optional in self.secrets.iter().chain(&self.role_bindings) {
+            optional.ready().await;
         }
     }
 
     /// Every cache of children.
     pub(super) fn all(&self) -> impl Iterator<Item = &Cache<Child>> {
-        [&self.service_accounts, &self.secrets, &self.stateful_sets, &self.services]
+        [&self.service_accounts, &self.stateful_sets, &self.services]
             .into_iter()
+            .chain(&self.secrets)
             .chain(&self.role_bindings)
     }
 }

@@ -2,6 +2,8 @@
 
 use cluster::{apply::ApplyError, error};
 
+use crate::decide::naming;
+
 /// The longest text of a status message; what the API says can be of any length.
 const MAX_MESSAGE: usize = 1024;
 
@@ -27,6 +29,17 @@ pub(super) enum StepError {
 }
 
 impl StepError {
+    /// For metrics.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Stalled(_) => "stalled",
+            Self::Refused(_) => "refused",
+            Self::Waiting(_) => "waiting",
+            Self::Outdated => "outdated",
+            Self::Transient { .. } => "failed",
+        }
+    }
+
     /// For a call that is not about one of the objects of the workspace.
     pub(super) fn call(doing: &str, source: kube::Error) -> Self {
         if error::is_conflict(&source) {
@@ -58,12 +71,8 @@ impl StepError {
 
 /// The state message when an object cannot be made.
 pub(super) fn generation_failed(kind: &str, error: &str) -> String {
-    let mut text = format!("Workspace failed to generate {kind} with error: {error}");
-    if text.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
+    let text = format!("Workspace failed to generate {kind} with error: {error}");
+    naming::truncate(&text, MAX_MESSAGE).to_owned()
 }
 
 fn said(error: &kube::Error) -> String {

@@ -7,16 +7,26 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 
 use super::Context;
-use crate::model::{API_VERSION, Workspace, WorkspaceState, WorkspaceStatus};
+use crate::{
+    decide::naming,
+    model::{API_VERSION, Workspace, WorkspaceState, WorkspaceStatus},
+};
 
 const COMPONENT: &str = "quartermaster";
 
-/// Writes an event if the state is another than before. Losing one is no failure.
+/// The longest message that the API takes.
+const MAX_MESSAGE: usize = 1024;
+/// The longest name of an event, less the version at its end.
+const MAX_NAME: usize = 253 - 21;
+
+/// Writes an event if the state is another than before. Losing one is no failure. The version is
+/// that of the status, so that no change is told twice and none takes the name of another.
 pub(super) async fn announce(
     context: &Context,
     workspace: &Workspace,
     old: Option<&WorkspaceStatus>,
     new: &WorkspaceStatus,
+    version: &str,
 ) {
     let is_error = new.state == WorkspaceState::Error;
     // The first state of a new workspace is no change, unless it is bad news.
@@ -26,11 +36,10 @@ pub(super) async fn announce(
     let meta = &workspace.metadata;
     let namespace = meta.namespace.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
-    let millis = (context.options.now)();
-    let now = jiff::Timestamp::from_millisecond(millis).ok().map(Time);
+    let now = jiff::Timestamp::from_millisecond((context.options.now)()).ok().map(Time);
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(format!("{name}.{millis:x}")),
+            name: Some(format!("{}.{version}", naming::truncate(&name, MAX_NAME))),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -44,7 +53,7 @@ pub(super) async fn announce(
         },
         type_: Some(if is_error { "Warning" } else { "Normal" }.to_owned()),
         reason: Some(new.state.to_string()),
-        message: Some(new.state_message.clone()),
+        message: Some(naming::truncate(&new.state_message, MAX_MESSAGE).to_owned()),
         source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
         count: Some(1),
         first_timestamp: now.clone(),
@@ -52,7 +61,8 @@ pub(super) async fn announce(
         ..Event::default()
     };
     let api = Api::<Event>::namespaced(context.client.clone(), &namespace);
-    if let Err(error) = api.create(&PostParams::default(), &event).await {
-        tracing::debug!(%namespace, %error, "an event was not written");
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => context.options.metrics.wrote("Event", "create"),
+        Err(error) => tracing::debug!(%namespace, %error, "an event was not written"),
     }
 }

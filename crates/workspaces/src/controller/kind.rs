@@ -47,6 +47,7 @@ async fn update(context: &Context, key: &Key) -> Result<(), kube::Error> {
             "resourceVersion": kind.metadata.resource_version, "finalizers": finalizers,
         }});
         kind = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        context.options.metrics.wrote("WorkspaceKind", "patch");
         version.clone_from(&kind.metadata.resource_version);
     }
     let status = status(context, &kind, &usage);
@@ -55,6 +56,7 @@ async fn update(context: &Context, key: &Key) -> Result<(), kube::Error> {
     if !going && kind.status.as_ref() != Some(&status) {
         kind.status = Some(status);
         let written = api.replace_status(name, &PostParams::default(), &kind).await?;
+        context.options.metrics.wrote("WorkspaceKind", "status");
         version = written.metadata.resource_version;
     }
     if let Some(version) = version {

@@ -12,12 +12,17 @@ mod children;
 mod error;
 mod events;
 mod kind;
+mod metrics;
 mod objects;
 mod routes;
 mod wake;
 mod workspace;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cluster::{
     Key, Queue,
@@ -28,8 +33,11 @@ use kube::{Api, Client, api::ListParams};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-pub use self::routes::{GatewayApi, Istio};
 use self::{children::Children, routes::Routes};
+pub use self::{
+    metrics::Metrics,
+    routes::{GatewayApi, Istio},
+};
 use crate::Caches;
 
 /// How the controller works.
@@ -45,6 +53,8 @@ pub struct Options {
     pub gateway_api: Option<GatewayApi>,
     /// How often the API is asked whether it serves the kinds that these two need.
     pub discover_every: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The time in ms since 1970.
     pub now: fn() -> i64,
 }
@@ -57,6 +67,7 @@ impl Default for Options {
             istio: None,
             gateway_api: None,
             discover_every: Duration::from_secs(30),
+            metrics: Metrics::default(),
             now: system_time,
         }
     }
@@ -96,7 +107,7 @@ const KIND_DELAY: Duration = Duration::from_millis(100);
 pub async fn run(client: Client, caches: Caches, options: Options, shutdown: CancellationToken) {
     let starting = async {
         let role_bindings = has_role_bindings(&client).await;
-        let children = Children::start(&client, role_bindings);
+        let children = Children::start(&client, role_bindings, options.connect_secret);
         let routes = Routes::start(&client, &options);
         let ((), (), routes) = tokio::join!(caches.ready(), children.ready(), routes);
         (children, routes)
@@ -115,6 +126,8 @@ pub async fn run(client: Client, caches: Caches, options: Options, shutdown: Can
         workspace_queue: Queue::new(),
         kind_queue: Queue::new(),
     });
+    let metrics = &context.options.metrics;
+    let _looking = metrics.look_at(&context.caches, &context.workspace_queue, &context.kind_queue);
     // Dropping the watchers ends them.
     let _watchers = wake::start(&context);
     tokio::join!(
@@ -131,11 +144,14 @@ async fn run_queue(name: &'static str, context: &Arc<Context>, shutdown: Cancell
     let reconcile = |key: Key| {
         let context = context.clone();
         async move {
-            if kinds {
+            let begin = Instant::now();
+            let outcome = if kinds {
                 kind::reconcile(&context, &key).await
             } else {
                 workspace::reconcile(&context, &key).await
-            }
+            };
+            context.options.metrics.reconciled(name, outcome, begin.elapsed());
+            outcome
         }
     };
     controller::run(queue.clone(), options, reconcile, shutdown).await;
@@ -147,8 +163,9 @@ async fn has_role_bindings(client: &Client) -> bool {
     match api.list(&ListParams::default().limit(1)).await {
         Ok(_) => true,
         Err(error) if cluster::error::is_not_found(&error) => false,
+        // Not there, or not for us: everything but roles works without.
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 501) => false,
         // It is there and fails now; the watch goes on trying.
-        Err(kube::Error::Api(status)) if status.code == 501 => false,
         Err(_) => true,
     }
 }

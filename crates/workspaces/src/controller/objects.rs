@@ -15,15 +15,21 @@ use serde_json::{Map, Value, json};
 pub(super) use self::pod::CONNECT_TOKEN_KEY;
 use crate::{
     decide::{naming, options::ResolvedOptions},
-    model::{API_VERSION, Workspace, WorkspaceKind, label},
+    model::{API_VERSION, Workspace, WorkspaceKind, annotation, label},
 };
+
+/// A changed template replaces the pod.
+const ROLLING: &str = "RollingUpdate";
+/// A changed template waits until somebody deletes the pod.
+pub(super) const ON_DELETE: &str = "OnDelete";
 
 /// What is ours in a ServiceAccount beside the labels: nothing.
 pub(super) const SERVICE_ACCOUNT_FIELDS: &[&str] = &[];
 /// What is ours in a Secret beside the labels: nothing that is compared.
 pub(super) const SECRET_FIELDS: &[&str] = &[];
 /// What is ours in a StatefulSet; its selector cannot change.
-pub(super) const STATEFUL_SET_FIELDS: &[&str] = &["/spec/replicas", "/spec/template"];
+pub(super) const STATEFUL_SET_FIELDS: &[&str] =
+    &["/spec/replicas", "/spec/template", "/spec/updateStrategy"];
 /// What is ours in a Service.
 pub(super) const SERVICE_FIELDS: &[&str] = &["/spec/type", "/spec/selector", "/spec/ports"];
 /// What is ours in a RoleBinding; its role cannot change.
@@ -52,6 +58,12 @@ impl Objects<'_> {
         json!({label::WORKSPACE_NAME: self.name(), label::STATEFUL_SET: self.name()})
     }
 
+    /// Whether a change of the template waits for the next restart.
+    pub(super) fn holds_updates(&self) -> bool {
+        let policy = self.kind.metadata.annotations.as_ref();
+        policy.and_then(|all| all.get(annotation::UPDATE_POLICY)).is_some_and(|p| p == "OnRestart")
+    }
+
     fn metadata(&self, name: &str) -> Value {
         metadata(self.workspace, name)
     }
@@ -72,6 +84,7 @@ impl Objects<'_> {
                 "replicas": i32::from(!self.workspace.spec.paused),
                 "selector": {"matchLabels": self.selector()},
                 "template": self.pod_template()?,
+                "updateStrategy": {"type": if self.holds_updates() { ON_DELETE } else { ROLLING }},
             },
         });
         Ok(Wanted::new(ApiResource::erase::<StatefulSet>(&()), value, STATEFUL_SET_FIELDS))

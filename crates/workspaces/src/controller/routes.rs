@@ -69,6 +69,7 @@ pub(super) fn http_routes() -> ApiResource {
 
 /// A kind of routes.
 pub(super) struct Route {
+    pub(super) kind: &'static str,
     pub(super) resource: ApiResource,
     wanted: bool,
     /// None while the API does not serve it.
@@ -84,8 +85,8 @@ enum Turn {
 }
 
 impl Route {
-    fn new(resource: ApiResource, wanted: bool) -> Self {
-        Self { resource, wanted, cache: RwLock::new(None) }
+    fn new(kind: &'static str, resource: ApiResource, wanted: bool) -> Self {
+        Self { kind, resource, wanted, cache: RwLock::new(None) }
     }
 
     /// Those that workspaces own; none while the API does not serve the kind.
@@ -95,7 +96,7 @@ impl Route {
 
     /// Asks the API, and begins or ends the watch.
     async fn look(&self, client: &Client) -> Turn {
-        let kind = &self.resource.kind;
+        let kind = self.kind;
         let known = self.cache.read().is_some();
         match is_served(client, &self.resource).await {
             Ok(true) if !known => {
@@ -146,14 +147,18 @@ impl Routes {
     /// Looks for the first time.
     pub(super) async fn start(client: &Client, options: &super::Options) -> Self {
         let routes = Self {
-            virtual_services: Route::new(virtual_services(), options.istio.is_some()),
-            http_routes: Route::new(http_routes(), options.gateway_api.is_some()),
+            virtual_services: Route::new(
+                "VirtualService",
+                virtual_services(),
+                options.istio.is_some(),
+            ),
+            http_routes: Route::new("HTTPRoute", http_routes(), options.gateway_api.is_some()),
             every: options.discover_every,
             doubted: Notify::new(),
         };
         for route in routes.all().filter(|route| route.wanted) {
             if route.look(client).await != Turn::Came {
-                let kind = &route.resource.kind;
+                let kind = route.kind;
                 tracing::warn!(kind, "the API does not serve it: workspaces get none for now");
             }
         }

@@ -6,7 +6,7 @@ use cluster::{Cache, Change, Key};
 use tokio::task::JoinSet;
 
 use super::{Context, KIND_DELAY, children::Child, children::WarningEvent, routes};
-use crate::model::{Asset, Workspace, WorkspaceKind, label};
+use crate::model::{Asset, Workspace, WorkspaceKind, annotation, label};
 
 /// Starts a task per watch; they end when the set is dropped.
 pub(super) fn start(context: &Arc<Context>) -> JoinSet<()> {
@@ -114,8 +114,13 @@ fn kind_changed(
     new: Option<&WorkspaceKind>,
 ) {
     context.kind_queue.add(key.clone());
-    let spec = |kind: Option<&WorkspaceKind>| kind.map(|kind| kind.spec.clone());
-    if spec(old) != spec(new) {
+    let policy = |kind: &WorkspaceKind| {
+        let annotations = kind.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(annotation::UPDATE_POLICY)).cloned()
+    };
+    let is_same = matches!((old, new), (Some(old), Some(new))
+        if old.spec == new.spec && policy(old) == policy(new));
+    if !is_same {
         for workspace in context.caches.workspaces.indexed(key.name()) {
             context.workspace_queue.add(Key::of(&workspace.metadata));
         }

@@ -102,13 +102,17 @@ impl Pass<'_> {
             let message = format!("Workspace references unknown WorkspaceKind: {}", spec.kind);
             StepError::Stalled(message)
         })?;
-        self.protect(&kind).await?;
+        let metrics = &self.context.options.metrics;
+        metrics.step("protect_kind", self.protect(&kind)).await?;
         let options = resolve_both(&spec.kind, &kind, &spec.pod_template.options)
             .map_err(StepError::Stalled)?;
         note_options(status, &options);
         let stateful_set = self.objects(&kind, &options).await?;
         let account = naming::service_account(self.key.name());
-        status.pod_template_pod = state::pod_facts(self.pod(&stateful_set).as_deref(), &account);
+        let pod = self.pod(&stateful_set);
+        status.pending_restart |= stateful_set.holds_updates
+            && pod.as_ref().is_some_and(|p| state::is_outdated(p, &stateful_set.update_revision));
+        status.pod_template_pod = state::pod_facts(pod.as_deref(), &account);
         Ok(self.observe(Some(&stateful_set)))
     }
 
@@ -120,15 +124,16 @@ impl Pass<'_> {
     ) -> Result<Arc<Child>, StepError> {
         let connect_secret = self.context.options.connect_secret;
         let objects = Objects { workspace: self.workspace, kind, options, connect_secret };
-        self.service_account(&objects).await?;
+        let metrics = &self.context.options.metrics;
+        metrics.step("service_account", self.service_account(&objects)).await?;
         // A paused workspace shows nothing to anybody, so the Secret can wait.
         if connect_secret && !self.workspace.spec.paused {
-            self.connect_secret().await?;
+            metrics.step("connect_secret", self.connect_secret()).await?;
         }
-        let stateful_set = self.stateful_set(&objects).await?;
-        let service = self.service(&objects).await?;
-        self.routes(&objects, &service.name).await?;
-        self.role_bindings(&objects).await?;
+        let stateful_set = metrics.step("stateful_set", self.stateful_set(&objects)).await?;
+        let service = metrics.step("service", self.service(&objects)).await?;
+        metrics.step("routes", self.routes(&objects, &service.name)).await?;
+        metrics.step("role_bindings", self.role_bindings(&objects)).await?;
         Ok(stateful_set)
     }
 
@@ -162,6 +167,7 @@ impl Pass<'_> {
                 true => StepError::Outdated,
                 false => StepError::call("protect the kind", source),
             })?;
+        self.context.options.metrics.wrote("WorkspaceKind", "patch");
         let version = patched.metadata.resource_version.unwrap_or_default();
         kinds.wait_for_version(&Key::new(None, name), &version, SEEN_WITHIN).await;
         Ok(())
@@ -185,7 +191,8 @@ impl Pass<'_> {
             stateful_set: stateful_set.map(|set| StatefulSetFacts {
                 generation: set.generation,
                 observed_generation: set.observed_generation,
-                update_revision: &set.update_revision,
+                // A pod that may stay as it is is not about to be replaced.
+                update_revision: if set.holds_updates { "" } else { &set.update_revision },
             }),
             pod: pod.as_deref(),
             stateful_set_warnings: about_set.iter().map(view).collect(),
@@ -217,8 +224,10 @@ impl Pass<'_> {
         let written = api.replace_status(self.key.name(), &PostParams::default(), &workspace).await;
         match written {
             Ok(written) => {
-                events::announce(self.context, self.workspace, old, status).await;
+                self.context.options.metrics.wrote("Workspace", "status");
+                self.note_start(old, status);
                 let version = written.metadata.resource_version.unwrap_or_default();
+                events::announce(self.context, self.workspace, old, status, &version).await;
                 let workspaces = &self.context.caches.workspaces;
                 workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await;
                 None
@@ -229,6 +238,20 @@ impl Pass<'_> {
                 tracing::warn!(workspace = %self.key, error = %source, "cannot write the status");
                 Some(Outcome::Retry)
             }
+        }
+    }
+
+    /// Counts how long a pod took until its workspace runs.
+    fn note_start(&self, old: Option<&WorkspaceStatus>, new: &WorkspaceStatus) {
+        let runs = |status: &WorkspaceStatus| status.state == WorkspaceState::Running;
+        if !runs(new) || old.is_some_and(runs) {
+            return;
+        }
+        let pod = self.context.caches.pods.get(self.key.namespace(), &new.pod_template_pod.name);
+        if let Some(created) = pod.and_then(|pod| pod.metadata.creation_timestamp.clone()) {
+            let now = (self.context.options.now)();
+            let after = now.saturating_sub(created.0.as_millisecond());
+            self.context.options.metrics.started(after);
         }
     }
 

@@ -77,7 +77,8 @@ fn cut(name: &str, workspace: &str) -> String {
     format!("{}-{hash}", truncate(name, MAX_NAME - hash.len() - 1))
 }
 
-fn truncate(text: &str, longest: usize) -> &str {
+/// As much of a text as fits into so many bytes.
+pub(crate) fn truncate(text: &str, longest: usize) -> &str {
     let mut end = text.len().min(longest);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -119,7 +119,7 @@ fn with_pod(
     if pod.is_terminating() {
         return Verdict::new(WorkspaceState::Terminating, "Workspace is terminating");
     }
-    if !stateful_set.update_revision.is_empty() && pod.revision() != stateful_set.update_revision {
+    if pod.is_outdated(stateful_set.update_revision) {
         return pending;
     }
     if let Some(message) = pod.scheduling_problem() {
@@ -133,9 +133,12 @@ fn with_pod(
     }
     // What is older than the running container was about an earlier try. A failed probe says that
     // the program is not up yet; if it never comes up, restarts and their back-off tell.
+    // What kept the pod from being scheduled is over when it is.
     let started = pod.main_started();
-    let current = warnings.iter().filter(|warning| {
-        warning.reason != "Unhealthy" && started.is_none_or(|started| warning.at >= started)
+    let current = warnings.iter().filter(|warning| match warning.reason {
+        "Unhealthy" => false,
+        "FailedScheduling" if pod.is_scheduled() => false,
+        _ => started.is_none_or(|started| warning.at >= started),
     });
     if let Some(warning) = latest(current) {
         return Verdict::error(format!("Workspace Pod has warning event: {}", warning.message));
@@ -151,6 +154,11 @@ fn with_pod(
 
 fn latest<'a, 'w: 'a>(warnings: impl Iterator<Item = &'a Warning<'w>>) -> Option<&'a Warning<'w>> {
     warnings.max_by_key(|warning| warning.at)
+}
+
+/// Whether a pod was made from another template than the newest one; never if that is unknown.
+pub fn is_outdated(pod: &Pod, update_revision: &str) -> bool {
+    PodView::new(pod).is_outdated(update_revision)
 }
 
 /// What the pod is, for the status; empty names without one.

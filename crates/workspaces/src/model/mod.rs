@@ -39,6 +39,8 @@ pub mod label {
 
 /// Annotations on objects.
 pub mod annotation {
+    /// On a kind: when changes of it reach what runs, `Immediate` (or nothing) or `OnRestart`.
+    pub const UPDATE_POLICY: &str = "quartermaster.io/update-policy";
     /// Who made the object.
     pub const CREATED_BY: &str = "notebooks.kubeflow.org/created-by";
     /// Who changed it last.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use cluster::{Key, Object, controller::Outcome};
+use futures::StreamExt;
 use http::{Method, Request, Response};
 use k8s_openapi::{
     api::{apps::v1::StatefulSet, core::v1::Pod},
@@ -42,48 +43,103 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(90);
 /// What an injected failure does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The write does not happen.
+    /// The call is not done.
     Before,
-    /// The write happens and the answer is lost.
+    /// The call is done and its answer is an error.
     After,
+    /// Somebody else was faster.
+    Conflict,
+    /// The API has too much to do.
+    Busy,
+    /// The connection breaks when the call is done.
+    Cut,
 }
 
-/// Counts the writes of the controller and lets one of them fail.
+/// What happens to watches.
+#[derive(Default)]
+struct Watches {
+    /// Changes when all that are open end.
+    cut: tokio::sync::watch::Sender<usize>,
+    /// So many that are opened find that their version is too old.
+    expired: AtomicUsize,
+}
+
+/// Counts the writes of the controller, and lets one of its calls fail. Watches are not counted.
 #[derive(Clone, Default)]
 pub(super) struct Wire {
     writes: Arc<Mutex<Vec<String>>>,
     plan: Arc<Mutex<Option<(usize, Fault)>>>,
-    seen: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    watches: Arc<Watches>,
     hit: Arc<AtomicBool>,
 }
 
 impl Wire {
-    fn client(&self, api: &Client) -> Client {
+    pub(super) fn client(&self, api: &Client) -> Client {
         let (wire, api) = (self.clone(), api.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
             let (wire, api) = (wire.clone(), api.clone());
             async move {
+                if is_watch(&request) {
+                    return wire.watch(&api, request).await;
+                }
                 let fault = wire.note(&request);
-                if fault == Some(Fault::Before) {
-                    return Ok(broken());
+                match fault {
+                    Some(Fault::Before) => return Ok(failed(500, "InternalError")),
+                    Some(Fault::Conflict) => return Ok(failed(409, "Conflict")),
+                    Some(Fault::Busy) => return Ok(failed(429, "TooManyRequests")),
+                    Some(Fault::After | Fault::Cut) | None => {}
                 }
                 let answer = api.send(request).await?;
-                if fault == Some(Fault::After) {
-                    return Ok(broken());
+                match fault {
+                    Some(Fault::After) => Ok(failed(500, "InternalError")),
+                    Some(Fault::Cut) => Err("the connection broke".into()),
+                    _ => Ok::<_, tower::BoxError>(answer.map(axum::body::Body::new)),
                 }
-                Ok::<_, tower::BoxError>(answer.map(axum::body::Body::new))
             }
         });
         Client::new(service, "default")
     }
 
-    fn note(&self, request: &Request<Body>) -> Option<Fault> {
-        if request.method() == Method::GET {
-            return None;
+    /// Passes a watch on, until it is cut.
+    async fn watch(
+        &self,
+        api: &Client,
+        request: Request<Body>,
+    ) -> Result<Response<axum::body::Body>, tower::BoxError> {
+        let expired = &self.watches.expired;
+        let less = |count: usize| count.checked_sub(1);
+        if let Ok(left) = expired.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            // An API server says it in one of two ways.
+            if left % 2 == 0 {
+                return Ok(failed(410, "Expired"));
+            }
+            let status =
+                json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "x"});
+            let event = json!({"type": "ERROR", "object": status}).to_string() + "\n";
+            return Ok(Response::new(axum::body::Body::from(event)));
         }
-        let path = request.uri().path().trim_start_matches("/api");
-        self.writes.lock().push(format!("{} {path}", request.method()));
-        let number = self.seen.fetch_add(1, Ordering::SeqCst);
+        let mut cut = self.watches.cut.subscribe();
+        let ended = async move { drop(cut.changed().await) };
+        let answer = api.send(request).await?;
+        Ok(answer.map(|body| {
+            let bytes = http_body_util::BodyExt::into_data_stream(body);
+            axum::body::Body::from_stream(bytes.take_until(Box::pin(ended)))
+        }))
+    }
+
+    /// Ends all watches that are open; so many that follow find that their version is too old.
+    pub(super) fn cut_watches(&self, expired: usize) {
+        self.watches.expired.store(expired, Ordering::SeqCst);
+        self.watches.cut.send_modify(|count| *count += 1);
+    }
+
+    fn note(&self, request: &Request<Body>) -> Option<Fault> {
+        if request.method() != Method::GET {
+            let path = request.uri().path().trim_start_matches("/api");
+            self.writes.lock().push(format!("{} {path}", request.method()));
+        }
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
         let fault = self.plan.lock().take_if(|(nth, _)| *nth == number).map(|(_, fault)| fault);
         if fault.is_some() {
             self.hit.store(true, Ordering::SeqCst);
@@ -91,14 +147,14 @@ impl Wire {
         fault
     }
 
-    /// Lets the n-th write from now fail.
+    /// Lets the n-th call from now fail.
     pub(super) fn fail(&self, nth: usize, fault: Fault) {
-        self.seen.store(0, Ordering::SeqCst);
+        self.calls.store(0, Ordering::SeqCst);
         self.hit.store(false, Ordering::SeqCst);
         *self.plan.lock() = Some((nth, fault));
     }
 
-    /// Whether a write was made to fail since.
+    /// Whether a call was made to fail since.
     pub(super) fn has_failed(&self) -> bool {
         self.hit.load(Ordering::SeqCst)
     }
@@ -109,10 +165,14 @@ impl Wire {
     }
 }
 
-fn broken() -> Response<axum::body::Body> {
-    let status = json!({"kind": "Status", "code": 500, "reason": "InternalError", "message": "x"});
+fn is_watch(request: &Request<Body>) -> bool {
+    request.uri().query().is_some_and(|query| query.contains("watch="))
+}
+
+fn failed(code: u16, reason: &str) -> Response<axum::body::Body> {
+    let status = json!({"kind": "Status", "code": code, "reason": reason, "message": "x"});
     let body = axum::body::Body::from(status.to_string());
-    Response::builder().status(500).body(body).unwrap()
+    Response::builder().status(code).body(body).unwrap()
 }
 
 pub(super) struct World {
@@ -146,7 +206,8 @@ impl World {
         let wire = Wire::default();
         let recorded = wire.client(&client);
         let caches = Caches::start(&recorded);
-        let children = Children::start(&recorded, has_role_bindings(&recorded).await);
+        let children =
+            Children::start(&recorded, has_role_bindings(&recorded).await, options.connect_secret);
         tokio::join!(caches.ready(), children.ready());
         let routes = Routes::start(&recorded, &options).await;
         let context = Context {
@@ -176,6 +237,16 @@ impl World {
         self.seen(&made).await;
     }
 
+    /// Creates many at a time.
+    pub(super) async fn create_all(&self, workspaces: impl Iterator<Item = Workspace>) {
+        let api = self.api::<Workspace>();
+        let created = futures::stream::iter(workspaces).map(|workspace| {
+            let api = api.clone();
+            async move { drop(api.create(&PostParams::default(), &workspace).await.unwrap()) }
+        });
+        created.buffer_unordered(32).collect::<()>().await;
+    }
+
     pub(super) async fn patch(&self, name: &str, patch: Value) {
         let api = self.api::<Workspace>();
         let made = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
@@ -186,6 +257,16 @@ impl World {
         let version = made.resource_version().unwrap();
         let cache = &self.context.caches.workspaces;
         assert!(cache.wait_for_version(&Key::of(&made.metadata), &version, DEADLINE).await);
+    }
+
+    /// Changes the kind of the fixtures.
+    pub(super) async fn patch_kind(&self, patch: Value) {
+        let api = Api::<WorkspaceKind>::all(self.client.clone());
+        let patch = Patch::Merge(patch);
+        let kind = api.patch("notebook", &PatchParams::default(), &patch).await.unwrap();
+        let version = kind.resource_version().unwrap();
+        let cache = &self.context.caches.kinds;
+        assert!(cache.wait_for_version(&Key::of(&kind.metadata), &version, DEADLINE).await);
     }
 
     pub(super) async fn workspace(&self, name: &str) -> Workspace {

@@ -1,3 +1,5 @@
+mod changes;
+mod crowd;
 mod faults;
 mod kinds;
 mod kit;

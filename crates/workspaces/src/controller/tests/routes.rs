@@ -1,11 +1,6 @@
 //! Objects for gateways: only of kinds that are wanted and that the API serves.
 
-use cluster::Key;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-    core::ApiResource,
-};
+use kube::core::ApiResource;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -16,10 +11,10 @@ use super::{
         routes::{http_routes, virtual_services},
         run,
     },
-    kit::{DEADLINE, World, define, paused, until},
+    kit::{World, define, paused, until},
     steady,
 };
-use crate::{Caches, model::WorkspaceKind};
+use crate::Caches;
 
 fn both() -> Options {
     Options {
@@ -36,15 +31,6 @@ fn both() -> Options {
 
 fn kinds() -> [ApiResource; 2] {
     [virtual_services(), http_routes()]
-}
-
-async fn change_kind(world: &World, patch: Value) {
-    let api = Api::<WorkspaceKind>::all(world.client.clone());
-    let patch = Patch::Merge(patch);
-    let kind = api.patch("notebook", &PatchParams::default(), &patch).await.unwrap();
-    let version = kind.metadata.resource_version.unwrap();
-    let key = Key::new(None, "notebook");
-    assert!(world.context.caches.kinds.wait_for_version(&key, &version, DEADLINE).await);
 }
 
 /// The ports of the kind, with what becomes of requests.
@@ -65,7 +51,7 @@ fn ports() -> Value {
 #[tokio::test]
 async fn routes_are_as_the_contract_says() {
     let world = World::with_kinds(both(), &kinds()).await;
-    change_kind(&world, ports()).await;
+    world.patch_kind(ports()).await;
     world.create(paused("lab")).await;
     world.reconcile("lab").await;
     assert_eq!(world.told("lab").await.0, "Paused");
@@ -95,7 +81,7 @@ async fn a_port_that_the_kind_does_not_know_has_no_route() {
         assert_eq!(world.all_of(&kind).await.len(), 1);
     }
     let only_api = json!([{"id": "api", "protocol": "HTTP", "defaultDisplayName": "API"}]);
-    change_kind(&world, json!({"spec": {"podTemplate": {"ports": only_api}}})).await;
+    world.patch_kind(json!({"spec": {"podTemplate": {"ports": only_api}}})).await;
     world.reconcile("lab").await;
     for kind in kinds() {
         assert!(world.all_of(&kind).await.is_empty(), "{kind:?}");

@@ -87,13 +87,11 @@ impl Pass<'_> {
         let Some(cache) = route.cache() else { return Ok(()) };
         let done = if objects.has_routes() {
             let names = (0..ATTEMPTS).map(|n| name(self.key.name(), self.uid(), n)).collect();
-            self.ensure(route.resource.kind.as_str(), cache, ROUTE_FIELDS, names, make)
-                .await
-                .map(drop)
+            self.ensure(route.kind, cache, ROUTE_FIELDS, names, make).await.map(drop)
         } else {
             let mut done = Ok(());
             for child in cache.indexed(self.uid()) {
-                done = done.and(self.delete(&route.resource, &cache, &child).await);
+                done = done.and(self.delete(route.kind, &route.resource, &cache, &child).await);
             }
             done
         };
@@ -108,7 +106,7 @@ impl Pass<'_> {
     /// The first of `names` that is free, or ours already, is used for a new one.
     async fn ensure(
         &mut self,
-        kind: &str,
+        kind: &'static str,
         cache: Cache<Child>,
         fields: &'static [&'static str],
         names: Vec<String>,
@@ -133,9 +131,17 @@ impl Pass<'_> {
                 if wanted.is_met_by(&child.compared()) {
                     return Ok(child);
                 }
-                wanted.replace(&self.context.client, &child.name).await.map_err(StepError::apply)?
+                let client = &self.context.client;
+                let object = wanted.replace(client, &child.name).await;
+                let object = object.map_err(StepError::apply)?;
+                self.context.options.metrics.wrote(kind, "update");
+                object
             }
-            None => self.create(&names, make).await?,
+            None => {
+                let object = self.create(&names, make).await?;
+                self.context.options.metrics.wrote(kind, "create");
+                object
+            }
         };
         let child = children::written(&object, fields);
         if child.deleting {
@@ -178,7 +184,7 @@ impl Pass<'_> {
             });
             if !keep {
                 let resource = ApiResource::erase::<RoleBinding>(&());
-                self.delete(&resource, &cache, child).await?;
+                self.delete("RoleBinding", &resource, &cache, child).await?;
             }
         }
         for wanted in wanted {
@@ -187,11 +193,12 @@ impl Pass<'_> {
                 continue;
             }
             let client = &self.context.client;
-            let object = match child.filter(|child| same_role(&wanted, &child.compared())) {
-                Some(child) => wanted.replace(client, &child.name).await,
-                None => wanted.create(client).await,
+            let (object, verb) = match child.filter(|child| same_role(&wanted, &child.compared())) {
+                Some(child) => (wanted.replace(client, &child.name).await, "update"),
+                None => (wanted.create(client).await, "create"),
             };
             let object = object.map_err(StepError::apply)?;
+            self.context.options.metrics.wrote("RoleBinding", verb);
             let version = object.text("/metadata/resourceVersion").to_owned();
             self.written.push((cache.clone(), object.key(), version));
         }
@@ -201,13 +208,15 @@ impl Pass<'_> {
     /// Deletes an object that is not wanted, and waits until that is seen.
     async fn delete(
         &self,
+        kind: &'static str,
         resource: &ApiResource,
         cache: &Cache<Child>,
         child: &Child,
     ) -> Result<(), StepError> {
         routes::delete(&self.context.client, resource, child)
             .await
-            .map_err(|source| StepError::call(&format!("delete a {}", resource.kind), source))?;
+            .map_err(|source| StepError::call(&format!("delete a {kind}"), source))?;
+        self.context.options.metrics.wrote(kind, "delete");
         let key = Key::new(self.key.namespace(), &child.name);
         let is_gone = |now: Option<&Child>| now.is_none_or(|now| now.uid != child.uid);
         cache.wait_for(&key, super::SEEN_WITHIN, is_gone).await;

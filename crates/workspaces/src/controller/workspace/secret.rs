@@ -21,7 +21,7 @@ impl Pass<'_> {
     pub(super) async fn connect_secret(&mut self) -> Result<(), StepError> {
         let name = naming::connect_secret(self.key.name());
         let namespace = self.key.namespace();
-        let secrets = self.context.children.secrets.clone();
+        let Some(secrets) = self.context.children.secrets.clone() else { return Ok(()) };
         let uid = self.workspace.metadata.uid.as_deref().unwrap_or_default();
         if secrets.get(namespace, &name).is_some_and(|secret| *secret.workspace_uid == *uid) {
             return Ok(());
@@ -31,6 +31,7 @@ impl Pass<'_> {
         match api.create(&PostParams::default(), &self.new_secret(&name)?).await {
             Ok(object) => {
                 let version = object.text("/metadata/resourceVersion").to_owned();
+                self.context.options.metrics.wrote("Secret", "create");
                 self.written.push((secrets, Key::new(namespace, &name), version));
                 Ok(())
             }

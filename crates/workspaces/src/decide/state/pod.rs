@@ -16,10 +16,15 @@ impl<'a> PodView<'a> {
         self.0.metadata.deletion_timestamp.is_some()
     }
 
-    /// The revision of the template that it was made from.
-    pub(super) fn revision(&self) -> &'a str {
+    /// Whether it was made from another template than that revision; never if that is unknown.
+    pub(super) fn is_outdated(&self, update_revision: &str) -> bool {
         let labels = self.0.metadata.labels.as_ref();
-        labels.and_then(|labels| labels.get("controller-revision-hash")).map_or("", String::as_str)
+        let made_from = labels.and_then(|labels| labels.get("controller-revision-hash"));
+        !update_revision.is_empty() && made_from.map_or("", String::as_str) != update_revision
+    }
+
+    pub(super) fn is_scheduled(&self) -> bool {
+        self.condition("PodScheduled").is_some_and(|condition| condition.status == "True")
     }
 
     pub(super) fn phase(&self) -> &'a str {

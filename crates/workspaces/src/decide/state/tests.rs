@@ -78,6 +78,15 @@ fn without_a_pod(
     ]}),
     Error, "Workspace Pod has scheduler error: m"
 )]
+#[case::unbound(
+    json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+    }]}),
+    Error,
+    "Workspace Pod is unschedulable: 0/1 nodes are available: pod has unbound immediate \
+     PersistentVolumeClaims."
+)]
 #[case::running(
     json!({"phase": "Running", "conditions": [
         {"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"},
@@ -161,6 +170,46 @@ fn warnings_of_earlier_tries_and_of_probes_do_not_count() {
         state(vec![warning(started + 1, "new")]),
         (Error, "Workspace Pod has warning event: new".to_owned())
     );
+}
+
+#[test]
+fn what_kept_a_pod_from_a_node_is_over_when_it_has_one() {
+    let state = |scheduled: &str| {
+        let pod = pod(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": scheduled},
+        ]}));
+        let warning = Warning { reason: "FailedScheduling", ..warning(1, "no node") };
+        told(&Observed { pod: Some(&pod), pod_warnings: vec![warning], ..Observed::default() }).0
+    };
+    assert_eq!(state("False"), Error);
+    assert_eq!(state("True"), Pending);
+}
+
+#[test]
+fn a_refusal_by_quota_is_told_with_its_reason() {
+    let message = "create Pod p-0 in StatefulSet p failed error: pods \"p-0\" is forbidden: \
+                   exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1";
+    let warning = Warning { reason: "FailedCreate", ..warning(1, message) };
+    let observed = Observed {
+        stateful_set: Some(SEEN),
+        stateful_set_warnings: vec![warning],
+        ..Observed::default()
+    };
+    let (state, told) = told(&observed);
+    assert_eq!(state, Error);
+    assert_eq!(told, format!("Workspace StatefulSet has warning event: {message}"));
+}
+
+#[test]
+fn a_clock_that_jumps_back_does_no_harm() {
+    let mut status = WorkspaceStatus::default();
+    let running = Verdict::new(Running, "r");
+    enter(&mut status, &running, false, 9_000);
+    enter(&mut status, &running, false, -5);
+    assert_eq!(status.last_running_time, 9_000);
+    enter(&mut status, &Verdict::new(Paused, "p"), true, i64::MIN);
+    enter(&mut status, &Verdict::new(Paused, "p"), true, i64::MAX);
+    assert_eq!(status.pause_time, i64::MIN);
 }
 
 #[test]
