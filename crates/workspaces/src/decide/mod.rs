@@ -7,6 +7,8 @@ pub mod kind;
 pub mod names;
 pub mod naming;
 pub mod options;
+pub mod quantity;
+pub mod quota;
 pub mod request;
 pub mod secret;
 pub mod selector;

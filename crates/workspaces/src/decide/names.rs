@@ -18,6 +18,8 @@ pub const NOT_FOUND: &str = "FieldValueNotFound";
 pub const TOO_LONG: &str = "FieldValueTooLong";
 /// `FieldValueTooMany`: a list has more items than allowed.
 pub const TOO_MANY: &str = "FieldValueTooMany";
+/// A value is there twice.
+pub const DUPLICATE: &str = "FieldValueDuplicate";
 /// `FieldValueNotSupported`: a value is not one of those that there are.
 pub const NOT_SUPPORTED: &str = "FieldValueNotSupported";
 

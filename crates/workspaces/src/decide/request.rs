@@ -1,18 +1,21 @@
 //! Rules for what users ask for over REST. Field paths are those of the request body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use web::Cause;
 
 use super::names::{
-    TOO_MANY, check_annotations, check_label, check_labels, check_quantity, check_subdomain,
-    check_workspace_name, forbidden, invalid, required,
+    DUPLICATE, TOO_MANY, check_annotations, check_label, check_labels, check_quantity,
+    check_subdomain, check_workspace_name, forbidden, invalid, required,
 };
 use crate::model::{WorkspacePodTemplate, WorkspaceSpec, WorkspaceVolumes, label};
 
 /// The most claims, and the most Secrets, that a workspace may mount: far more than a node can, and
 /// few enough to look each of them up.
 pub const MOST_MOUNTS: usize = 256;
+
+/// The most claims that are made along with a workspace.
+const MOST_NEW_CLAIMS: usize = 16;
 
 /// Kubernetes has four access modes and says something about each one that is not among them.
 const MOST_MODES: usize = 16;
@@ -174,24 +177,51 @@ pub fn mounts(
     causes
 }
 
-/// The rules for the body that makes a claim.
-pub fn new_claim(name: &str, modes: &[String], class: &str, storage: &str) -> Vec<Cause> {
-    let mut causes = check_subdomain("data.name", name);
+/// The rules for what is said below `root` about a claim that is to be made.
+pub fn new_claim(root: &str, modes: &[String], class: &str, storage: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if modes.is_empty() {
-        causes.push(required("data.accessModes", ""));
+        causes.push(required(&format!("{root}.accessModes"), ""));
     }
     if modes.len() > MOST_MODES {
         let message = format!("Too many: {}: must have at most {MOST_MODES} items", modes.len());
-        causes.push(Cause::internal(TOO_MANY, "data.accessModes", message));
+        causes.push(Cause::internal(TOO_MANY, format!("{root}.accessModes"), message));
     }
-    causes.extend(check_subdomain("data.storageClassName", class));
-    causes.extend(check_quantity("data.requests.storage", storage));
+    causes.extend(check_subdomain(&format!("{root}.storageClassName"), class));
+    causes.extend(check_quantity(&format!("{root}.requests.storage"), storage));
     causes
 }
 
+/// The rules for the claims that are to be made along with a workspace: the places of their volumes
+/// and their names.
+pub fn claims_with_workspace(claims: &[(usize, &str)]) -> Vec<Cause> {
+    let root = "data.podTemplate.volumes.data";
+    if claims.len() > MOST_NEW_CLAIMS {
+        let count = claims.len();
+        let message = format!("Too many: {count}: at most {MOST_NEW_CLAIMS} claims are made");
+        return vec![Cause::internal(TOO_MANY, root, message)];
+    }
+    let mut seen = BTreeSet::new();
+    let twice = claims.iter().filter(|(_, name)| !seen.insert(*name));
+    let cause = |(index, name): &(usize, &str)| {
+        let message = format!("Duplicate value: {name:?}");
+        Cause::internal(DUPLICATE, format!("{root}[{index}].create"), message)
+    };
+    twice.map(cause).collect()
+}
+
+/// An edit makes no claims.
+pub fn no_claims_with_edit(places: &[usize]) -> Vec<Cause> {
+    let cause = |index: &usize| {
+        let field = format!("data.podTemplate.volumes.data[{index}].create");
+        forbidden(&field, "claims are made along with a new workspace only")
+    };
+    places.iter().map(cause).collect()
+}
+
 /// The rules for the storage class of a new claim.
-pub fn storage_class(name: &str, class: Reference) -> Option<Cause> {
-    class.verdict("storageClassName", "StorageClass", name, label::CAN_USE)
+pub fn storage_class(field: &str, name: &str, class: Reference) -> Option<Cause> {
+    class.verdict(field, "StorageClass", name, label::CAN_USE)
 }
 
 #[cfg(test)]

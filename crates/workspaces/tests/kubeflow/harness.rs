@@ -375,7 +375,16 @@ pub(crate) enum Fault {
 
 /// The fault that the next requests meet, and which requests.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Faults(Arc<Mutex<Option<(Method, Fault, u32)>>>);
+pub(crate) struct Faults(Arc<Mutex<Option<Wanted>>>);
+
+#[derive(Debug)]
+struct Wanted {
+    method: Method,
+    fault: Fault,
+    /// So many requests pass before.
+    pass: u32,
+    times: u32,
+}
 
 impl Faults {
     pub(crate) fn set(&self, method: Method, fault: Fault) {
@@ -384,7 +393,12 @@ impl Faults {
 
     /// Only so many requests fail.
     pub(crate) fn set_times(&self, method: Method, fault: Fault, times: u32) {
-        *self.0.lock() = Some((method, fault, times));
+        *self.0.lock() = Some(Wanted { method, fault, pass: 0, times });
+    }
+
+    /// So many requests pass, those after them fail.
+    pub(crate) fn set_after(&self, pass: u32, method: Method, fault: Fault) {
+        *self.0.lock() = Some(Wanted { method, fault, pass, times: u32::MAX });
     }
 
     fn are_set(&self) -> bool {
@@ -393,12 +407,13 @@ impl Faults {
 
     fn of(&self, method: &Method) -> Option<Fault> {
         let mut set = self.0.lock();
-        let (wanted, fault, times) = set.as_mut()?;
-        if wanted != method || *times == 0 {
+        let wanted = set.as_mut().filter(|wanted| wanted.method == *method && wanted.times > 0)?;
+        if wanted.pass > 0 {
+            wanted.pass -= 1;
             return None;
         }
-        *times -= 1;
-        Some(fault.clone())
+        wanted.times -= 1;
+        Some(wanted.fault.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod actions;
+mod along;
 mod assets;
 mod bad_input;
 mod claims;

@@ -10,16 +10,17 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
-use kube::Api;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, ResourceQuota, Secret};
+use kube::{Api, api::ListParams};
 use web::Cause;
 
-use super::{App, error::Problem};
+use super::{App, claims::check_class, error::Problem, wire::claim::ClaimCreate};
 use crate::{
     decide::{
         self,
         filter::Labels,
         names::NOT_FOUND,
+        quota::{Demand, NewClaim},
         request::{Reference, mounts},
     },
     model::{WorkspaceKind, WorkspaceSpec, WorkspaceVolumes},
@@ -43,20 +44,52 @@ pub(crate) async fn check_namespace(app: &App, name: &str) -> Result<Labels, Pro
     Ok(namespace.metadata.labels.clone().unwrap_or_default())
 }
 
-/// Everything about a new workspace.
+/// Everything about a new workspace and the claims that are to be made along with it.
 pub(crate) async fn check_new(
     app: &App,
     namespace: &str,
     spec: &WorkspaceSpec,
+    new: &[(usize, ClaimCreate)],
 ) -> Result<(), Problem> {
     let labels = check_namespace(app, namespace).await?;
-    check_mounts(app, namespace, &spec.pod_template.volumes, None).await?;
+    let mut causes = Vec::new();
+    for (index, claim) in new {
+        let field = format!("podTemplate.volumes.data[{index}].create.storageClassName");
+        causes.extend(check_class(app, &field, &claim.storage_class_name).await?);
+    }
+    let known = new.iter().map(|(_, claim)| &*claim.name).collect();
+    check_mounts(app, namespace, &spec.pod_template.volumes, known, BTreeSet::new(), causes)
+        .await?;
     let kind = kind(app, &spec.kind).await?;
     let mut causes = decide::workspace::create(spec, kind.as_deref());
-    if let Some(kind) = kind.filter(|_| causes.is_empty()) {
-        causes = decide::filter::denied(spec, &kind, &labels);
+    if let Some(kind) = kind.as_deref().filter(|_| causes.is_empty()) {
+        causes = decide::filter::denied(spec, kind, &labels);
     }
-    admitted(causes)
+    admitted(causes)?;
+    match kind {
+        Some(kind) => check_quotas(app, namespace, spec, &kind, new).await,
+        None => Ok(()),
+    }
+}
+
+/// Whether it all fits into the quotas of the namespace. Without the right to read them this is left
+/// to the cluster, which tells later.
+async fn check_quotas(
+    app: &App,
+    namespace: &str,
+    spec: &WorkspaceSpec,
+    kind: &WorkspaceKind,
+    new: &[(usize, ClaimCreate)],
+) -> Result<(), Problem> {
+    let api: Api<ResourceQuota> = Api::namespaced(app.client.clone(), namespace);
+    let quotas = match api.list(&ListParams::default()).await {
+        Ok(quotas) => quotas.items,
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let claims: Vec<NewClaim<'_>> = new.iter().map(|(_, claim)| claim.demand()).collect();
+    let exceeded = Demand::of(spec, kind, &claims).exceeds(&quotas);
+    if exceeded.is_empty() { Ok(()) } else { Err(Problem::quota(exceeded)) }
 }
 
 /// Everything about a changed workspace. What it keeps is not asked about again: a workspace whose
@@ -67,8 +100,9 @@ pub(crate) async fn check_change(
     old: &WorkspaceSpec,
     new: &WorkspaceSpec,
 ) -> Result<(), Problem> {
-    let kept = Some(&old.pod_template.volumes);
-    check_mounts(app, namespace, &new.pod_template.volumes, kept).await?;
+    let kept = &old.pod_template.volumes;
+    let volumes = &new.pod_template.volumes;
+    check_mounts(app, namespace, volumes, claims(kept), secrets(kept), Vec::new()).await?;
     let kind = kind(app, &new.kind).await?;
     let mut causes = decide::workspace::update(old, new, kind.as_deref());
     if let Some(kind) = kind.filter(|_| causes.is_empty()) {
@@ -89,22 +123,23 @@ async fn kind(app: &App, name: &str) -> Result<Option<Arc<WorkspaceKind>>, Probl
     }
 }
 
-/// What is mounted must exist and be released for it, apart from what was mounted before.
+/// What is mounted must exist and be released for it, apart from claims and Secrets that are known to
+/// be good. `causes` are what else is wrong with what is mounted.
 async fn check_mounts(
     app: &App,
     namespace: &str,
     volumes: &WorkspaceVolumes,
-    kept: Option<&WorkspaceVolumes>,
+    good_claims: BTreeSet<&str>,
+    good_secrets: BTreeSet<&str>,
+    mut causes: Vec<Cause>,
 ) -> Result<(), Problem> {
-    let known = kept.map(claims).unwrap_or_default();
     let asked: Vec<_> = claims(volumes)
-        .difference(&known)
+        .difference(&good_claims)
         .map(|name| claim(app, namespace, name).boxed())
         .collect();
     let claims = gather(asked).await?;
-    let known = kept.map(secrets).unwrap_or_default();
     let asked: Vec<_> = secrets(volumes)
-        .difference(&known)
+        .difference(&good_secrets)
         .map(|name| secret(app, namespace, name).boxed())
         .collect();
     let secrets = gather(asked).await?;
@@ -113,7 +148,8 @@ async fn check_mounts(
         Some(verdict) => *verdict,
         None => Reference::Usable,
     };
-    let causes = mounts(volumes, |name| verdict(&claims, name), |name| verdict(&secrets, name));
+    let of_mounts = mounts(volumes, |name| verdict(&claims, name), |name| verdict(&secrets, name));
+    causes.extend(of_mounts);
     if causes.is_empty() { Ok(()) } else { Err(Problem::references(causes)) }
 }
 

@@ -18,6 +18,7 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
+use web::Cause;
 
 use super::{
     App, CLAIMS,
@@ -84,8 +85,7 @@ pub(crate) async fn create(
 ) -> Result<Created<ClaimCreate>, Problem> {
     app.allow(&caller, "create", CLAIMS, Some(&namespace), Some(&new.name)).await?;
     check_namespace(&app, &namespace).await?;
-    let class = find_class(&app, &new.storage_class_name).await?;
-    if let Some(cause) = storage_class(&new.storage_class_name, class) {
+    if let Some(cause) = check_class(&app, "storageClassName", &new.storage_class_name).await? {
         return Err(Problem::references(vec![cause]));
     }
     let claim = object(new, &caller);
@@ -119,7 +119,8 @@ pub(crate) async fn delete(
     delete_released(&api, &name, unused).await
 }
 
-fn object(new: ClaimCreate, caller: &Caller) -> PersistentVolumeClaim {
+/// The object of a claim that a caller makes.
+pub(crate) fn object(new: ClaimCreate, caller: &Caller) -> PersistentVolumeClaim {
     let yes = |key: &str| (key.to_owned(), "true".to_owned());
     let requests = BTreeMap::from([("storage".to_owned(), Quantity(new.requests.storage))]);
     PersistentVolumeClaim {
@@ -140,6 +141,15 @@ fn object(new: ClaimCreate, caller: &Caller) -> PersistentVolumeClaim {
         }),
         ..PersistentVolumeClaim::default()
     }
+}
+
+/// What speaks against making a claim of this storage class.
+pub(crate) async fn check_class(
+    app: &App,
+    field: &str,
+    name: &str,
+) -> Result<Option<Cause>, Problem> {
+    Ok(storage_class(field, name, find_class(app, name).await?))
 }
 
 async fn find_class(app: &App, name: &str) -> Result<Reference, Problem> {

@@ -72,6 +72,12 @@ impl Problem {
         Self(Error::new(Kind::Forbidden, FORBIDDEN).with_context(reason))
     }
 
+    /// It would not fit into the quotas of its namespace.
+    pub(crate) fn quota(exceeded: Vec<String>) -> Self {
+        let causes = exceeded.into_iter().map(|text| Cause::internal("", "", text)).collect();
+        Self(Error::new(Kind::Forbidden, FORBIDDEN).with_causes(causes))
+    }
+
     /// The state of the object forbids it.
     pub(crate) fn conflict(message: &str, causes: Vec<Cause>) -> Self {
         Self(Error::new(Kind::Conflict, message).with_causes(causes))

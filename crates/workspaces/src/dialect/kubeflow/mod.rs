@@ -19,6 +19,7 @@ mod audit;
 mod body;
 mod checks;
 mod claims;
+mod claims_along;
 mod compress;
 mod conditions;
 mod doc;

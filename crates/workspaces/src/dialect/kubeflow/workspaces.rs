@@ -14,14 +14,15 @@ use kube::{
 };
 
 use super::{
-    App, READ_YOUR_WRITES, WORKSPACES,
+    App, CLAIMS, READ_YOUR_WRITES, WORKSPACES,
     attempts::Attempts,
     audit::{audited, touched},
     body::Body,
     checks::{check_change, check_new},
+    claims_along::ClaimsAlong,
     conditions::IfMatch,
     envelope::{Created, Data, NoContent},
-    error::{Problem, created},
+    error::Problem,
     extract::{Caller, InNamespace, Object, Query},
     list_query::ListQuery,
     profile::Profile,
@@ -84,7 +85,8 @@ async fn serve(
     list.respond(headers).await
 }
 
-/// `POST /workspaces/{namespace}`; with `dryRun` the answer is 200, and nothing is made.
+/// `POST /workspaces/{namespace}`, with claims that are made along with it; with `dryRun` the answer
+/// is 200, and nothing is made.
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -96,11 +98,15 @@ pub(crate) async fn create(
     let dry_run = query.dry_run()?;
     app.allow(&caller, "create", WORKSPACES, Some(&namespace), Some(&new.name)).await?;
     let mut workspace = Workspace::new(&new.name, new.spec());
-    check_new(&app, &namespace, &workspace.spec).await?;
+    let claims = new.claims();
+    for (_, claim) in &claims {
+        app.allow(&caller, "create", CLAIMS, Some(&namespace), Some(&claim.name)).await?;
+    }
+    check_new(&app, &namespace, &workspace.spec, &claims).await?;
     workspace.metadata.namespace = Some(namespace.clone());
     workspace.metadata.annotations = Some(audited(BTreeMap::new(), &caller));
-    let params = PostParams { dry_run, ..PostParams::default() };
-    let made = created(api(&app, &namespace).create(&params, &workspace).await, "workspace")?;
+    let claims = ClaimsAlong::new(&app, &namespace, claims, &caller);
+    let made = claims.make(&app, &api(&app, &namespace), &workspace, dry_run).await?;
     let data = new.answer(&made, profile);
     if dry_run {
         return Ok(Data { data }.into_response());

@@ -12,7 +12,11 @@ use web::Cause;
 
 use super::{super::body::Validate, Audit, or_default, storage_class::StorageClassName};
 use crate::{
-    decide::{self, request::is_true},
+    decide::{
+        names::check_subdomain,
+        quota::NewClaim,
+        request::{is_true, new_claim},
+    },
     model::{Workspace, WorkspaceState, label},
 };
 
@@ -32,18 +36,53 @@ pub(crate) struct ClaimCreate {
     pub(crate) requests: Requests,
 }
 
+/// A claim that is made along with a workspace, under the name that the workspace mounts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ClaimToMake {
+    #[serde(deserialize_with = "or_default")]
+    access_modes: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    storage_class_name: String,
+    #[serde(deserialize_with = "or_default")]
+    requests: Requests,
+}
+
+impl ClaimToMake {
+    /// The rules for it; `root` is where it was said.
+    pub(crate) fn validate(&self, root: &str) -> Vec<Cause> {
+        new_claim(root, &self.access_modes, &self.storage_class_name, &self.requests.storage)
+    }
+
+    /// The same with its name.
+    pub(crate) fn named(&self, name: &str) -> ClaimCreate {
+        let Self { access_modes, storage_class_name, requests } = self.clone();
+        ClaimCreate { name: name.to_owned(), access_modes, storage_class_name, requests }
+    }
+}
+
 /// How much storage a claim asks for.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Requests {
     #[serde(deserialize_with = "or_default")]
     pub(crate) storage: String,
 }
 
+impl ClaimCreate {
+    /// What it asks for, as quotas count.
+    pub(crate) fn demand(&self) -> NewClaim<'_> {
+        NewClaim { class: &self.storage_class_name, storage: &self.requests.storage }
+    }
+}
+
 impl Validate for ClaimCreate {
     fn validate(&self) -> Vec<Cause> {
         let Self { name, access_modes, storage_class_name, requests } = self;
-        decide::request::new_claim(name, access_modes, storage_class_name, &requests.storage)
+        let mut causes = check_subdomain("data.name", name);
+        let storage = &requests.storage;
+        causes.extend(new_claim("data", access_modes, storage_class_name, storage));
+        causes
     }
 }
 

@@ -8,6 +8,7 @@ use web::Cause;
 
 use super::{
     super::{Profile, body::Validate, error::Problem},
+    claim::{ClaimCreate, ClaimToMake},
     or_default, revision,
 };
 use crate::{
@@ -51,6 +52,12 @@ impl WorkspaceCreate {
 }
 
 impl WorkspaceCreate {
+    /// The claims that are to be made with it, by the places of their volumes.
+    pub(crate) fn claims(&self) -> Vec<(usize, ClaimCreate)> {
+        let to_make = self.pod_template.volumes.to_make();
+        to_make.map(|(index, name, claim)| (index, claim.named(name))).collect()
+    }
+
     /// The answer to a request, about what was made of it.
     pub(crate) fn answer(&self, made: &Workspace, profile: Profile) -> Self {
         let defer_updates = profile.is_old().then(|| self.defer_updates.unwrap_or(false));
@@ -60,7 +67,15 @@ impl WorkspaceCreate {
 
 impl Validate for WorkspaceCreate {
     fn validate(&self) -> Vec<Cause> {
-        decide::request::new_workspace(&self.name, &self.spec())
+        let mut causes = decide::request::new_workspace(&self.name, &self.spec());
+        let to_make = || self.pod_template.volumes.to_make();
+        for (index, _, claim) in to_make() {
+            causes
+                .extend(claim.validate(&format!("data.podTemplate.volumes.data[{index}].create")));
+        }
+        let names: Vec<_> = to_make().map(|(index, name, _)| (index, name)).collect();
+        causes.extend(decide::request::claims_with_workspace(&names));
+        causes
     }
 }
 
@@ -113,7 +128,10 @@ impl WorkspaceUpdate {
 impl Validate for WorkspaceUpdate {
     fn validate(&self) -> Vec<Cause> {
         let template = self.pod_template.clone().into();
-        decide::request::changed_workspace(&self.revision, &template)
+        let mut causes = decide::request::changed_workspace(&self.revision, &template);
+        let to_make: Vec<_> = self.pod_template.volumes.to_make().map(|(i, ..)| i).collect();
+        causes.extend(decide::request::no_claims_with_edit(&to_make));
+        causes
     }
 }
 
@@ -180,6 +198,17 @@ struct Data {
     mount_path: String,
     #[serde(deserialize_with = "or_default", skip_serializing_if = "std::ops::Not::not")]
     read_only: bool,
+    /// The claim does not exist yet and is made along with the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create: Option<ClaimToMake>,
+}
+
+impl Volumes {
+    /// The claims that are to be made: the place of the volume, its name, what is said about it.
+    fn to_make(&self) -> impl Iterator<Item = (usize, &str, &ClaimToMake)> {
+        let all = self.data.iter().enumerate();
+        all.filter_map(|(index, data)| Some((index, &*data.pvc_name, data.create.as_ref()?)))
+    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -246,14 +275,14 @@ impl From<&WorkspacePodTemplate> for PodTemplate {
 }
 
 impl From<Data> for DataVolume {
-    fn from(Data { pvc_name, mount_path, read_only }: Data) -> Self {
+    fn from(Data { pvc_name, mount_path, read_only, .. }: Data) -> Self {
         Self { pvc_name, mount_path, read_only }
     }
 }
 
 impl From<DataVolume> for Data {
     fn from(DataVolume { pvc_name, mount_path, read_only }: DataVolume) -> Self {
-        Self { pvc_name, mount_path, read_only }
+        Self { pvc_name, mount_path, read_only, create: None }
     }
 }
 
