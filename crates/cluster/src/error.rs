@@ -51,6 +51,20 @@ pub fn is_refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
 }
 
+/// An error with all its causes; a cause that says the same again is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn from_status(status: Status) -> Error {
     let kind = match (status.code, status.reason.as_str()) {
         (507, _) => Kind::InsufficientStorage,

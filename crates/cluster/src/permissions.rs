@@ -25,6 +25,8 @@ pub struct Rule {
     pub resources: &'static [&'static str],
     /// What is done with them.
     pub verbs: &'static [&'static str],
+    /// Only with those of these names; none for all.
+    pub names: &'static [&'static str],
     /// What does not work without it, if the rest does.
     pub optional: Option<&'static str>,
 }
@@ -36,7 +38,13 @@ impl Rule {
         resources: &'static [&'static str],
         verbs: &'static [&'static str],
     ) -> Self {
-        Self { group, resources, verbs, optional: None }
+        Self { group, resources, verbs, names: &[], optional: None }
+    }
+
+    /// The same, for objects of these names only.
+    #[must_use]
+    pub const fn named(self, names: &'static [&'static str]) -> Self {
+        Self { names, ..self }
     }
 
     /// The same, as one that can be done without: at the price of this.
@@ -55,6 +63,8 @@ pub struct Missing {
     pub resource: &'static str,
     /// The verb.
     pub verb: &'static str,
+    /// With which object; none means all.
+    pub name: Option<&'static str>,
     /// Where; none means everywhere.
     pub namespace: Option<String>,
     /// What does not work without it, if the rest does.
@@ -62,8 +72,8 @@ pub struct Missing {
 }
 
 impl Missing {
-    fn asks_for(&self) -> (&str, &str, &str, Option<&str>) {
-        (self.group, self.resource, self.verb, self.namespace.as_deref())
+    fn asks_for(&self) -> (&str, &str, &str, Option<&str>, Option<&str>) {
+        (self.group, self.resource, self.verb, self.name, self.namespace.as_deref())
     }
 }
 
@@ -76,6 +86,9 @@ impl fmt::Display for Missing {
         }
         if let Some((_, subresource)) = self.resource.split_once('/') {
             write!(f, "/{subresource}")?;
+        }
+        if let Some(name) = self.name {
+            write!(f, " named {name}")?;
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
@@ -92,18 +105,23 @@ pub async fn missing(
 ) -> Result<Vec<Missing>, kube::Error> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let questions = rules.iter().flat_map(|rule| {
-        let verbs = move |resource| rule.verbs.iter().map(move |verb| (*rule, resource, *verb));
-        rule.resources.iter().copied().flat_map(verbs)
+        let named = rule.names.iter().copied().map(Some);
+        let names: Vec<_> = if rule.names.is_empty() { vec![None] } else { named.collect() };
+        let verbs = move |resource| rule.verbs.iter().map(move |verb| (resource, *verb));
+        let asked = rule.resources.iter().copied().flat_map(verbs);
+        asked.flat_map(move |(resource, verb)| {
+            names.clone().into_iter().map(move |name| (*rule, resource, verb, name))
+        })
     });
-    let asked = stream::iter(questions).map(|(rule, resource, verb)| {
+    let asked = stream::iter(questions).map(|(rule, resource, verb, name)| {
         let api = &api;
         async move {
-            let review = review(rule.group, resource, verb, namespace);
+            let review = review(rule.group, resource, verb, name, namespace);
             let status = api.create(&PostParams::default(), &review).await?.status;
             let allowed = status.is_some_and(|s| s.allowed && !s.denied.unwrap_or(false));
             let namespace = namespace.map(str::to_owned);
-            let missing =
-                Missing { group: rule.group, resource, verb, namespace, optional: rule.optional };
+            let Rule { group, optional, .. } = rule;
+            let missing = Missing { group, resource, verb, name, namespace, optional };
             Ok::<_, kube::Error>((!allowed).then_some(missing))
         }
     });
@@ -122,6 +140,7 @@ fn review(
     group: &str,
     resource: &str,
     verb: &str,
+    name: Option<&str>,
     namespace: Option<&str>,
 ) -> SelfSubjectAccessReview {
     let (resource, subresource) = match resource.split_once('/') {
@@ -135,6 +154,7 @@ fn review(
                 resource: Some(resource.to_owned()),
                 subresource,
                 verb: Some(verb.to_owned()),
+                name: name.map(str::to_owned),
                 namespace: namespace.map(str::to_owned),
                 ..ResourceAttributes::default()
             }),
@@ -144,28 +164,32 @@ fn review(
     }
 }
 
+/// Group, verbs and names of a rule.
+type Right<'a> = (&'a str, Vec<&'a str>, &'a [&'a str]);
+
 /// The rules of a role: each resource once, with all verbs that any rule wants for it, and
 /// resources with the same verbs together.
 pub fn policy_rules(rules: &[Rule]) -> Vec<PolicyRule> {
-    let mut verbs: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let mut verbs: BTreeMap<(&str, &str, &[&str]), Vec<&str>> = BTreeMap::new();
     for rule in rules {
         for resource in rule.resources {
-            verbs.entry((rule.group, resource)).or_default().extend(rule.verbs);
+            verbs.entry((rule.group, resource, rule.names)).or_default().extend(rule.verbs);
         }
     }
-    let mut together: BTreeMap<(&str, Vec<&str>), Vec<&str>> = BTreeMap::new();
-    for ((group, resource), mut verbs) in verbs {
+    let mut together: BTreeMap<Right<'_>, Vec<&str>> = BTreeMap::new();
+    for ((group, resource, names), mut verbs) in verbs {
         verbs.sort_unstable();
         verbs.dedup();
-        together.entry((group, verbs)).or_default().push(resource);
+        together.entry((group, verbs, names)).or_default().push(resource);
     }
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     together
         .into_iter()
-        .map(|((group, verbs), resources)| PolicyRule {
+        .map(|((group, verbs, names), resources)| PolicyRule {
             api_groups: Some(vec![group.to_owned()]),
             resources: Some(owned(&resources)),
             verbs: owned(&verbs),
+            resource_names: (!names.is_empty()).then(|| owned(names)),
             ..PolicyRule::default()
         })
         .collect()
@@ -182,14 +206,24 @@ mod tests {
             Rule::new("", &["secrets"], &["create", "get"]),
             Rule::new("", &["pods/log"], &["get"]),
             Rule::new("", &["namespaces"], WATCH),
+            Rule::new("", &["secrets"], &["update"]).named(&["mine"]),
         ];
         let text: Vec<String> = policy_rules(&rules)
             .into_iter()
-            .map(|rule| format!("{} {}", rule.resources.unwrap().join(","), rule.verbs.join(",")))
+            .map(|rule| {
+                let (resources, names) = (rule.resources.unwrap(), rule.resource_names);
+                let names = names.unwrap_or_default().join(",");
+                format!("{} {} {names}", resources.join(","), rule.verbs.join(","))
+            })
             .collect();
         assert_eq!(
             text,
-            ["secrets create,get,list,watch", "pods/log get", "namespaces,pods get,list,watch"]
+            [
+                "secrets create,get,list,watch ",
+                "pods/log get ",
+                "namespaces,pods get,list,watch ",
+                "secrets update mine",
+            ]
         );
     }
 
@@ -197,7 +231,8 @@ mod tests {
     fn a_missing_permission_reads_as_a_question_of_kubectl() {
         let missing = |group, resource, namespace: Option<&str>| {
             let namespace = namespace.map(str::to_owned);
-            Missing { group, resource, verb: "get", namespace, optional: None }.to_string()
+            Missing { group, resource, verb: "get", name: None, namespace, optional: None }
+                .to_string()
         };
         assert_eq!(missing("", "pods/log", None), "get pods/log");
         assert_eq!(

@@ -21,7 +21,10 @@ impl CacheMeters {
     /// Tells of this cache too, without keeping its watch alive.
     #[must_use]
     pub fn with<T: Send + Sync + 'static>(mut self, cache: &Cache<T>) -> Self {
-        self.0.push(Arc::clone(&cache.shared) as Arc<dyn Facts>);
+        // One that watches nothing has nothing to tell.
+        if cache.watch.is_some() {
+            self.0.push(Arc::clone(&cache.shared) as Arc<dyn Facts>);
+        }
         self
     }
 

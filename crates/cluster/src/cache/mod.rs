@@ -34,7 +34,7 @@ const BACKLOG: usize = 1024;
 /// Objects are shared, never copied; `metadata.managedFields` is dropped on arrival.
 pub struct Cache<T> {
     shared: Arc<Shared<T>>,
-    _watch: Arc<AbortOnDrop>,
+    watch: Option<Arc<AbortOnDrop>>,
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -56,6 +56,21 @@ struct Shared<T> {
     changes: broadcast::Sender<Change<T>>,
     heard: Mutex<Instant>,
     interruptions: AtomicU64,
+}
+
+impl<T> Shared<T> {
+    fn new(name: String, index: Option<fn(&T) -> Option<&str>>) -> Self {
+        Self {
+            name,
+            state: RwLock::new(State::new(index)),
+            ready: AtomicBool::new(false),
+            revision: AtomicU64::new(0),
+            changed: signal::Sender::new(0),
+            changes: broadcast::Sender::new(BACKLOG),
+            heard: Mutex::new(Instant::now()),
+            interruptions: AtomicU64::new(0),
+        }
+    }
 }
 
 /// One change of a cache.
@@ -104,7 +119,7 @@ impl<T> Changes<T> {
 
 impl<T> Clone for Cache<T> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), _watch: self._watch.clone() }
+        Self { shared: self.shared.clone(), watch: self.watch.clone() }
     }
 }
 
@@ -115,6 +130,13 @@ impl<T> fmt::Debug for Cache<T> {
 }
 
 impl<T: Send + Sync + 'static> Cache<T> {
+    /// One that watches nothing and holds nothing, for what a program may not read or does not need.
+    pub fn empty() -> Self {
+        let shared = Shared::new(String::new(), None);
+        shared.ready.store(true, Ordering::Release);
+        Self { shared: Arc::new(shared), watch: None }
+    }
+
     /// The object of that name; the namespace is `None` for cluster-wide kinds.
     pub fn get(&self, namespace: Option<&str>, name: &str) -> Option<Arc<T>> {
         self.shared.state.read().get(namespace.unwrap_or_default(), name)

@@ -1,20 +1,12 @@
 //! What a cache watches and what it keeps of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64},
-};
+use std::sync::Arc;
 
 use kube::{Client, Resource, core::ApiResource};
-use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::{
-    sync::{broadcast, watch as signal},
-    time::Instant,
-};
 
-use super::{AbortOnDrop, BACKLOG, Cache, Shared, State, watch};
+use super::{AbortOnDrop, Cache, Shared, watch};
 
 /// Makes the kept form of an object from its JSON; `None` leaves it out.
 pub(super) type Parse<T> = dyn Fn(Value) -> Result<Option<T>, serde_json::Error> + Send + Sync;
@@ -70,17 +62,8 @@ impl<T: Send + Sync + 'static> Source<T> {
 
     /// Starts the watch.
     pub fn start(self, client: &Client) -> Cache<T> {
-        let shared = Arc::new(Shared {
-            name: self.resource.plural.clone(),
-            state: RwLock::new(State::new(self.index)),
-            ready: AtomicBool::new(false),
-            revision: AtomicU64::new(0),
-            changed: signal::Sender::new(0),
-            changes: broadcast::Sender::new(BACKLOG),
-            heard: Mutex::new(Instant::now()),
-            interruptions: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(self.resource.plural.clone(), self.index));
         let task = tokio::spawn(watch::run(client.clone(), self, shared.clone()));
-        Cache { shared, _watch: Arc::new(AbortOnDrop(task.abort_handle())) }
+        Cache { shared, watch: Some(Arc::new(AbortOnDrop(task.abort_handle()))) }
     }
 }

@@ -4,6 +4,8 @@ use std::{error::Error as StdError, io};
 
 use rustls::{AlertDescription, CertificateError};
 
+pub(super) use crate::error::chain;
+
 /// Why a cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -206,20 +208,6 @@ fn tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
         next = error.source();
     }
     None
-}
-
-/// An error with all its causes; a cause that says the same again is left out.
-pub(super) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The innermost cause: what is around it only says that a request failed.

@@ -13,7 +13,7 @@ mod tls;
 
 pub use body::{BodyError, read};
 pub use drain::Drain;
-pub use ops::ops_router;
+pub use ops::{metrics_router, ops_router, probes};
 pub use server::{BindError, Limits, Listener, Peer, bind};
 pub use stack::{RequestId, Stack};
 pub use tls::Tls;
