@@ -2,12 +2,16 @@
 //! the configuration file.
 
 mod backend;
+mod controller;
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::backend::WorkspacesBackend;
+pub(crate) use self::{
+    backend::WorkspacesBackend,
+    controller::{Bind, Place, WorkspacesController},
+};
 
 /// Ready workspaces on Kubernetes, or on this machine alone.
 ///
@@ -62,6 +66,8 @@ pub(crate) enum Command {
 pub(crate) enum As {
     /// The backend of Kubeflow Workspaces: its REST API, on a cluster that is there
     WorkspacesBackend(Box<WorkspacesBackend>),
+    /// The controller of Kubeflow Workspaces, with its admission webhooks
+    WorkspacesController(Box<WorkspacesController>),
     /// The webhook receiver flux-recv 0.6; `--help` shows its flags
     #[command(disable_help_flag = true)]
     FluxRecv {
@@ -291,6 +297,14 @@ pub(crate) struct Serve {
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,
+    /// Address that API servers ask at whether objects are accepted [default: none]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "QUARTERMASTER_ADMISSION_LISTEN",
+        hide_env_values = true
+    )]
+    pub(crate) admission_listen: Option<SocketAddr>,
     /// Who is the caller [default: header]
     #[arg(long, value_enum, env = "QUARTERMASTER_AUTH", hide_env_values = true)]
     pub(crate) auth: Option<Auth>,

@@ -13,7 +13,8 @@ use kube::Client;
 use crate::{
     failure::Failure,
     output,
-    settings::{Identity, Settings},
+    settings::{Admission, Identity, Settings},
+    wiring::{manager, webhooks::Choice},
 };
 
 const DEFINITIONS: Rule =
@@ -21,6 +22,20 @@ const DEFINITIONS: Rule =
 const NEW_DEFINITIONS: Rule =
     Rule::new("apiextensions.k8s.io", &["customresourcedefinitions"], &["create", "update"])
         .or_else("definitions that are missing or old must be installed by somebody else");
+const WEBHOOKS: Rule = Rule::new(
+    "admissionregistration.k8s.io",
+    &["validatingwebhookconfigurations"],
+    &["get", "update"],
+)
+.named(&[workspaces::admission::CONFIGURATION])
+.or_else("somebody else must tell API servers where admission is asked for, and whom to trust");
+const NEW_WEBHOOKS: Rule =
+    Rule::new("admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"])
+        .or_else("a webhook configuration that is missing must be installed by somebody else");
+const CERTIFICATES: Rule =
+    Rule::new("", &["secrets"], &["get", "update"]).named(&[cluster::admission::keeper::SECRET]);
+const NEW_CERTIFICATES: Rule = Rule::new("", &["secrets"], &["create"]);
+const FOREIGN_CERTIFICATES: Rule = Rule::new("", &["secrets"], &["get"]);
 const ACCESS: Rule = Rule::new("authorization.k8s.io", &["subjectaccessreviews"], &["create"]);
 const TOKENS: Rule = Rule::new("authentication.k8s.io", &["tokenreviews"], &["create"]);
 const SAMPLES: Rule = Rule::new("", &["configmaps"], &["get", "create", "update"]);
@@ -45,6 +60,17 @@ impl Needed {
         if settings.controller {
             cluster.extend(workspaces::permissions::CONTROLLER);
             own_namespace.push(LEASE);
+        }
+        if let Some(Admission { install, options, .. }) = &settings.admission {
+            cluster.push(WEBHOOKS);
+            if *install {
+                cluster.push(NEW_WEBHOOKS);
+            }
+            match (&options.certificate_dir, &options.certificate_secret) {
+                (Some(_), _) => {}
+                (None, Some(_)) => own_namespace.push(FOREIGN_CERTIFICATES),
+                (None, None) => own_namespace.extend([CERTIFICATES, NEW_CERTIFICATES]),
+            }
         }
         if settings.hooks.is_some() {
             cluster.extend(hooks::permissions::SERVING);
@@ -73,6 +99,31 @@ impl Needed {
             cluster.push(ACCESS);
         }
         Self { cluster, own_namespace: Vec::new(), more: Vec::new() }
+    }
+
+    /// What the controller of workspaces needs by itself: no more than the original, or it can be done
+    /// without.
+    pub(crate) fn by_controller(settings: &manager::Settings) -> Self {
+        let mut cluster = workspaces::permissions::CONTROLLER.to_vec();
+        let mut own_namespace = Vec::new();
+        if settings.options.istio.is_some() {
+            cluster.extend(workspaces::permissions::ISTIO);
+        }
+        if settings.options.gateway_api.is_some() {
+            cluster.extend(workspaces::permissions::GATEWAY_API);
+        }
+        if settings.leader_elect {
+            own_namespace.push(LEASE);
+        }
+        if let Some(webhooks) = &settings.webhooks {
+            cluster.extend([WEBHOOKS, NEW_WEBHOOKS]);
+            match webhooks.certificates {
+                Choice::Directory(_) => {}
+                Choice::Secret(_) => own_namespace.push(FOREIGN_CERTIFICATES),
+                Choice::Own => own_namespace.extend([CERTIFICATES, NEW_CERTIFICATES]),
+            }
+        }
+        Self { cluster, own_namespace, more: Vec::new() }
     }
 
     /// Asks the cluster about all of it. Fails with everything that is missing; what can be done

@@ -12,7 +12,7 @@ use web::{Cors, identity::HeaderSettings};
 
 use crate::{
     cli::{self, Auth, ClusterChoice},
-    config::{Config, Connect, Controller, Listeners},
+    config::{self, Config, Connect, Controller, Listeners},
     failure::Failure,
     hooks::HookSettings,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) apps: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) hooks: Option<HookSettings>,
+    /// Where API servers ask whether objects are accepted.
+    pub(crate) admission: Option<Admission>,
     /// Where the API of our own cluster is served.
     pub(crate) kube: Option<SocketAddr>,
     pub(crate) identity: Identity,
@@ -54,6 +56,15 @@ pub(crate) enum Identity {
     Open,
     Header(HeaderSettings),
     Bearer(Vec<String>),
+}
+
+/// The admission listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admission {
+    pub(crate) listen: SocketAddr,
+    /// Whether the cluster's configuration is made if it is missing.
+    pub(crate) install: bool,
+    pub(crate) options: config::Admission,
 }
 
 /// The lease of the controller.
@@ -95,6 +106,7 @@ impl Settings {
         let kube = beside(SocketAddr::new(near, api.port()), KUBE_PORT);
         let settings = Self {
             hooks: Some(hooks),
+            admission: None,
             cluster: ClusterChoice::Embedded(data_dir.clone()),
             data_dir: Some(data_dir),
             api,
@@ -156,8 +168,20 @@ impl Settings {
                     .hint("say it with --data-dir DIR, on a disk that lasts"));
             }
         };
+        let admission = match (serve.admission_listen.or(file.listeners.admission), &cluster) {
+            (None, _) => None,
+            (Some(listen), ClusterChoice::Elsewhere(_)) => {
+                let install = file.install.webhooks.unwrap_or(true);
+                Some(Admission { listen, install, options: file.admission })
+            }
+            (Some(_), ClusterChoice::Embedded(_)) => {
+                return Err(Failure::usage("a cluster of our own knows the rules by itself")
+                    .hint("leave the admission listener out; it is for a Kubernetes cluster"));
+            }
+        };
         let settings = Self {
             hooks,
+            admission,
             cluster,
             data_dir,
             api,

@@ -34,16 +34,12 @@ impl Caches {
     /// Starts the watches; see [`Caches::ready`].
     pub fn start(client: &Client) -> Self {
         Self {
-            workspaces: Source::all().index(|w: &Workspace| Some(&w.spec.kind)).start(client),
+            workspaces: by_kind().start(client),
             kinds: Source::all().start(client),
             namespaces: Source::all().start(client),
             pvcs: Source::all().start(client),
             volumes: Source::all().start(client),
-            pods: Source::all()
-                .index(|pod: &Pod| {
-                    pod.metadata.labels.as_ref()?.get(label::WORKSPACE_NAME).map(String::as_str)
-                })
-                .start(client),
+            pods: by_workspace().start(client),
             storage_classes: Source::all().start(client),
         }
     }
@@ -59,6 +55,20 @@ impl Caches {
             .with(&self.pods)
             .with(&self.storage_classes);
         registry.register_collector(Box::new(meters));
+    }
+
+    /// The same for the controller alone, which may not be allowed to watch what only the API needs:
+    /// that stays empty.
+    pub fn of_controller(client: &Client) -> Self {
+        Self {
+            workspaces: by_kind().start(client),
+            kinds: Source::all().start(client),
+            namespaces: Source::all().start(client),
+            pvcs: Cache::empty(),
+            volumes: Cache::empty(),
+            pods: by_workspace().start(client),
+            storage_classes: Cache::empty(),
+        }
     }
 
     /// Waits until every cache has its first list.
@@ -84,4 +94,14 @@ impl Caches {
             && self.pods.is_ready()
             && self.storage_classes.is_ready()
     }
+}
+
+fn by_kind() -> Source<Workspace> {
+    Source::all().index(|workspace: &Workspace| Some(&workspace.spec.kind))
+}
+
+fn by_workspace() -> Source<Pod> {
+    Source::all().index(|pod: &Pod| {
+        pod.metadata.labels.as_ref()?.get(label::WORKSPACE_NAME).map(String::as_str)
+    })
 }

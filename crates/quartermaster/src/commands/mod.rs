@@ -12,6 +12,7 @@ mod reference;
 mod serve;
 mod up;
 mod workspaces_backend;
+mod workspaces_controller;
 
 use std::{io::IsTerminal as _, process::ExitCode, str::FromStr};
 

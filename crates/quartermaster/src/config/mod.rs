@@ -17,9 +17,12 @@ use hooks::limits::Network;
 use serde_saphyr::Spanned;
 use web::{Cors, identity::HeaderSettings};
 
+pub(crate) use self::topics::{name, secure};
 use self::{
     reader::Reader,
-    topics::{AuthFile, ConnectFile, ControllerFile, HooksFile, InstallFile, ListenersFile},
+    topics::{
+        AdmissionFile, AuthFile, ConnectFile, ControllerFile, HooksFile, InstallFile, ListenersFile,
+    },
 };
 use crate::{
     cli::{Auth, ClusterChoice},
@@ -27,7 +30,7 @@ use crate::{
 };
 
 const SIZE_LIMIT: u64 = 1024 * 1024;
-const TOPICS: [&str; 10] = [
+const TOPICS: [&str; 11] = [
     "dataDir",
     "cluster",
     "listeners",
@@ -35,6 +38,7 @@ const TOPICS: [&str; 10] = [
     "connect",
     "install",
     "controller",
+    "admission",
     "hooks",
     "images",
     "log",
@@ -50,6 +54,7 @@ pub(crate) struct Config {
     pub(crate) connect: Connect,
     pub(crate) install: Install,
     pub(crate) controller: Controller,
+    pub(crate) admission: Admission,
     pub(crate) hooks: Hooks,
     pub(crate) images: Vec<ImageEntry>,
     pub(crate) log: Option<String>,
@@ -62,6 +67,7 @@ pub(crate) struct Listeners {
     pub(crate) apps: Option<SocketAddr>,
     pub(crate) hooks: Option<SocketAddr>,
     pub(crate) ops: Option<SocketAddr>,
+    pub(crate) admission: Option<SocketAddr>,
     pub(crate) kube: Option<SocketAddr>,
 }
 
@@ -100,6 +106,7 @@ pub(crate) struct Connect {
 pub(crate) struct Install {
     pub(crate) definitions: Option<bool>,
     pub(crate) samples: Option<bool>,
+    pub(crate) webhooks: Option<bool>,
 }
 
 /// The controller of workspaces, and the lease that makes it one among replicas.
@@ -109,6 +116,19 @@ pub(crate) struct Controller {
     pub(crate) lease_namespace: Option<String>,
     pub(crate) lease_name: Option<String>,
     pub(crate) lease_duration: Option<Duration>,
+}
+
+/// How API servers reach the admission listener, and what it proves itself with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Admission {
+    /// The Service in our namespace.
+    pub(crate) service: Option<String>,
+    /// An address instead of a Service.
+    pub(crate) url: Option<String>,
+    /// A directory with a certificate that somebody else keeps.
+    pub(crate) certificate_dir: Option<PathBuf>,
+    /// A Secret in our namespace with one.
+    pub(crate) certificate_secret: Option<String>,
 }
 
 /// What goes for all webhooks.
@@ -150,6 +170,7 @@ impl Config {
         let connect: ConnectFile = reader.topic("connect").unwrap_or_default();
         let install: InstallFile = reader.topic("install").unwrap_or_default();
         let controller: ControllerFile = reader.topic("controller").unwrap_or_default();
+        let admission: AdmissionFile = reader.topic("admission").unwrap_or_default();
         let hooks: HooksFile = reader.topic("hooks").unwrap_or_default();
         let images: Vec<Spanned<ImageEntry>> = reader.topic("images").unwrap_or_default();
         let log: Option<Spanned<String>> = reader.topic("log");
@@ -161,6 +182,7 @@ impl Config {
             connect: connect.check(&mut reader),
             install: install.into(),
             controller: controller.check(&mut reader),
+            admission: admission.check(&mut reader),
             hooks: hooks.check(&mut reader),
             images: images.into_iter().map(|image| reader.image(image)).collect(),
             log: reader.filter(log),
@@ -220,7 +242,9 @@ auth:
 connect:
   apiUrl: https://notebooks.example.org/
   appsUrl: https://apps.example.org
-install: {definitions: false, samples: true}
+install: {definitions: false, samples: true, webhooks: false}
+listeners: {admission: '0.0.0.0:9443'}
+admission: {service: door, certificateDir: /certificates}
 controller:
   enabled: true
   lease: {namespace: q, name: leader, durationSeconds: 30}
@@ -241,7 +265,13 @@ controller:
         let origins = Cors::readable().with_origins(["https://portal.example.org"]).unwrap();
         assert_eq!(config.auth.cors, origins);
         assert_eq!(config.connect.api_url.as_deref(), Some("https://notebooks.example.org"));
-        assert_eq!(config.install, Install { definitions: Some(false), samples: Some(true) });
+        assert_eq!(
+            config.install,
+            Install { definitions: Some(false), samples: Some(true), webhooks: Some(false) }
+        );
+        assert_eq!(config.listeners.admission, Some("0.0.0.0:9443".parse().unwrap()));
+        assert_eq!(config.admission.service.as_deref(), Some("door"));
+        assert_eq!(config.admission.certificate_dir, Some("/certificates".into()));
         assert_eq!(config.controller.lease_duration, Some(Duration::from_secs(30)));
     }
 
@@ -263,6 +293,7 @@ connect:
   sharedHost: maybe
 controller:
   lease: {namespace: 'Not A Name', durationSeconds: 1}
+admission: {service: a/b, url: 'http://example.org', certificateDir: here, certificateSecret: s}
 ";
         let report = Config::parse(text, "q.yaml").unwrap_err().to_string();
         insta::assert_snapshot!(report);

@@ -1,6 +1,6 @@
 //! The topics of the file as they are written, and their checks.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, Uri};
 use serde::Deserialize;
@@ -10,7 +10,9 @@ use web::{
     identity::{HeaderSettings, Trusted},
 };
 
-use super::{AuthConfig, Connect, Controller, Hooks, Install, Listeners, reader::Reader};
+use super::{
+    Admission, AuthConfig, Connect, Controller, Hooks, Install, Listeners, reader::Reader,
+};
 use crate::cli::Auth;
 
 /// Shorter leases would be lost to a slow disk, longer ones leave workspaces alone for too long.
@@ -23,6 +25,7 @@ pub(super) struct ListenersFile {
     apps: Option<Spanned<String>>,
     hooks: Option<Spanned<String>>,
     ops: Option<Spanned<String>>,
+    admission: Option<Spanned<String>>,
     kube: Option<Spanned<String>>,
 }
 
@@ -33,6 +36,7 @@ impl ListenersFile {
             apps: reader.address("listeners.apps", self.apps),
             hooks: reader.address("listeners.hooks", self.hooks),
             ops: reader.address("listeners.ops", self.ops),
+            admission: reader.address("listeners.admission", self.admission),
             kube: reader.address("listeners.kube", self.kube),
         }
     }
@@ -146,11 +150,12 @@ fn origin(text: &str) -> Result<String, String> {
 pub(super) struct InstallFile {
     definitions: Option<bool>,
     samples: Option<bool>,
+    webhooks: Option<bool>,
 }
 
 impl From<InstallFile> for Install {
     fn from(file: InstallFile) -> Self {
-        Self { definitions: file.definitions, samples: file.samples }
+        Self { definitions: file.definitions, samples: file.samples, webhooks: file.webhooks }
     }
 }
 
@@ -189,6 +194,45 @@ impl ControllerFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct AdmissionFile {
+    service: Option<Spanned<String>>,
+    url: Option<Spanned<String>>,
+    certificate_dir: Option<Spanned<String>>,
+    certificate_secret: Option<Spanned<String>>,
+}
+
+impl AdmissionFile {
+    pub(super) fn check(self, reader: &mut Reader<'_>) -> Admission {
+        if let (Some(_), Some(url)) = (&self.service, &self.url) {
+            reader.problem(url, "admission: a service or a url, not both");
+        }
+        if let (Some(_), Some(secret)) = (&self.certificate_dir, &self.certificate_secret) {
+            reader.problem(secret, "admission: a certificateDir or a certificateSecret, not both");
+        }
+        let directory = reader.checked("admission.certificateDir", self.certificate_dir, absolute);
+        let secret = self.certificate_secret;
+        Admission {
+            service: reader.checked("admission.service", self.service, name),
+            url: reader.checked("admission.url", self.url, secure),
+            certificate_dir: directory,
+            certificate_secret: reader.checked("admission.certificateSecret", secret, name),
+        }
+    }
+}
+
+/// An origin that API servers take.
+pub(crate) fn secure(text: &str) -> Result<String, String> {
+    let expected = || "expected an address such as https://example.org:9443".to_owned();
+    origin(text).ok().filter(|url| url.starts_with("https://")).ok_or_else(expected)
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    path.is_absolute().then_some(path).ok_or_else(|| "expected an absolute path".to_owned())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HooksFile {
     url: Option<Spanned<String>>,
     #[serde(rename = "allowCIDRs")]
@@ -209,7 +253,7 @@ impl HooksFile {
 }
 
 /// A name as Kubernetes takes it for namespaces; those of leases may be longer and need not be.
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let inner = text.bytes().all(|byte| plain(byte) || byte == b'-');
     let ends = [text.bytes().next(), text.bytes().last()].into_iter().flatten().all(plain);

@@ -6,7 +6,9 @@ pub(crate) mod backend;
 mod controller;
 mod front;
 mod listeners;
+pub(crate) mod manager;
 mod place;
+pub(crate) mod webhooks;
 
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
@@ -18,7 +20,9 @@ use web::{
 };
 use workspaces::{Caches, dialect::kubeflow};
 
-use self::{controller::Controller, front::Front, listeners::Listeners, place::Place};
+use self::{
+    controller::Controller, front::Front, listeners::Listeners, place::Place, webhooks::Webhooks,
+};
 use crate::{
     endpoints::Endpoints,
     failure::Failure,
@@ -40,6 +44,7 @@ pub(crate) struct Server {
     place: Place,
     controller: Option<Controller>,
     hooks: Option<hooks::server::Server>,
+    webhooks: Option<Webhooks>,
     drain: Drain,
 }
 
@@ -67,6 +72,7 @@ impl Server {
         };
         let listeners = Listeners::bind(&settings).await?;
         let kube = KubeApi::bind(&settings).await?;
+        let admission = webhooks::bind(settings.admission.as_ref()).await?;
         let client = place.client().clone();
         prepare(place, &settings).await?;
         let hooks = crate::hooks::start(settings.hooks.as_ref(), &client).await?;
@@ -103,6 +109,14 @@ impl Server {
         place.start_node(&settings).await?;
         let controller = Controller::start(&settings, place, &caches, counted);
 
+        let webhooks = match (admission, &settings.admission) {
+            (Some(listener), Some(wanted)) => {
+                let (options, namespace) = (wanted.into(), place.pod_namespace());
+                let parts = (&client, &caches, &requests, &drain);
+                Some(Webhooks::start(listener, options, namespace, parts).await?)
+            }
+            _ => None,
+        };
         let state = kubeflow::State {
             client: client.clone(),
             caches,
@@ -119,7 +133,7 @@ impl Server {
                 Failure::new(format!("cannot write run/endpoints.json: {error}"))
             })?;
         }
-        Ok(Started { settings, endpoints, front, controller, hooks, drain })
+        Ok(Started { settings, endpoints, front, controller, hooks, webhooks, drain })
     }
 
     /// What it runs with.
@@ -153,7 +167,7 @@ impl Server {
                 kube_api::remove_kubeconfig(dir);
             }
         }
-        let Self { drain, controller, hooks, mut place, .. } = self;
+        let Self { drain, controller, hooks, webhooks, mut place, .. } = self;
         let hurry = place.hurry();
         let ending = async {
             drain.stop(DRAIN).await;
@@ -162,6 +176,9 @@ impl Server {
             }
             if let Some(controller) = controller {
                 controller.stop().await;
+            }
+            if let Some(webhooks) = webhooks {
+                webhooks.stop().await;
             }
             place.stop_node().await;
         };
@@ -187,13 +204,14 @@ struct Started {
     front: Front,
     controller: Option<Controller>,
     hooks: Option<hooks::server::Server>,
+    webhooks: Option<Webhooks>,
     drain: Drain,
 }
 
 impl Started {
     fn with(self, place: Place) -> Server {
-        let Self { settings, endpoints, front, controller, hooks, drain } = self;
-        Server { settings, endpoints, front, place, controller, hooks, drain }
+        let Self { settings, endpoints, front, controller, hooks, webhooks, drain } = self;
+        Server { settings, endpoints, front, place, controller, hooks, webhooks, drain }
     }
 }
 

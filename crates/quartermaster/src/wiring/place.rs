@@ -86,6 +86,14 @@ impl Place {
         }
     }
 
+    /// The namespace that we run in, or that of the context: where Services lead to us.
+    pub(super) fn pod_namespace(&self) -> &str {
+        match self {
+            Self::Own { .. } => seed::NAMESPACE,
+            Self::Elsewhere(connected) => &connected.namespace,
+        }
+    }
+
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Own { .. } => "a cluster of its own".to_owned(),

@@ -5,6 +5,7 @@
 mod admission;
 mod certificates;
 mod cli;
+mod doors;
 mod hooks;
 mod input;
 mod kube_api;

@@ -12,6 +12,15 @@ use super::{
 };
 use crate::model::{Workspace, WorkspaceKind};
 
+/// The workspaces of a kind, as far as its rules want to know them.
+#[derive(Debug, Clone, Default)]
+pub struct Users {
+    /// How many use each option.
+    pub usage: Usage,
+    /// Which they are.
+    pub keys: Vec<Key>,
+}
+
 /// What else there is, asked for only where it matters.
 pub trait There {
     /// The kind of that name.
@@ -19,7 +28,7 @@ pub trait There {
     /// The labels of a namespace.
     fn labels(&self, namespace: &str) -> Labels;
     /// The workspaces of a kind.
-    fn users(&self, kind: &str) -> Vec<Workspace>;
+    fn users(&self, kind: &str) -> Users;
 }
 
 /// Why a workspace may not be made.
@@ -52,14 +61,12 @@ pub fn update_kind(old: &WorkspaceKind, new: &WorkspaceKind, there: &impl There)
         return Vec::new();
     }
     let name = new.name_any();
-    kind::update(old, new, || Usage::of(&name, &there.users(&name)))
+    kind::update(old, new, || there.users(&name).usage)
 }
 
 /// Why a kind may not be deleted.
 pub fn delete_kind(kind: &WorkspaceKind, there: &impl There) -> Vec<Cause> {
-    let users = there.users(&kind.name_any());
-    let users: Vec<_> = users.iter().map(|user| Key::of(&user.metadata)).collect();
-    kind::delete(kind, &users)
+    kind::delete(kind, &there.users(&kind.name_any()).keys)
 }
 
 #[cfg(test)]
@@ -79,9 +86,10 @@ mod tests {
             Labels::new()
         }
 
-        fn users(&self, kind: &str) -> Vec<Workspace> {
+        fn users(&self, kind: &str) -> Users {
             let users = self.1.iter().filter(|workspace| workspace.spec.kind == kind);
-            users.cloned().collect()
+            let keys = users.map(|workspace| Key::of(&workspace.metadata)).collect();
+            Users { usage: Usage::of(kind, &self.1), keys }
         }
     }
 

@@ -33,11 +33,16 @@ impl Usage {
         let mut usage = Self::default();
         for workspace in workspaces.into_iter().filter(|workspace| workspace.spec.kind == kind) {
             let options = &workspace.spec.pod_template.options;
-            usage.total += 1;
-            *usage.image.entry(options.image_config.clone()).or_default() += 1;
-            *usage.pod.entry(options.pod_config.clone()).or_default() += 1;
+            usage.add(&options.image_config, &options.pod_config);
         }
         usage
+    }
+
+    /// Counts one more workspace with these options.
+    pub fn add(&mut self, image: &str, pod: &str) {
+        self.total += 1;
+        *self.image.entry(image.to_owned()).or_default() += 1;
+        *self.pod.entry(pod.to_owned()).or_default() += 1;
     }
 }
 
