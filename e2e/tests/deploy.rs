@@ -38,6 +38,13 @@ impl User {
 }
 
 async fn kubectl(kubeconfig: &str, args: &[&str], input: &str) -> String {
+    let (good, out, error) = try_kubectl(kubeconfig, args, input).await;
+    assert!(good, "kubectl {args:?}: {error}\n{out}");
+    out
+}
+
+/// Whether it went well, and what it said.
+async fn try_kubectl(kubeconfig: &str, args: &[&str], input: &str) -> (bool, String, String) {
     let mut command = Command::new("kubectl");
     command.args(args).env("KUBECONFIG", kubeconfig).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -46,10 +53,55 @@ async fn kubectl(kubeconfig: &str, args: &[&str], input: &str) -> String {
     stdin.write_all(input.as_bytes()).await.unwrap();
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();
-    let (out, error) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "kubectl {args:?}: {error}\n{out}");
-    out.into_owned()
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+/// What `kubectl apply` is told about objects that break rules, by the real webhook: they are not
+/// stored; and that good ones are.
+async fn kubectl_is_held_to_the_rules(kubeconfig: &str, kind: &str) {
+    let apply = ["apply", "-f", "-"];
+    // The configuration is told whom to trust a moment after the pod is ready.
+    within(LONG, "the webhooks are asked", async || {
+        let (good, _, error) =
+            try_kubectl(kubeconfig, &["apply", "--dry-run=server", "-f", "-"], kind).await;
+        if !good {
+            assert!(error.contains("failed calling webhook"), "{error}");
+        }
+        good.then_some(())
+    })
+    .await;
+    let no_default = kind.replace("spawner: {default: only}", "spawner: {default: none}");
+    let (good, _, error) = try_kubectl(kubeconfig, &apply, &no_default).await;
+    assert!(!good, "{error}");
+    let wanted = "spec.podTemplate.options.imageConfig.spawner.default: Invalid value: \"none\"";
+    assert!(error.contains(wanted) && error.contains("WorkspaceKind"), "{error}");
+    kubectl(kubeconfig, &apply, kind).await;
+    let workspace = |option: &str| {
+        format!(
+            "apiVersion: kubeflow.org/v1beta1\nkind: Workspace\n\
+             metadata: {{name: applied, namespace: default}}\n\
+             spec:\n  kind: {NAME}\n  paused: true\n  podTemplate:\n    volumes: {{}}\n    \
+             options: {{imageConfig: {option}, podConfig: small}}\n"
+        )
+    };
+    let (good, _, error) = try_kubectl(kubeconfig, &apply, &workspace("none")).await;
+    assert!(!good, "{error}");
+    let wanted = format!("imageConfig with id \"none\" not found in workspace kind \"{NAME}\"");
+    assert!(error.contains(&wanted) && error.contains("Workspace \"applied\""), "{error}");
+    kubectl(kubeconfig, &apply, &workspace("only")).await;
+    let changed = kind.replace("image: quartermaster/files", "image: quartermaster/other");
+    assert_ne!(changed, kind);
+    let (good, _, error) = try_kubectl(kubeconfig, &apply, &changed).await;
+    assert!(!good && error.contains("is used by 1 workspace(s) and cannot be changed"), "{error}");
+    let (good, _, error) = try_kubectl(kubeconfig, &["delete", "workspacekind", NAME], "").await;
+    assert!(!good && error.contains("used by 1 workspace(s)"), "{error}");
+    kubectl(kubeconfig, &["delete", "workspace", "applied", "--wait"], "").await;
+    within(LONG, "the kind goes", async || {
+        let delete = ["delete", "workspacekind", NAME, "--ignore-not-found"];
+        try_kubectl(kubeconfig, &delete, "").await.0.then_some(())
+    })
+    .await;
 }
 
 /// The manifests, for a cluster without a service proxy and with one node: the pod shares the
@@ -99,6 +151,8 @@ async fn the_manifests_run_it_with_exactly_their_rights() {
         let list = kube.get(pods).await.text;
         unreachable!("not rolled out: {list}\n{}", logs(&kube).await);
     }
+
+    kubectl_is_held_to_the_rules(kubeconfig, &site.files_kind(NAME)).await;
 
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -166,6 +220,10 @@ async fn the_manifests_run_it_with_exactly_their_rights() {
     let said = logs(&kube).await;
     // What users may not do is logged in other words than what the program may not do.
     assert!(!said.contains("system:serviceaccount:quartermaster"), "{said}");
+    // Without the program nobody answers for the configuration.
+    let configuration =
+        "validatingwebhookconfiguration/workspaces-validating-webhook-configuration";
+    kubectl(kubeconfig, &["delete", configuration], "").await;
     kubectl(kubeconfig, &["delete", "namespace", "quartermaster", "--wait"], "").await;
 }
 

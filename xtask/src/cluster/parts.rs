@@ -117,6 +117,8 @@ impl Layout {
             ("authorization-mode", "Node,RBAC".to_owned()),
             ("allow-privileged", "true".to_owned()),
             ("endpoint-reconciler-type", "none".to_owned()),
+            // Without a kube-proxy, Services of webhooks are found by their endpoints.
+            ("enable-aggregator-routing", "true".to_owned()),
             ("kubelet-client-certificate", self.pki("apiserver-kubelet-client.crt")),
             ("kubelet-client-key", self.pki("apiserver-kubelet-client.key")),
             ("kubelet-certificate-authority", self.pki("ca.crt")),
