@@ -16,11 +16,15 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
-    Size,
-    load::{self, Connection, Target},
+    Size, alone,
+    load::{self, Caller, Connection, Target},
     report::{Report, Section, mib, ms, percentile, rate},
     say,
 };
+
+/// Of [`row`].
+pub(crate) const COLUMNS: [&str; 9] =
+    ["what", "connections", "answers", "p50", "p99", "bytes each", "CPU each", "resident", "peak"];
 
 /// How often the one workspace changes.
 const CHANGE: Duration = Duration::from_millis(10);
@@ -38,7 +42,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
     for (name, target) in targets(&up, address).await {
         for connections in [1, 8, 64] {
             say(&format!("{name}, connections: {connections}"));
-            rows.push(row(&up, name, &target, connections, time).await?);
+            rows.push(row(up.endpoints.pid, name, &target, connections, time).await?);
         }
     }
     say("list all by 8, while one workspace changes");
@@ -59,20 +63,17 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
             ms(settled),
             mib(idle)
         ),
-        columns: vec![
-            "what", "connections", "answers", "p50", "p99", "bytes each", "CPU each", "resident",
-            "peak",
-        ],
+        columns: COLUMNS.to_vec(),
         rows,
     });
-    Ok(())
+    alone::measure(binary, &up, time, report).await
 }
 
 async fn targets(up: &Up, address: SocketAddr) -> Vec<(&'static str, Target)> {
     let target = |path: &str, encoding| Target {
         address,
         path: format!("/api/v1{path}"),
-        token: up.endpoints.token.clone(),
+        caller: Caller::Token(up.endpoints.token.clone()),
         encoding,
         tag: None,
     };
@@ -90,16 +91,17 @@ async fn targets(up: &Up, address: SocketAddr) -> Vec<(&'static str, Target)> {
     ]
 }
 
-async fn row(
-    up: &Up,
+/// Loads the server of this process id, and says what that gave and took.
+pub(crate) async fn row(
+    pid: u32,
     name: &str,
     target: &Target,
     connections: usize,
     time: Duration,
 ) -> Result<Vec<String>> {
-    let before = Tree::of(up.endpoints.pid);
+    let before = Tree::of(pid);
     let outcome = load::run(target, connections, time).await?;
-    let after = Tree::of(up.endpoints.pid);
+    let after = Tree::of(pid);
     let count = outcome.times.len().max(1);
     let cpu = after.cpu.saturating_sub(before.cpu) / u32::try_from(count)?;
     Ok(vec![
@@ -140,11 +142,11 @@ async fn while_one_changes(up: &Up, address: SocketAddr, time: Duration) -> Resu
     let target = Target {
         address,
         path: "/api/v1/workspaces".to_owned(),
-        token: up.endpoints.token.clone(),
+        caller: Caller::Token(up.endpoints.token.clone()),
         encoding: "identity",
         tag: None,
     };
-    let (changes, row) = tokio::join!(changing, row(up, "", &target, 8, time));
+    let (changes, row) = tokio::join!(changing, row(up.endpoints.pid, "", &target, 8, time));
     let mut row = row?;
     row[0] = format!("list all, one changes at {}", rate(changes, time));
     Ok(row)
@@ -195,9 +197,9 @@ async fn create(
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
         let next = next.clone();
-        let token = up.endpoints.token.clone();
+        let caller = Caller::Token(up.endpoints.token.clone());
         tasks.spawn(async move {
-            let mut connection = Connection::open(address, &token).await?;
+            let mut connection = Connection::open(address, &caller).await?;
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= count {

@@ -17,10 +17,19 @@ use tokio::{net::TcpStream, task::JoinSet};
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) path: String,
-    pub(crate) token: String,
+    pub(crate) caller: Caller,
     pub(crate) encoding: &'static str,
     /// The version that the client has already.
     pub(crate) tag: Option<String>,
+}
+
+/// How a caller is known.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// By the token of a data directory.
+    Token(String),
+    /// By what a proxy in front says: an administrator.
+    Proxied,
 }
 
 /// What came back.
@@ -36,16 +45,23 @@ pub(crate) struct Outcome {
 pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     host: String,
-    token: String,
+    caller: Vec<(&'static str, String)>,
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr, token: &str) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr, caller: &Caller) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, host: address.to_string(), token: format!("Bearer {token}") })
+        let caller = match caller {
+            Caller::Token(token) => vec![("authorization", format!("Bearer {token}"))],
+            Caller::Proxied => vec![
+                ("kubeflow-userid", "root".to_owned()),
+                ("kubeflow-groups", "system:masters".to_owned()),
+            ],
+        };
+        Ok(Self { sender, host: address.to_string(), caller })
     }
 
     /// Sends a request, reads the answer to its end and gives its status and length.
@@ -74,12 +90,12 @@ impl Connection {
     }
 
     fn request(&self, method: &str, path: &str, encoding: &str) -> http::request::Builder {
-        Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, &self.token)
-            .header(header::ACCEPT_ENCODING, encoding)
+            .header(header::ACCEPT_ENCODING, encoding);
+        self.caller.iter().fold(request, |request, (name, value)| request.header(*name, value))
     }
 
     async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, u64)> {
@@ -102,7 +118,7 @@ pub(crate) async fn run(target: &Target, connections: usize, time: Duration) -> 
     for _ in 0..connections {
         let target = target.clone();
         tasks.spawn(async move {
-            let mut connection = Connection::open(target.address, &target.token).await?;
+            let mut connection = Connection::open(target.address, &target.caller).await?;
             let mut outcome = Outcome::default();
             while start.elapsed() < time {
                 let asked = Instant::now();

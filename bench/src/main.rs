@@ -2,6 +2,7 @@
 //! lists under load, webhooks. Run by `cargo xtask bench`; writes `bench/report.md` and
 //! `bench/report.json`.
 
+mod alone;
 mod disk;
 mod hooks;
 mod list;

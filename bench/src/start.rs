@@ -11,7 +11,7 @@ use quartermaster_e2e::{Program, Tree, Up};
 
 use crate::{
     Size,
-    load::Connection,
+    load::{Caller, Connection},
     report::{Report, Section, mib, ms, percentile},
 };
 
@@ -66,8 +66,9 @@ async fn timed(program: Program) -> Result<(Duration, Up)> {
 }
 
 async fn answered(address: SocketAddr, begin: Instant) -> Result<Duration> {
+    let nobody = Caller::Token(String::new());
     loop {
-        if let Ok(mut connection) = Connection::open(address, "").await {
+        if let Ok(mut connection) = Connection::open(address, &nobody).await {
             let answer = connection.send("GET", "/api/v1/healthcheck", "identity", None).await;
             let (status, _) = answer.context("the first request failed")?;
             ensure!(status == 200, "the first answer is {status}");

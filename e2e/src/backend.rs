@@ -49,6 +49,11 @@ impl Backend {
         Self { child, log, url, http }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_default()
+    }
+
     /// Everything it printed.
     pub fn printed(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
