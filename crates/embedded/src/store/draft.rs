@@ -1,7 +1,7 @@
 //! Objects as bytes: written once, with a gap where the writer puts the revision.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the store and its readers need of an object without parsing it again.
@@ -37,26 +37,26 @@ pub struct Entry {
 impl Draft {
     /// The bytes of an object. Its `metadata.resourceVersion`, if any, is not among them.
     pub fn new(object: &Map<String, Value>) -> Self {
-        let text = |name: &str| object.get(name).unwrap_or(&Value::Null).to_string();
-        let head = format!(
-            "{{\"apiVersion\":{},\"kind\":{},\"metadata\":{{\"resourceVersion\":\"",
-            text("apiVersion"),
-            text("kind")
-        );
-        let mut tail = String::from("\"");
+        let value = |name: &str| object.get(name).unwrap_or(&Value::Null);
+        let mut head = b"{\"apiVersion\":".to_vec();
+        push(&mut head, value("apiVersion"));
+        head.extend_from_slice(b",\"kind\":");
+        push(&mut head, value("kind"));
+        head.extend_from_slice(b",\"metadata\":{\"resourceVersion\":\"");
+        let mut tail = b"\"".to_vec();
         let metadata = object.get("metadata").and_then(Value::as_object);
         for (name, value) in metadata.into_iter().flatten() {
             if name != "resourceVersion" {
                 push_member(&mut tail, name, value);
             }
         }
-        tail.push('}');
+        tail.push(b'}');
         for (name, value) in object {
             if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
                 push_member(&mut tail, name, value);
             }
         }
-        tail.push('}');
+        tail.push(b'}');
         let meta = metadata.map(Meta::of).unwrap_or_default();
         Self { head: head.into(), tail: tail.into(), meta }
     }
@@ -96,11 +96,16 @@ impl Draft {
     }
 }
 
-fn push_member(text: &mut String, name: &str, value: &Value) {
-    text.push(',');
-    text.push_str(&Value::from(name).to_string());
-    text.push(':');
-    text.push_str(&value.to_string());
+fn push_member(json: &mut Vec<u8>, name: &str, value: &Value) {
+    json.push(b',');
+    push(json, name);
+    json.push(b':');
+    push(json, value);
+}
+
+fn push<T: Serialize + ?Sized>(json: &mut Vec<u8>, value: &T) {
+    // Texts and values can always be written, and a vector always takes them.
+    let _ = serde_json::to_writer(json, value);
 }
 
 impl Entry {
