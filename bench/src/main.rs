@@ -1,8 +1,9 @@
 //! Measures the built program beside the figures of the design: start, memory, the embedded store,
-//! lists under load, webhooks. Run by `cargo xtask bench`; writes `bench/report.md` and
-//! `bench/report.json`.
+//! lists under load, webhooks, the controller. Run by `cargo xtask bench`; writes `bench/report.md`
+//! and `bench/report.json`.
 
 mod alone;
+mod controller;
 mod disk;
 mod hooks;
 mod list;
@@ -45,6 +46,8 @@ enum Part {
     Lists,
     /// Webhooks
     Hooks,
+    /// The controller of workspaces
+    Controller,
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -69,6 +72,10 @@ async fn main() -> Result<()> {
         say(&format!("webhooks, and {} of them queued", size.events));
         hooks::measure(&cli.binary, size, &mut report).await?;
     }
+    if wanted(Part::Controller) {
+        say("the controller of workspaces");
+        controller::measure(&cli.binary, size, &mut report).await?;
+    }
     report.write(&cli.out)?;
     say(&format!("wrote {}", cli.out.join("report.md").display()));
     Ok(())
@@ -85,6 +92,7 @@ struct Size {
     starts: usize,
     writes: usize,
     workspaces: usize,
+    at_once: usize,
     namespaces: usize,
     kinds: usize,
     claims: usize,
@@ -97,6 +105,7 @@ impl Size {
         starts: 20,
         writes: 20_000,
         workspaces: 10_000,
+        at_once: 1_000,
         namespaces: 100,
         kinds: 50,
         claims: 2_000,
@@ -107,6 +116,7 @@ impl Size {
         starts: 3,
         writes: 1_000,
         workspaces: 500,
+        at_once: 100,
         namespaces: 10,
         kinds: 5,
         claims: 50,
