@@ -164,7 +164,7 @@ impl Webhooks {
 
 impl Rules for Webhooks {
     async fn review(&self, request: &Request<'_>) -> Result<Vec<String>, Denial> {
-        let heard = Heard { caches: &self.caches, unsure: Cell::default() };
+        let heard = Heard { caches: &self.caches, unsure: Cell::new(!self.caches.is_ready()) };
         let verdict = review(request, &heard);
         match verdict {
             Ok(warnings) if !heard.unsure.get() => return Ok(warnings),
@@ -209,8 +209,11 @@ impl There for Heard<'_> {
     }
 
     fn labels(&self, namespace: &str) -> Labels {
-        let namespace = self.caches.namespaces.get(None, namespace);
-        namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default()
+        let Some(namespace) = self.caches.namespaces.get(None, namespace) else {
+            self.unsure.set(true);
+            return Labels::new();
+        };
+        namespace.labels().clone()
     }
 
     fn users(&self, _: &str) -> Users {
