@@ -253,6 +253,21 @@ async fn a_tunnel_may_be_quiet_for_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
+async fn a_body_may_go_on_after_the_answer_has_begun() {
+    let limits = Limits { header_time: Duration::from_millis(50), ..Limits::default() };
+    let (address, _drain) = start(app(), limits).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /raw HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for piece in ["one", "two"] {
+        stream.write_all(format!("3\r\n{piece}\r\n").as_bytes()).await.unwrap();
+        assert!(until(&mut stream, format!("{piece}\r\n").as_bytes()).await);
+        // Another connection waits for its head as long as this one is quiet.
+        assert!(!exchange(address, b"GET / HTTP/1.1\r\nhost: loc").await.contains("200"));
+    }
+}
+
+#[tokio::test]
 async fn ambiguous_framing_is_refused_or_read_one_way() {
     let (address, _drain) = start(app(), Limits::default()).await;
     let two_lengths = "content-length: 3\r\ncontent-length: 4\r\n\r\nabcd";

@@ -19,36 +19,46 @@ use tokio::{
 
 /// The head of a request is on its way.
 const HEAD: u8 = 0;
-/// A request is being answered, its body included, or the connection is a tunnel now.
+/// A request is being answered or its body read.
 const BUSY: u8 = 1;
 /// Nothing is due.
 const IDLE: u8 = 2;
+/// Not ours to know: a tunnel, or a protocol with clocks of its own.
+const OTHER: u8 = 3;
 
 /// What is due on a connection: whoever answers requests tells whoever reads.
 #[derive(Debug, Default)]
 pub(super) struct Stage(AtomicU8);
 
+/// A request that is being worked on, until the last holder of this is gone.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Stage>);
+
 impl Stage {
     /// A request has come.
-    pub(super) fn busy(&self) {
+    pub(super) fn busy(self: &Arc<Self>) -> Arc<Busy> {
         self.0.store(BUSY, Ordering::Relaxed);
+        Arc::new(Busy(Arc::clone(self)))
     }
 
-    /// It has its answer.
-    pub(super) fn idle(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+    /// There are no heads any more.
+    pub(super) fn has_no_heads(&self) {
+        self.0.store(OTHER, Ordering::Relaxed);
     }
 
     /// Something was read: after an answer that begins the next head.
     fn heard(&self) {
-        // Both sides run in the task of the connection, so nothing comes in between.
-        if self.0.load(Ordering::Relaxed) == IDLE {
-            self.0.store(HEAD, Ordering::Relaxed);
-        }
+        let _ = self.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn wants_head(&self) -> bool {
         self.0.load(Ordering::Relaxed) == HEAD
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.0.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -1,9 +1,19 @@
 //! Binding and serving HTTP/1.1, over TLS if wanted and there also HTTP/2, with limits per connection.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
 use http::StatusCode;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -19,7 +29,7 @@ use tower::Service as _;
 
 use super::{
     drain::Drain,
-    io::{Impatient, Stage},
+    io::{Busy, Impatient, Stage},
     tls::{self, Tls},
 };
 
@@ -181,16 +191,21 @@ where
 {
     let stage = Arc::new(Stage::default());
     let told = Arc::clone(&stage);
-    let service = service_fn(move |request| {
-        told.busy();
-        let told = Arc::clone(&told);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (told, busy) = (Arc::clone(&told), told.busy());
+        let held = Arc::clone(&busy);
+        // An answer may begin, and end, while the body still comes.
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::new(body),
+            false => Body::new(Held { body, _busy: held }),
+        });
         let answer = answer(&router, peer, request);
         async move {
             let answer = answer.await?;
-            // A tunnel has no further heads.
-            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                told.idle();
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                told.has_no_heads();
             }
+            drop(busy);
             Ok::<_, Infallible>(answer)
         }
     });
@@ -216,15 +231,43 @@ where
     }
 }
 
+/// A body that keeps its request busy for as long as somebody holds it.
+struct Held {
+    body: Incoming,
+    _busy: Arc<Busy>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The same over HTTP/2, whose requests share a connection.
 async fn connection2<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| answer(&router, peer, request));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        answer(&router, peer, request.map(Body::new))
+    });
     // The protocol has frames of its own instead of heads, and says itself when nothing comes.
     let stage = Arc::new(Stage::default());
-    stage.busy();
+    stage.has_no_heads();
     let stream = Impatient::new(stream, stage, limits.header_time, limits.write_stall);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -251,8 +294,8 @@ where
 fn answer(
     router: &Router,
     peer: SocketAddr,
-    mut request: http::Request<Incoming>,
+    mut request: http::Request<Body>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     request.extensions_mut().insert(Peer(peer));
-    router.clone().call(request.map(Body::new))
+    router.clone().call(request)
 }
