@@ -29,7 +29,8 @@ const BUSYBOX_PROGRAM: &str = "/bin/busybox";
 const QUARTERMASTER: Packed<'_> = Packed {
     name: "quartermaster",
     entrypoint: &["/usr/bin/quartermaster"],
-    env: &["PATH=/usr/bin", "HOME=/tmp", "TMPDIR=/tmp"],
+    // With one heap for each thread a cache of 10,000 workspaces leaves holes of 18 MiB in them.
+    env: &["PATH=/usr/bin", "HOME=/tmp", "TMPDIR=/tmp", "MALLOC_ARENA_MAX=2"],
 };
 
 const FILES: Packed<'_> = Packed {
