@@ -16,7 +16,8 @@ pub const SERVING: &[Rule] = &[
     Rule::new("", &["pods"], &["delete"]).or_else("the restart action fails"),
     Rule::new("", &["secrets"], &["get", "list", "create", "update", "delete"]),
     Rule::new("", &["configmaps"], &["get"]),
-    Rule::new("", &["resourcequotas"], &["list"]).or_else("quotas are not shown"),
+    Rule::new("", &["resourcequotas"], &["list"])
+        .or_else("quotas are not shown, and new workspaces not held against them"),
     Rule::new("", &["events"], &["list"]).or_else("events of workspaces are not shown"),
     Rule::new("apps", &["statefulsets"], &["list"]).or_else("events of workspaces are not shown"),
     Rule::new("metrics.k8s.io", &["pods"], &["list"])
