@@ -75,7 +75,12 @@ async fn empty(api: Api<DynamicObject>, selector: &str) {
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::background() };
     let end = Instant::now() + PATIENCE;
     loop {
-        let left = api.list_metadata(&which).await.expect("a list");
+        let left = match api.list_metadata(&which).await {
+            Err(error) if is_gone(&error) => return,
+            // Its definition came a moment ago.
+            Err(error) if is_starting(&error) && Instant::now() < end => continue,
+            left => left.expect("a list"),
+        };
         if left.items.is_empty() {
             return;
         }
@@ -103,6 +108,11 @@ async fn release(namespaces: &Api<Namespace>, name: &str) {
             assert!(is_gone(&error), "{error}");
         }
     }
+}
+
+/// Whether the kind cannot be listed yet.
+fn is_starting(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 429)
 }
 
 /// Whether somebody else was faster.

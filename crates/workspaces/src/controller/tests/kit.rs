@@ -400,7 +400,11 @@ pub(super) async fn define(client: &Client, kind: &ApiResource, served: bool) {
         let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let definition = json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": name},
+            "metadata": {
+                "name": name,
+                // Where the group belongs to Kubernetes.
+                "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+            },
             "spec": {
                 "group": kind.group, "scope": "Namespaced",
                 "names": {
@@ -414,6 +418,11 @@ pub(super) async fn define(client: &Client, kind: &ApiResource, served: bool) {
             },
         });
         cluster::crds::install(client, vec![definition]).await.unwrap();
+        let api = cluster::apply::api(client, kind, NAMESPACE);
+        until("the kind can be listed", || async {
+            api.list(&ListParams::default()).await.is_ok()
+        })
+        .await;
         return;
     }
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
