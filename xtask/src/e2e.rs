@@ -13,17 +13,38 @@ use crate::{
     tools::Tools,
 };
 
-const TARGETS: [&str; 13] = [
-    "story", "backend", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl",
-    "jupyter", "browser", "crash", "wire",
+const TARGETS: [&str; 14] = [
+    "story",
+    "controller",
+    "backend",
+    "replicas",
+    "rights",
+    "identity",
+    "outage",
+    "same",
+    "deploy",
+    "kubectl",
+    "jupyter",
+    "browser",
+    "crash",
+    "wire",
 ];
 /// What also runs, or only runs, on a real Kubernetes.
-const REAL: [&str; 10] = [
-    "story", "backend", "replicas", "rights", "identity", "outage", "same", "deploy", "kubectl",
+const REAL: [&str; 11] = [
+    "story",
+    "controller",
+    "backend",
+    "replicas",
+    "rights",
+    "identity",
+    "outage",
+    "same",
+    "deploy",
+    "kubectl",
     "jupyter",
 ];
 /// What only runs there.
-const ONLY_REAL: [&str; 1] = ["deploy"];
+const ONLY_REAL: [&str; 2] = ["controller", "deploy"];
 /// What only runs when it is named: the normal tests have a short form of it.
 const ONLY_NAMED: [&str; 1] = ["wire"];
 
