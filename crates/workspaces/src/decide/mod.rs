@@ -1,5 +1,6 @@
 //! The rules of acceptance: pure functions from what is there and what is asked to a verdict.
 
+pub mod activity;
 pub mod admission;
 pub mod claim;
 pub mod filter;

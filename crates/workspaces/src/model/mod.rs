@@ -47,6 +47,8 @@ pub mod annotation {
     pub const UPDATED_BY: &str = "notebooks.kubeflow.org/updated-by";
     /// When it was changed last (RFC 3339).
     pub const UPDATED_AT: &str = "notebooks.kubeflow.org/updated-at";
+    /// On a workspace: when somebody asked last to keep it running (RFC 3339).
+    pub const KEEP_ALIVE: &str = "quartermaster.io/keep-alive";
     /// Human name of a storage class.
     pub const DISPLAY_NAME: &str = "notebooks.kubeflow.org/display-name";
     /// Human text of a storage class.

@@ -328,4 +328,7 @@ pub struct PauseEligibility {
     /// In ms since 1970; 0 means never.
     #[serde(default)]
     pub eligible_after: i64,
+    /// When its users are warned, in ms since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warn_after: Option<i64>,
 }
