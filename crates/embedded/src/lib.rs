@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use self::{
-    api::{Api, Status, Tokens, admission::Admission, logs::LogSource},
+    api::{Api, Status, Tokens, admission::Admission, exec::ExecSource, logs::LogSource},
     store::Store,
 };
 pub use self::{
@@ -98,6 +98,11 @@ impl Cluster {
     /// Tells who has the logs of pods.
     pub fn set_log_source(&self, source: Arc<dyn LogSource>) {
         self.api.set_log_source(source);
+    }
+
+    /// Tells who runs commands in pods.
+    pub fn set_exec_source(&self, source: Arc<dyn ExecSource>) {
+        self.api.set_exec_source(source);
     }
 
     /// Sets the rules that writes must pass beside those of Kubernetes itself.

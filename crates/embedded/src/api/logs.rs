@@ -82,7 +82,8 @@ pub(crate) fn request(pod: &Value, query: &Query) -> Result<(String, LogOptions)
     Ok((container(pod, query.text("container"))?, options))
 }
 
-fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
+/// The container that is meant.
+pub(crate) fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<&str> {
         pod.pointer(list)
             .and_then(Value::as_array)

@@ -13,6 +13,7 @@ mod decode;
 mod delete;
 mod discovery;
 mod embedded;
+pub mod exec;
 mod expire;
 mod forms;
 mod json_patch;
@@ -56,7 +57,9 @@ pub use access::{Authenticator, User};
 pub use body::Body;
 pub use status::{Details, Status};
 
-use self::{admission::Admission, kinds::Registry, logs::LogSource, write::Target};
+use self::{
+    admission::Admission, exec::ExecSource, kinds::Registry, logs::LogSource, write::Target,
+};
 use crate::store::{Entry, Store};
 
 /// The state of the API.
@@ -64,6 +67,9 @@ pub(crate) struct Api {
     store: Store,
     registry: RwLock<Arc<Registry>>,
     logs: RwLock<Option<Arc<dyn LogSource>>>,
+    exec: RwLock<Option<Arc<dyn ExecSource>>>,
+    /// Room for commands in pods.
+    executions: Arc<tokio::sync::Semaphore>,
     policy: access::Policy,
     tokens: access::tokens::Tokens,
     admission: RwLock<Arc<[Arc<dyn Admission>]>>,
@@ -95,6 +101,8 @@ impl Api {
             services,
             registry: RwLock::new(Arc::new(registry)),
             logs: RwLock::new(None),
+            exec: RwLock::new(None),
+            executions: exec::slots(),
             policy: access::Policy::default(),
             tokens,
             admission: RwLock::new(Arc::new([])),
@@ -122,6 +130,10 @@ impl Api {
 
     pub(crate) fn set_log_source(&self, source: Arc<dyn LogSource>) {
         *self.logs.write() = Some(source);
+    }
+
+    pub(crate) fn set_exec_source(&self, source: Arc<dyn ExecSource>) {
+        *self.exec.write() = Some(source);
     }
 
     pub(crate) fn set_admission(&self, rules: Vec<Arc<dyn Admission>>) {
@@ -191,9 +203,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let api = self.api.clone();
+        let service = self.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
+            if exec::needs_connection(&parts) {
+                return Ok(exec::over_connection(service, parts).await);
+            }
+            let api = service.api;
             if let Some(refusal) = access::refuse(&api, &mut parts) {
                 return Ok(refusal);
             }

@@ -12,7 +12,7 @@ use super::{
     access::{Caller, review},
     decode,
     delete::DeleteOptions,
-    discovery,
+    discovery, exec,
     forms::Part,
     kinds::Resource,
     logs, openapi,
@@ -106,7 +106,11 @@ pub(crate) async fn answer(
                 {
                     review::token(api, parts, body, &query, &target)
                 }
-                "exec" | "attach" | "portforward" | "proxy" if target.resource.is("pods") => {
+                "exec" if target.resource.is("pods") => match parts.method {
+                    Method::GET => exec::answer(api, parts, &query, &target),
+                    _ => Err(Status::bad_request("commands in pods are run over WebSocket here")),
+                },
+                "attach" | "portforward" | "proxy" if target.resource.is("pods") => {
                     Err(Status::not_implemented(format!(
                         "{sub} of pods is not served here: pods are processes of this machine, `kubectl logs` and `kubectl describe` tell of them"
                     )))

@@ -310,6 +310,7 @@ impl Resource {
         if self.is("pods") {
             all.push(("binding", "Binding", &["create"]));
             all.push(("eviction", "Eviction", &["create"]));
+            all.push(("exec", "PodExecOptions", &["create", "get"]));
             all.push(("log", "Pod", &["get"]));
         }
         if self.scale.is_some() {

@@ -20,6 +20,7 @@ mod addresses;
 mod backoff;
 mod cache;
 mod claims;
+mod commands;
 mod container;
 mod endpoints;
 mod environment;
@@ -50,6 +51,7 @@ mod wiring;
 
 pub use backoff::BackoffLimits;
 pub use claims::PROVISIONER;
+pub use commands::Commands;
 pub use images::{ImageEntry, ImageTable, ImageTableError};
 pub use logs::Logs;
 

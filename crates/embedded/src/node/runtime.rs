@@ -336,7 +336,8 @@ async fn make_directory(path: &Path) -> io::Result<()> {
     builder.create(path).await
 }
 
-async fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+/// What a file says, if it can be read.
+pub(crate) async fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&tokio::fs::read(path).await.ok()?).ok()
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use cluster::client::{self, Connected, Health};
 use embedded::{
     Cluster, OpenError,
-    node::{Logs, Node, NodeOptions},
+    node::{Commands, Logs, Node, NodeOptions},
 };
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,7 @@ impl Place {
         let ClusterChoice::Embedded(dir) = &settings.cluster else { return Ok(()) };
         let Self::Own { cluster, client, node } = self else { return Ok(()) };
         cluster.set_log_source(Arc::new(Logs::new(dir)));
+        cluster.set_exec_source(Arc::new(Commands::new(dir)));
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot tell which program this is: {error}")))?;
         let images = images::table(settings.images.clone(), &program).map_err(broken)?;
