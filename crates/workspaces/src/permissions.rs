@@ -41,6 +41,10 @@ pub const CONTROLLER: &[Rule] = &[
     Rule::new("", &["secrets"], &["get", "list", "watch", "create"]),
     Rule::new("", &["configmaps", "events"], WATCH),
     Rule::new("", &["events"], &["create"]).or_else("changes of state leave no events"),
+    Rule::new(GROUP, &["workspaces"], &["patch"]).or_else("idle workspaces are not paused"),
+    // Over WebSocket Kubernetes asks for `get`, newer ones for `create` too.
+    Rule::new("", &["pods/exec"], &["create", "get"])
+        .or_else("scripts cannot tell whether workspaces are used"),
     Rule::new(RBAC, &["rolebindings"], WATCH),
     Rule::new(RBAC, &["rolebindings"], &["create", "update", "delete"])
         .or_else("kinds cannot give their workspaces roles"),

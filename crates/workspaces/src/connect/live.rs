@@ -138,7 +138,7 @@ impl Backend for Live {
 }
 
 /// The token of a Secret, if the Secret belongs to that workspace and not to a namesake.
-fn token(object: Secret, uid: &str) -> Option<SecretString> {
+pub(crate) fn token(object: Secret, uid: &str) -> Option<SecretString> {
     let owned = object.metadata.owner_references?.iter().any(|owner| owner.uid == uid);
     let bytes = object.data?.remove(SECRET_KEY)?.0;
     let text = String::from_utf8(bytes).ok()?;

@@ -33,6 +33,7 @@ use web::{
 
 pub use api::api_router;
 pub use apps::{apps_router, shared_router};
+pub(crate) use live::token;
 pub use live::{Live, Secrets};
 pub use respond::render;
 

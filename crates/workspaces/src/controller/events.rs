@@ -16,8 +16,8 @@ const COMPONENT: &str = "quartermaster";
 
 /// The longest message that the API takes.
 const MAX_MESSAGE: usize = 1024;
-/// The longest name of an event, less the version at its end.
-const MAX_NAME: usize = 253 - 21;
+/// The longest name of an event, less the version and the reason at its end.
+const MAX_NAME: usize = 253 - 21 - 24;
 
 /// Writes an event if the state is another than before. Losing one is no failure. The version is
 /// that of the status, so that no change is told twice and none takes the name of another.
@@ -33,13 +33,30 @@ pub(super) async fn announce(
     if old.map_or(!is_error, |old| old.state == new.state) {
         return;
     }
+    let kind = if is_error { "Warning" } else { "Normal" };
+    write(context, workspace, version, kind, &new.state.to_string(), &new.state_message).await;
+}
+
+/// Writes an event about a version of a workspace. Losing one is no failure.
+pub(super) async fn write(
+    context: &Context,
+    workspace: &Workspace,
+    version: &str,
+    kind: &str,
+    reason: &str,
+    message: &str,
+) {
     let meta = &workspace.metadata;
     let namespace = meta.namespace.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
     let now = jiff::Timestamp::from_millisecond((context.options.now)()).ok().map(Time);
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(format!("{}.{version}", naming::truncate(&name, MAX_NAME))),
+            name: Some(format!(
+                "{}.{version}.{}",
+                naming::truncate(&name, MAX_NAME),
+                reason.to_lowercase()
+            )),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
@@ -51,9 +68,9 @@ pub(super) async fn announce(
             uid: meta.uid.clone(),
             ..ObjectReference::default()
         },
-        type_: Some(if is_error { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(new.state.to_string()),
-        message: Some(naming::truncate(&new.state_message, MAX_MESSAGE).to_owned()),
+        type_: Some(kind.to_owned()),
+        reason: Some(reason.to_owned()),
+        message: Some(naming::truncate(message, MAX_MESSAGE).to_owned()),
         source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
         count: Some(1),
         first_timestamp: now.clone(),

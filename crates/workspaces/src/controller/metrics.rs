@@ -33,6 +33,8 @@ pub struct Metrics {
     reconciles: Histograms,
     steps: Histograms,
     writes: Family<Two, Counter>,
+    probes: Family<Two, Counter>,
+    pauses: Counter,
     starts: Histogram,
     seen: Arc<Mutex<Option<Seen>>>,
 }
@@ -50,6 +52,8 @@ impl Default for Metrics {
             reconciles: Family::new_with_constructor(web::metrics::times),
             steps: Family::new_with_constructor(web::metrics::times),
             writes: Family::default(),
+            probes: Family::default(),
+            pauses: Counter::default(),
             // From a second to half an hour.
             starts: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             seen: Arc::default(),
@@ -74,6 +78,16 @@ impl Metrics {
             "controller_writes",
             "Objects written by the controller",
             self.writes.clone(),
+        );
+        registry.register(
+            "controller_activity_probes",
+            "Activity probes of workspaces, by kind and result",
+            self.probes.clone(),
+        );
+        registry.register(
+            "controller_idle_pauses",
+            "Workspaces that were paused because nobody used them",
+            self.pauses.clone(),
         );
         registry.register(
             "workspace_start_seconds",
@@ -122,6 +136,14 @@ impl Metrics {
 
     pub(super) fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.get_or_create(&[("kind", kind), ("verb", verb)]).inc();
+    }
+
+    pub(super) fn probed(&self, probe: &'static str, result: &'static str) {
+        self.probes.get_or_create(&[("probe", probe), ("result", result)]).inc();
+    }
+
+    pub(super) fn paused(&self) {
+        self.pauses.inc();
     }
 
     /// A workspace runs; its pod was created so many ms ago.

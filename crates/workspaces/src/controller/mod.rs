@@ -8,6 +8,7 @@
 //! Probes of activity and the rules that pause idle workspaces are a step of their own between
 //! state and status; see `workspace::Pass::run`.
 
+pub mod activity;
 mod children;
 mod error;
 mod events;
@@ -57,6 +58,8 @@ pub struct Options {
     pub metrics: Metrics,
     /// The time in ms since 1970.
     pub now: fn() -> i64,
+    /// How idle workspaces are looked after.
+    pub activity: activity::Options,
 }
 
 impl Default for Options {
@@ -69,6 +72,7 @@ impl Default for Options {
             discover_every: Duration::from_secs(30),
             metrics: Metrics::default(),
             now: system_time,
+            activity: activity::Options::default(),
         }
     }
 }
@@ -84,6 +88,7 @@ struct Context {
     children: Children,
     routes: Routes,
     options: Options,
+    activity: activity::Watch,
     /// One writer of a kind's finalizers at a time.
     kinds: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Workspaces that changes may concern.
@@ -121,6 +126,7 @@ pub async fn run(client: Client, caches: Caches, options: Options, shutdown: Can
         caches,
         children,
         routes,
+        activity: activity::Watch::new(&options.activity),
         options,
         kinds: Mutex::default(),
         workspace_queue: Queue::new(),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use cluster::{Cache, Change, Key};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
 use tokio::task::JoinSet;
 
 use super::{Context, KIND_DELAY, children::Child, children::WarningEvent, routes};
@@ -20,6 +22,15 @@ pub(super) fn start(context: &Arc<Context>) -> JoinSet<()> {
             if let Some(workspace) = labels.and_then(|labels| labels.get(label::WORKSPACE_NAME)) {
                 let namespace = pod.metadata.namespace.as_deref();
                 context.workspace_queue.add(Key::new(namespace, workspace));
+            }
+        }
+    });
+    follow(&mut tasks, context, &caches.namespaces, |context, key, old, new| {
+        let labels = |namespace: Option<&Namespace>| namespace.map(|n| n.metadata.labels.clone());
+        // Activity rules look at them.
+        if old.is_some() && new.is_some() && labels(old) != labels(new) {
+            for workspace in context.caches.workspaces.list(Some(key.name())) {
+                context.workspace_queue.add(Key::of(&workspace.metadata));
             }
         }
     });
@@ -94,6 +105,8 @@ fn workspace_changed(
         old.metadata.uid == new.metadata.uid
             && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
             && old.spec == new.spec
+            && old.annotations().get(annotation::KEEP_ALIVE)
+                == new.annotations().get(annotation::KEEP_ALIVE)
     };
     if let (Some(old), Some(new)) = (old, new)
         && is_same(old, new)

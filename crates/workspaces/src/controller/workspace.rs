@@ -28,21 +28,20 @@ pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Brings everything of a workspace in line.
 pub(super) async fn reconcile(context: &Context, key: &Key) -> Outcome {
-    let Some(workspace) = context.caches.workspaces.get(key.namespace(), key.name()) else {
+    let found = context.caches.workspaces.get(key.namespace(), key.name());
+    // The objects of one that is being deleted go by garbage collection.
+    let Some(workspace) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
+        context.activity.forget(key);
         return Outcome::Done;
     };
-    if workspace.metadata.deletion_timestamp.is_some() {
-        // Its objects go by garbage collection.
-        return Outcome::Done;
-    }
     Pass { context, key, workspace: &workspace, written: Vec::new() }.run().await
 }
 
 /// One pass over one workspace.
-struct Pass<'a> {
-    context: &'a Context,
-    key: &'a Key,
-    workspace: &'a Workspace,
+pub(super) struct Pass<'a> {
+    pub(super) context: &'a Context,
+    pub(super) key: &'a Key,
+    pub(super) workspace: &'a Workspace,
     /// What the caches must have seen before the next pass.
     written: Vec<(Cache<Child>, Key, String)>,
 }
@@ -60,9 +59,17 @@ impl Pass<'_> {
         };
         if let Some(verdict) = verdict {
             state::enter(&mut status, &verdict, paused, (self.context.options.now)());
-            if let Some(failure) = self.write_status(&status).await {
-                outcome = failure;
-            }
+            let culling = self.activity(&mut status);
+            outcome = match self.write_status(&status).await {
+                Ok(version) => {
+                    self.tell(&culling, &status, &version).await;
+                    match culling.pause {
+                        true => self.pause(&version, &status).await,
+                        false => sooner(outcome, culling.again),
+                    }
+                }
+                Err(failure) => failure,
+            };
         }
         self.wait_until_seen().await;
         outcome
@@ -211,11 +218,12 @@ impl Pass<'_> {
             .then_some(pod)
     }
 
-    /// Writes the status if it changed; gives what to do if that failed.
-    async fn write_status(&self, status: &WorkspaceStatus) -> Option<Outcome> {
+    /// Writes the status if it changed; gives the version of the workspace, or what to do if that
+    /// failed.
+    async fn write_status(&self, status: &WorkspaceStatus) -> Result<String, Outcome> {
         let old = self.workspace.status.as_ref();
-        if old == Some(status) {
-            return None;
+        if old.is_some_and(|old| is_told(old, status)) {
+            return Ok(self.workspace.metadata.resource_version.clone().unwrap_or_default());
         }
         let namespace = self.key.namespace().unwrap_or_default();
         let api = Api::<Workspace>::namespaced(self.context.client.clone(), namespace);
@@ -230,13 +238,13 @@ impl Pass<'_> {
                 events::announce(self.context, self.workspace, old, status, &version).await;
                 let workspaces = &self.context.caches.workspaces;
                 workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await;
-                None
+                Ok(version)
             }
-            Err(source) if error::is_not_found(&source) => Some(Outcome::Done),
-            Err(source) if error::is_conflict(&source) => Some(OUTDATED_AGAIN),
+            Err(source) if error::is_not_found(&source) => Err(Outcome::Done),
+            Err(source) if error::is_conflict(&source) => Err(OUTDATED_AGAIN),
             Err(source) => {
                 tracing::warn!(workspace = %self.key, error = %source, "cannot write the status");
-                Some(Outcome::Retry)
+                Err(Outcome::Retry)
             }
         }
     }
@@ -259,6 +267,33 @@ impl Pass<'_> {
         for (cache, key, version) in &self.written {
             cache.wait_for_version(key, version, SEEN_WITHIN).await;
         }
+    }
+}
+
+/// Whether a status says all that a new one does. Definitions of others may not know `warnAfter`,
+/// which follows from the rest.
+fn is_told(old: &WorkspaceStatus, new: &WorkspaceStatus) -> bool {
+    let rules = |status: &WorkspaceStatus| {
+        let rules = status.activity.rules.as_ref()?;
+        rules.pause_workspace.as_ref()?.warn_after
+    };
+    if rules(old).is_some() || rules(new).is_none() {
+        return old == new;
+    }
+    let mut new = new.clone();
+    let pause = new.activity.rules.as_mut().and_then(|rules| rules.pause_workspace.as_mut());
+    if let Some(pause) = pause {
+        pause.warn_after = None;
+    }
+    *old == new
+}
+
+/// The sooner of another look that a pass wants anyway, and one at that time.
+fn sooner(outcome: Outcome, again: Option<Duration>) -> Outcome {
+    match (outcome, again) {
+        (Outcome::After(one), Some(other)) => Outcome::After(one.min(other)),
+        (Outcome::Done, Some(again)) => Outcome::After(again),
+        (outcome, _) => outcome,
     }
 }
 

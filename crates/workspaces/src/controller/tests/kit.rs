@@ -30,8 +30,8 @@ use testcluster::TestCluster;
 use crate::{
     Caches,
     controller::{
-        Context, Options, children::Children, has_role_bindings, kind, routes, routes::Routes,
-        workspace,
+        Context, Options, activity::Watch, children::Children, has_role_bindings, kind, routes,
+        routes::Routes, workspace,
     },
     model::{Workspace, WorkspaceKind, fixtures},
 };
@@ -215,6 +215,7 @@ impl World {
             caches,
             children,
             routes,
+            activity: Watch::new(&options.activity),
             options,
             kinds: Mutex::default(),
             workspace_queue: cluster::Queue::new(),

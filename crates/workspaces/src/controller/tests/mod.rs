@@ -1,3 +1,4 @@
+mod activity;
 mod changes;
 mod crowd;
 mod faults;

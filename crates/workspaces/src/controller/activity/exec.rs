@@ -1,0 +1,133 @@
+//! Runs the script of a kind in the container of a workspace and reads what it wrote.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
+use kube::{Api, api::AttachParams};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::probes::{Target, Work};
+use crate::{
+    decide::activity::{Failed, Seen, exec_output},
+    model::PodExecProbe,
+};
+
+/// The longest output that is read.
+const LARGEST: u64 = 1 << 20;
+
+/// What runs in the container: takes the script from its input, runs it with a place for its output,
+/// and gives that. It does not need its input to end (older API servers cannot say so), and it
+/// leaves neither files nor processes behind when the script takes too long: nobody may be there any
+/// more to end it then.
+///
+/// Its arguments: the place of the output, the length of the script, the time in seconds.
+const RUNNER: &str = r#"
+umask 077
+out=$1 script=${1%.json}
+dd of="$script" bs=1 count="$2" 2>/dev/null && chmod 700 "$script" || exit 126
+export OUTPUT_JSON_PATH="$out"
+if command -v setsid >/dev/null 2>&1; then
+  setsid "$script" </dev/null >/dev/null 2>&1 &
+else
+  "$script" </dev/null >/dev/null 2>&1 &
+fi
+pid=$!
+(
+  trap 'kill $nap 2>/dev/null; wait $nap; exit' TERM
+  sleep "$3" & nap=$!
+  wait $nap
+  kill -9 -$pid 2>/dev/null || kill -9 $pid 2>/dev/null
+) </dev/null >/dev/null 2>&1 &
+guard=$!
+wait $pid
+code=$?
+kill $guard 2>/dev/null
+wait $guard 2>/dev/null
+rm -f "$script"
+if [ $code -eq 0 ] && [ -e "$out" ]; then cat "$out"; fi
+rm -f "$out"
+exit $code
+"#;
+
+/// What the script says.
+pub(super) async fn probe(
+    work: &Work,
+    target: &Target,
+    exec: &PodExecProbe,
+) -> Result<Seen, Failed> {
+    let limit = Duration::from_secs(u64::try_from(exec.timeout_seconds).unwrap_or(1).max(1));
+    match timeout(limit, run(work, target, &exec.script, limit)).await {
+        Ok(output) => output.and_then(|output| exec_output(&output)).map_err(Failed::Because),
+        Err(_) => Err(Failed::Timeout(limit)),
+    }
+}
+
+/// Runs the script in the container; what it wrote.
+async fn run(
+    work: &Work,
+    target: &Target,
+    script: &str,
+    limit: Duration,
+) -> Result<Vec<u8>, String> {
+    if target.pod_uid.is_empty() {
+        return Err("there is no pod".to_owned());
+    }
+    let (length, guard) = (script.len().to_string(), (limit.as_secs() + 1).to_string());
+    let place = place()?;
+    let command = ["/bin/sh", "-c", RUNNER, "activity-probe", &place, &length, &guard];
+    let params = AttachParams::default().container("main").stdin(true).stdout(true).stderr(false);
+    let pods = Api::<Pod>::namespaced(work.client.clone(), &target.namespace);
+    let mut process = pods
+        .exec(&target.pod, command, &params)
+        .await
+        .map_err(|error| format!("cannot run a command in the pod: {error}"))?;
+    let (Some(mut input), Some(output)) = (process.stdin(), process.stdout()) else {
+        return Err("the command has no input or output".to_owned());
+    };
+    let status = process.take_status();
+    let broken = |error: std::io::Error| format!("the connection to the script broke: {error}");
+    input.write_all(script.as_bytes()).await.map_err(broken)?;
+    input.flush().await.map_err(broken)?;
+    let mut written = Vec::new();
+    output.take(LARGEST + 1).read_to_end(&mut written).await.map_err(broken)?;
+    if written.len() as u64 > LARGEST {
+        process.abort();
+        return Err("the output is longer than 1 MiB".to_owned());
+    }
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    succeeded(status).map(|()| written)
+}
+
+/// A file of its own, that no script finds by guessing.
+fn place() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
+    Ok(format!("/tmp/.ws-activity-probe-{:032x}.json", u128::from_be_bytes(bytes)))
+}
+
+fn succeeded(status: Option<Status>) -> Result<(), String> {
+    let status = status.ok_or("the end of the script was not told")?;
+    if status.status.as_deref() == Some("Success") {
+        return Ok(());
+    }
+    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let mut codes = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    match codes.next().and_then(|cause| cause.message.as_deref()) {
+        Some(code) => Err(format!("the script ended with exit code {code}")),
+        None => {
+            let message = status.message.unwrap_or_default();
+            Err(format!("the script could not be run: {}", cut(&message)))
+        }
+    }
+}
+
+/// What others say can be of any length.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(256).map_or(text, |(end, _)| &text[..end])
+}
