@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
+use sha2::{Digest, Sha256};
 
-use super::filter::Labels;
+use super::filter::{Labels, labels};
 use crate::model::{
     Activity, ActivityProbe, ActivityRule, ActivityRuleConfig, ActivityRulesStatus,
-    PauseEligibility, ProbeReport, ProbeResult, SelectorMatch,
+    PauseEligibility, ProbeReport, ProbeResult, SelectorMatch, Workspace, WorkspaceKind,
+    WorkspaceStatus, annotation,
 };
 
 pub use answer::{Status, busy_kernels, exec_output, status};
@@ -134,6 +136,44 @@ pub struct Subject<'a> {
     pub spread: u64,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// A workspace as the rules of its kind see it; none if its kind has no probe.
+pub fn subject<'a>(
+    workspace: &Workspace,
+    status: &'a WorkspaceStatus,
+    kind: &'a WorkspaceKind,
+    namespace: &Labels,
+    clock: Clock,
+) -> Option<Subject<'a>> {
+    let template = &kind.spec.pod_template;
+    let chosen = &workspace.spec.pod_template.options.pod_config;
+    let option = template.options.pod_config.values.iter().find(|value| value.id == *chosen);
+    let option = option.map(|value| labels(&value.spawner.labels)).unwrap_or_default();
+    Some(Subject {
+        activity: &status.activity,
+        running_since: status.last_running_time,
+        kept_alive: kept_alive(workspace),
+        probe: template.activity_probe.as_ref()?,
+        rule: pausing(&kind.spec.activity_rules, namespace, &option),
+        spread: spread(workspace),
+        clock,
+    })
+}
+
+/// When somebody asked last to keep a workspace running, in ms since 1970; 0 if nobody did, or not
+/// in words that can be read.
+fn kept_alive(workspace: &Workspace) -> i64 {
+    let annotations = workspace.metadata.annotations.as_ref();
+    let text = annotations.and_then(|annotations| annotations.get(annotation::KEEP_ALIVE));
+    let time = text.and_then(|text| text.parse::<Timestamp>().ok());
+    time.map_or(0, |time| time.as_millisecond())
+}
+
+/// A number that stays the same for a workspace.
+fn spread(workspace: &Workspace) -> u64 {
+    let digest = Sha256::digest(workspace.metadata.uid.as_deref().unwrap_or_default());
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// What is ahead of a workspace if nobody uses it; times in ms since 1970.

@@ -8,12 +8,13 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use workspaces::model::Workspace;
+use workspaces::model::{Workspace, WorkspaceKind};
 
 use crate::harness::{Fault, Server, seen};
 
 const ALL: &str = "/api/v1/workspaces/team-a/actions/pause";
 const PAUSE: &str = "/api/v1/workspaces/team-a/lab/actions/pause";
+const KEEP: &str = "/api/v1/workspaces/team-a/lab/actions/keepalive";
 const RESTART: &str = "/api/v1/workspaces/team-a/lab/actions/restart";
 
 fn paused(paused: bool) -> Value {
@@ -182,4 +183,45 @@ async fn a_restart_leaves_the_pods_of_others_alone() {
     assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.show());
     let pods: Api<Pod> = Api::namespaced(server.client.clone(), "team-a");
     assert!(pods.get("ws-lab-0").await.unwrap().metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test]
+async fn somebody_keeps_a_workspace_from_being_paused() {
+    let server = Server::start().await;
+    let body = json!({"data": {}});
+    assert_eq!(server.post(KEEP, &body).await.status, StatusCode::NOT_FOUND);
+    let answer = async |path: &str| server.get(path).await.json()["data"]["culling"].clone();
+    let details = "/api/v1/workspaces/team-a/lab/podtemplate/details";
+    server.make_workspace("lab").await;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let active = now - 7_000_000;
+    let status = json!({"state": "Running", "lastRunningTime": 1, "activity": {
+        "lastActivity": active, "lastUpdate": active,
+        "rules": {"pauseWorkspace": {"eligibleAfter": active + 7_200_000}},
+    }});
+    server.set_status("lab", status).await;
+
+    let rule = json!({"config": {"secondsSinceActive": 7200}, "effect": {"pauseWorkspace": true}});
+    let probe = json!({"podExec": {"script": "#!/bin/sh\n"}});
+    let patch = json!({"spec": {
+        "activityRules": [rule], "podTemplate": {"activityProbe": probe},
+    }});
+    let kinds: Api<WorkspaceKind> = Api::all(server.client.clone());
+    let kind = kinds.patch("lab", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    seen(&server.caches.kinds, &kind).await;
+    let culling = answer(details).await;
+    assert_eq!(culling["pauseAfter"], json!(active + 7_200_000));
+    assert_eq!(culling["warnAfter"], json!(active + 6_600_000));
+    assert!((0..=200).contains(&culling["secondsUntilPause"].as_i64().unwrap()), "{culling}");
+
+    let kept = server.post(KEEP, &body).await;
+    assert_eq!(kept.status, StatusCode::OK, "{}", kept.show());
+    let kept = kept.json()["data"].clone();
+    assert_eq!(kept["culling"]["secondsUntilPause"], json!(7200), "{kept}");
+    assert_eq!(answer(details).await["pauseAfter"], kept["culling"]["pauseAfter"]);
+    assert!(annotations(&server).await["quartermaster.io/keep-alive"].is_string());
+
+    assert_eq!(server.post(PAUSE, &paused(true)).await.status, StatusCode::OK);
+    let refused = server.post(KEEP, &body).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.show());
 }

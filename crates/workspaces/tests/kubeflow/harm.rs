@@ -20,11 +20,12 @@ async fn send(server: &Server, method: Method, path: &str, body: impl Into<Body>
 }
 
 /// Every route with a body.
-const BODIES: [(Method, &str); 5] = [
+const BODIES: [(Method, &str); 6] = [
     (Method::POST, "/api/v1/workspaces/team-a"),
     (Method::PUT, PATH),
     (Method::POST, "/api/v1/workspaces/team-a/lab/actions/pause"),
     (Method::POST, "/api/v1/workspaces/team-a/lab/actions/restart"),
+    (Method::POST, "/api/v1/workspaces/team-a/lab/actions/keepalive"),
     (Method::POST, "/api/v1/workspaces/team-a/actions/pause"),
 ];
 

@@ -53,7 +53,7 @@ fn body(id: &str) -> Option<Value> {
         "updateWorkspacePauseState" | "updateWorkspacesPauseState" => {
             json!({"data": {"paused": true}})
         }
-        "restartWorkspace" => json!({"data": {}}),
+        "restartWorkspace" | "keepWorkspaceAlive" => json!({"data": {}}),
         "podTemplateOptionsListValues" => json!({"data": {"context": {}}}),
         "podTemplateOptionsListValues in" => {
             json!({"data": {"context": {"namespace": {"name": "team-a"}}}})
@@ -109,6 +109,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     // Beyond the contract.
     ("getUser", "", "create kubeflow.org/v1beta1 workspacekinds - -"),
     ("updateWorkspacesPauseState", "", "update kubeflow.org/v1beta1 workspaces team-a -"),
+    ("keepWorkspaceAlive", "", "update kubeflow.org/v1beta1 workspaces team-a lab"),
     ("restartWorkspace", "", "update kubeflow.org/v1beta1 workspaces team-a lab"),
     ("streamWorkspacePodTemplateLogs", "", "get kubeflow.org/v1beta1 workspaces team-a lab"),
     ("listWorkspacePodTemplateEvents", "", "get kubeflow.org/v1beta1 workspaces team-a lab"),

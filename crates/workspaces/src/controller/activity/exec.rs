@@ -21,10 +21,11 @@ const LARGEST: u64 = 1 << 20;
 /// What runs in the container: takes the script from its input, runs it with a place for its output,
 /// and gives that. It does not need its input to end (older API servers cannot say so), and it
 /// leaves neither files nor processes behind when the script takes too long: nobody may be there any
-/// more to end it then.
+/// more to end it then, nor to read what the shell says of it.
 ///
 /// Its arguments: the place of the output, the length of the script, the time in seconds.
 const RUNNER: &str = r#"
+exec 2>/dev/null
 umask 077
 out=$1 script=${1%.json}
 dd of="$script" bs=1 count="$2" 2>/dev/null && chmod 700 "$script" || exit 126
@@ -131,3 +132,6 @@ fn succeeded(status: Option<Status>) -> Result<(), String> {
 fn cut(text: &str) -> &str {
     text.char_indices().nth(256).map_or(text, |(end, _)| &text[..end])
 }
+
+#[cfg(test)]
+mod tests;

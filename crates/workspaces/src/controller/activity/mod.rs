@@ -16,16 +16,15 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{OUTDATED_AGAIN, Outcome, events, workspace::Pass};
 use crate::{
     decide::{
-        activity::{Failed, Notice, Probed, Steady, Subject, pausing},
-        filter::{Labels, labels},
+        activity::{Failed, Notice, Probed, Steady, subject},
+        filter::Labels,
     },
-    model::{ProbeResult, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus, annotation},
+    model::{ProbeResult, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus},
 };
 use cluster::error;
 use probes::Probes;
@@ -121,15 +120,9 @@ impl Pass<'_> {
         }
         let options = &self.context.options;
         let clock = watch.clock.lock().look((options.now)(), (options.activity.uptime)());
-        let rule = pausing(&kind.spec.activity_rules, &self.namespace(), &self.pod_labels(kind));
-        let subject = Subject {
-            activity: &status.activity,
-            running_since: status.last_running_time,
-            kept_alive: kept_alive(self.workspace),
-            probe,
-            rule,
-            spread: spread(self.workspace),
-            clock,
+        let namespace = self.namespace();
+        let Some(subject) = subject(self.workspace, status, kind, &namespace, clock) else {
+            return Culling::default();
         };
         let (rules, notice) = (subject.rules(), subject.notice());
         let (pause, wait) = (succeeded && subject.pauses(), subject.probe_in());
@@ -151,14 +144,6 @@ impl Pass<'_> {
         let namespace = self.key.namespace().unwrap_or_default();
         let found = self.context.caches.namespaces.get(None, namespace);
         found.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
-    }
-
-    /// The labels of the chosen pod option.
-    fn pod_labels(&self, kind: &WorkspaceKind) -> Labels {
-        let chosen = &self.workspace.spec.pod_template.options.pod_config;
-        let values = &kind.spec.pod_template.options.pod_config.values;
-        let value = values.iter().find(|value| value.id == *chosen);
-        value.map(|value| labels(&value.spawner.labels)).unwrap_or_default()
     }
 
     /// What a probe of this workspace is about.
@@ -246,20 +231,6 @@ impl Pass<'_> {
     async fn event(&self, version: &str, kind: &str, reason: &str, message: &str) {
         events::write(self.context, self.workspace, version, kind, reason, message).await;
     }
-}
-
-/// When somebody asked last to keep a workspace running, in ms since 1970; 0 if nobody did, or not
-/// in words that can be read.
-fn kept_alive(workspace: &Workspace) -> i64 {
-    let text = workspace.annotations().get(annotation::KEEP_ALIVE);
-    let time = text.and_then(|text| text.parse::<Timestamp>().ok());
-    time.map_or(0, |time| time.as_millisecond())
-}
-
-/// A number that stays the same for a workspace.
-fn spread(workspace: &Workspace) -> u64 {
-    let digest = Sha256::digest(workspace.metadata.uid.as_deref().unwrap_or_default());
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The ports behind which programs see paths without the connect prefix.

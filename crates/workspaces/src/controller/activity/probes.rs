@@ -137,7 +137,7 @@ pub(super) struct Work {
     /// Whether the program in the workspace wants to see a secret.
     pub(super) shows_secret: bool,
     pub(super) options: super::Options,
-    probe: ActivityProbe,
+    pub(super) probe: ActivityProbe,
 }
 
 impl Work {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::extract::State;
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use json_patch::{
     AddOperation, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf,
 };
@@ -25,12 +26,13 @@ use super::{
     extract::{Caller, InNamespace, Object, Query},
     profile::Profile,
     wire::{
+        culling::KeptAlive,
         revision,
         workspace::{Nothing, PauseAction, Paused, PausedOne, Restarted},
     },
-    workspaces::api,
+    workspaces::{api, culling},
 };
-use crate::model::{Workspace, WorkspaceState, label};
+use crate::model::{Workspace, WorkspaceState, annotation, label};
 
 const WRONG_STATE: &str = "workspace is in an invalid state for this operation";
 
@@ -126,6 +128,27 @@ pub(crate) async fn restart(
         }
     }
     Ok(Accepted(Restarted { pod_name }))
+}
+
+/// `POST /workspaces/{namespace}/{name}/actions/keepalive`: counts as use of the workspace, now.
+pub(crate) async fn keep_alive(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Object { namespace, name }: Object,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Data<KeptAlive>, Problem> {
+    app.allow(&caller, "update", WORKSPACES, Some(&namespace), Some(&name)).await?;
+    let now = Timestamp::now();
+    let annotations = json!({annotation::KEEP_ALIVE: now.to_string()});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    let written = api(&app, &namespace).patch(&name, &PatchParams::default(), &patch).await?;
+    // Whichever comes first wins: the controller pauses no version that it has not seen.
+    if written.spec.paused {
+        return Err(wrong_state(&written, "keeping it needs paused=false", Vec::new()));
+    }
+    app.settle(&app.caches.workspaces, &written).await;
+    let now = now.as_millisecond();
+    Ok(Data { data: KeptAlive { kept_alive: now, culling: culling(&app, &written, now) } })
 }
 
 /// Pausing or starting workspaces of a namespace on behalf of somebody.

@@ -8,6 +8,7 @@ use super::{
     secrets, storage_classes,
     wire::{
         claim::{ClaimCreate, ClaimListItem},
+        culling::KeptAlive,
         details::Details,
         event::EventItem,
         explanation::Explanation,
@@ -98,20 +99,23 @@ fn workspaces() -> Vec<Route> {
     routes
 }
 
-fn actions() -> [Route; 3] {
-    use actions::{pause, pause_all, restart};
+fn actions() -> [Route; 4] {
+    use actions::{keep_alive, pause, pause_all, restart};
     let stop = Doc::new("updateWorkspacePauseState", "Pauses or starts a workspace").query(
         "idempotent",
         Value::Boolean,
         "Whether a workspace that is so already is a success",
     );
     let all = Doc::new("updateWorkspacesPauseState", "Pauses or starts all of a namespace");
+    let keep = Doc::new("keepWorkspaceAlive", "Puts the pause of an idle workspace off");
     let again = Doc::new("restartWorkspace", "Replaces the pod of a workspace");
     [
         Route::under(WORKSPACE, "/actions/pause")
             .post(stop.body::<PauseAction>().ok::<Paused>().matched().fails(&[404, 409]), pause),
         Route::at("/workspaces/{namespace}/actions/pause")
             .post(all.body::<PauseAction>().ok::<Vec<PausedOne>>(), pause_all),
+        Route::under(WORKSPACE, "/actions/keepalive")
+            .post(keep.body::<Nothing>().ok::<KeptAlive>().fails(&[404, 409]), keep_alive),
         Route::under(WORKSPACE, "/actions/restart").post(
             again.body::<Nothing>().accepted::<Restarted>().matched().fails(&[404, 409]),
             restart,

@@ -8,6 +8,7 @@ use axum::{
 };
 use cluster::Key;
 use http::HeaderMap;
+use jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams, Preconditions},
@@ -29,6 +30,7 @@ use super::{
     views::View,
     watch,
     wire::{
+        culling::Culling,
         details::Details,
         revision,
         workspace::{WorkspaceCreate, WorkspaceUpdate},
@@ -222,7 +224,16 @@ pub(crate) async fn details(
     app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
     let workspace = cached(&app, &namespace, &name)?;
     let kind = app.caches.kinds.get(None, &workspace.spec.kind);
-    Ok(Data { data: Details::new(&workspace, kind.as_deref()) }.into_response())
+    let culling = culling(&app, &workspace, Timestamp::now().as_millisecond());
+    Ok(Data { data: Details::new(&workspace, kind.as_deref(), culling) }.into_response())
+}
+
+/// When a workspace is paused if nobody uses it.
+pub(crate) fn culling(app: &App, workspace: &Workspace, now: i64) -> Option<Culling> {
+    let kind = app.caches.kinds.get(None, &workspace.spec.kind);
+    let namespace = app.caches.namespaces.get(None, workspace.metadata.namespace.as_deref()?);
+    let labels = namespace.and_then(|namespace| namespace.metadata.labels.clone());
+    Culling::of(workspace, kind.as_deref(), &labels.unwrap_or_default(), now)
 }
 
 /// The workspace as the cache has it.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::workspace::Metadata;
+use super::{culling::Culling, workspace::Metadata};
 use crate::model::{ContainerName, PodTemplatePod, Workspace, WorkspaceKind, WorkspaceVolumes};
 
 const UNKNOWN_HOME: &str = "__UNKNOWN_HOME_MOUNT_PATH__";
@@ -16,16 +16,23 @@ pub(crate) struct Details<'a> {
     volumes: Volumes<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<Pod<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    culling: Option<Culling>,
 }
 
 impl<'a> Details<'a> {
-    pub(crate) fn new(workspace: &'a Workspace, kind: Option<&'a WorkspaceKind>) -> Self {
+    pub(crate) fn new(
+        workspace: &'a Workspace,
+        kind: Option<&'a WorkspaceKind>,
+        culling: Option<Culling>,
+    ) -> Self {
         let template = &workspace.spec.pod_template;
         let pod = workspace.status.as_ref().map(|status| &status.pod_template_pod);
         Self {
             pod_metadata: template.pod_metadata.as_ref().into(),
             volumes: Volumes::new(&template.volumes, kind),
             pod: pod.filter(|pod| !pod.name.is_empty()).map(Pod::from),
+            culling,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! written borrows from the objects it shows.
 
 pub(crate) mod claim;
+pub(crate) mod culling;
 pub(crate) mod details;
 pub(crate) mod event;
 pub(crate) mod explanation;

@@ -1,0 +1,131 @@
+//! Scripts, run by a real shell behind the API of the embedded cluster.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use embedded::api::exec::{ExecSource, Execution};
+use futures::future::BoxFuture;
+use kube::{ResourceExt, api::PostParams};
+use rstest::rstest;
+use serde_json::{Value, json};
+use testcluster::TestCluster;
+use tokio::process::Command;
+
+use super::*;
+use crate::controller::activity::Options;
+
+/// Runs commands on this machine.
+struct Shell;
+
+impl ExecSource for Shell {
+    fn start<'a>(
+        &'a self,
+        _: &'a Value,
+        container: &'a str,
+        command: Vec<String>,
+    ) -> BoxFuture<'a, Result<Execution, String>> {
+        assert_eq!(container, "main");
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let execution = Execution {
+            input: Box::new(child.stdin.take().unwrap()),
+            output: Box::new(child.stdout.take().unwrap()),
+            errors: Box::new(child.stderr.take().unwrap()),
+            ended: Box::pin(async move { Ok(child.wait().await?.code().unwrap_or(137)) }),
+        };
+        Box::pin(async { Ok(execution) })
+    }
+}
+
+/// What the script of a kind comes to; none where the tests run on another cluster.
+async fn run(script: &str, seconds: i32) -> Option<Result<Seen, Failed>> {
+    let cluster = TestCluster::embedded_only("the commands of pods are run by the test").await?;
+    cluster.as_embedded().set_exec_source(std::sync::Arc::new(Shell));
+    let pods = Api::<Pod>::namespaced(cluster.client(), "default");
+    let pod = json!({
+        "metadata": {"name": "p-0"}, "spec": {"containers": [{"name": "main", "image": "i"}]},
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    let pod = pods.create(&PostParams::default(), &pod).await.unwrap();
+    let target = Target {
+        namespace: "default".into(),
+        workspace: "lab".into(),
+        uid: String::new(),
+        pod: "p-0".into(),
+        pod_uid: pod.uid().unwrap(),
+        address: None,
+        ports: Vec::new(),
+        removed_prefixes: Vec::new(),
+    };
+    let exec = json!({"script": script, "timeoutSeconds": seconds});
+    let work = Work {
+        client: cluster.client(),
+        now: || 0,
+        shows_secret: false,
+        options: Options::default(),
+        probe: serde_json::from_value(json!({"podExec": exec})).unwrap(),
+    };
+    Some(probe(&work, &target, work.probe.pod_exec.as_ref().unwrap()).await)
+}
+
+#[rstest]
+#[case::idle(
+    "echo noise; echo '{\"has_activity\": false}' > $OUTPUT_JSON_PATH",
+    Ok(Seen::NothingNew)
+)]
+#[case::silent("echo noise >&2", Ok(Seen::Now))]
+#[case::time(
+    "echo '{\"last_activity\": \"1970-01-01T00:00:07Z\"}' > $OUTPUT_JSON_PATH",
+    Ok(Seen::At(7000))
+)]
+#[case::failure("exit 3", Err("exit code 3"))]
+#[case::garbage("echo x > $OUTPUT_JSON_PATH", Err("bad output"))]
+#[case::long("head -c 2000000 /dev/zero > $OUTPUT_JSON_PATH", Err("longer than 1 MiB"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_tell(#[case] script: &str, #[case] expected: Result<Seen, &str>) {
+    // Its input is the script, and is not for the script to read.
+    let Some(found) = run(&format!("#!/bin/sh\ncat\n{script}\n"), 30).await else { return };
+    match (found, expected) {
+        (Err(Failed::Because(why)), Err(part)) => assert!(why.contains(part), "{why}"),
+        (found, expected) => assert_eq!(found.ok(), expected.ok()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_is_none_is_a_failure() {
+    let Some(found) = run("#!/no/such/interpreter\n", 30).await else { return };
+    assert!(matches!(found, Err(Failed::Because(_))), "{found:?}");
+}
+
+async fn until(what: &str, fits: impl Fn() -> bool) {
+    let wait = async {
+        while !fits() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(60), wait).await.is_ok(), "never: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_never_ends_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let note = directory.path().join("note");
+    let shown = note.display();
+    let script = format!(
+        "#!/bin/sh\necho $$ $OUTPUT_JSON_PATH > {shown}.part; mv {shown}.part {shown}\nsleep 600\n"
+    );
+    let Some(found) = run(&script, 1).await else { return };
+    assert_eq!(found, Err(Failed::Timeout(Duration::from_secs(1))));
+    // The time-out may have come before the script.
+    until("it began", || note.exists()).await;
+    let told = std::fs::read_to_string(&note).unwrap();
+    let (pid, place) = told.trim().split_once(' ').unwrap();
+    let process = format!("/proc/{pid}");
+    until("it ended", || !Path::new(&process).exists()).await;
+    let files = [place, place.strip_suffix(".json").unwrap()];
+    until("nothing is left", || !files.iter().any(|file| Path::new(file).exists())).await;
+}
