@@ -94,9 +94,12 @@ pub fn commit(directory: &Path, definition: &CustomResourceDefinition) -> io::Re
 /// Creates or updates the definitions and waits until the API serves them. Those that are as
 /// wanted are not written.
 ///
-/// They are handled as JSON, one after the other: a typed schema takes a hundred times the memory
-/// of its text.
-pub async fn install(client: &Client, definitions: Vec<Value>) -> Result<(), InstallError> {
+/// They are handled as JSON, and read one after the other: a schema takes ten times the memory of
+/// its text, a typed one a hundred times.
+pub async fn install(
+    client: &Client,
+    definitions: impl IntoIterator<Item = Value>,
+) -> Result<(), InstallError> {
     let api: Api<Object> =
         Api::all_with(client.clone(), &ApiResource::erase::<CustomResourceDefinition>(&()));
     let mut names = Vec::new();
@@ -114,9 +117,12 @@ pub async fn install(client: &Client, definitions: Vec<Value>) -> Result<(), Ins
 
 /// Whether the API serves the definitions already. Asks what everybody may ask, which is not the
 /// definitions themselves.
-pub async fn served(client: &Client, definitions: &[Value]) -> Result<(), InstallError> {
+pub async fn served(
+    client: &Client,
+    definitions: impl IntoIterator<Item = Value>,
+) -> Result<(), InstallError> {
     for wanted in definitions {
-        let name = name(wanted);
+        let name = name(&wanted);
         let missing = || InstallError::NotServed { name: name.clone() };
         let spec = &wanted["spec"];
         let versions = spec["versions"].as_array().map_or(&[][..], Vec::as_slice);

@@ -90,10 +90,10 @@ async fn definitions_are_installed_and_brought_up_to_date() {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     let size = json!({"size": {"type": "integer", "maximum": 10}});
     let wanted = || vec![definition(&size)];
-    let missing = crds::served(&client, &wanted()).await;
+    let missing = crds::served(&client, wanted()).await;
     assert!(matches!(missing, Err(InstallError::NotServed { .. })), "{missing:?}");
     crds::install(&client, wanted()).await.unwrap();
-    until("it is served", || async { crds::served(&client, &wanted()).await.is_ok() }).await;
+    until("it is served", || async { crds::served(&client, wanted()).await.is_ok() }).await;
     let spec = async || {
         let definition = definitions.get("gadgets.cluster.example.com").await.unwrap();
         (definition.metadata.generation, definition.spec.versions[0].schema.clone())

@@ -24,8 +24,8 @@ pub(crate) const NAMESPACE: &str = "default";
 /// Remembers which samples were installed, whatever became of them.
 const RECORD: &str = "quartermaster-samples";
 const SAMPLES: [(&str, &str); 2] = [
-    ("files", include_str!("../kinds/files.yaml")),
-    ("jupyterlab", include_str!("../kinds/jupyterlab.yaml")),
+    ("files", include_str!("../kinds/files.json")),
+    ("jupyterlab", include_str!("../kinds/jupyterlab.json")),
 ];
 
 /// What could not be put into the cluster.
@@ -89,8 +89,9 @@ pub(crate) async fn samples(client: &Client, namespace: &str) -> Result<(), Seed
         if installed.contains_key(name) {
             continue;
         }
-        // As JSON: the types of pods are much code to read once what the cluster checks anyway.
-        let kind: Value = serde_saphyr::from_str(text)
+        // As plain JSON: the types of pods, or a parser of YAML, are much code to read once what the
+        // cluster checks anyway.
+        let kind: Value = serde_json::from_str(text)
             .map_err(|error| SeedError::Sample { name, message: error.to_string() })?;
         create("a sample kind", &kinds, &Object::from(kind)).await?;
         installed.insert(name.to_owned(), "installed".to_owned());
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn the_samples_can_be_read() {
         for (name, text) in SAMPLES {
-            let kind: WorkspaceKind = serde_saphyr::from_str(text).unwrap();
+            let kind: WorkspaceKind = serde_json::from_str(text).unwrap();
             assert_eq!(kind.metadata.name.as_deref(), Some(name));
         }
     }

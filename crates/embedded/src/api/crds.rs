@@ -132,8 +132,7 @@ fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
         let problem = "must have at least one stored version";
         causes.push(Cause::invalid("status.storedVersions", &Value::Null, problem));
     }
-    if let Some(old) = old {
-        let old = Value::Object(old.clone());
+    if let Some(old) = &before {
         for (field, pointer) in [
             ("spec.group", "/spec/group"),
             ("spec.names.plural", "/spec/names/plural"),
@@ -141,7 +140,7 @@ fn check(definition: &Value, old: Option<&Object>) -> Vec<Cause> {
             ("spec.scope", "/spec/scope"),
         ] {
             let now = text(definition, pointer);
-            if now != text(&old, pointer) && is_established(&old) {
+            if now != text(old, pointer) && is_established(old) {
                 causes.push(Cause::invalid(field, &now.into(), "field is immutable"));
             }
         }
@@ -343,8 +342,8 @@ pub(crate) fn is_established(definition: &Value) -> bool {
 }
 
 /// Makes kinds of a stored definition, in place of those that it made before.
-pub(crate) fn register(registry: &mut Registry, definition: &Object) {
-    let definition = Value::Object(definition.clone());
+pub(crate) fn register(registry: &mut Registry, definition: Object) {
+    let definition = Value::Object(definition);
     if !is_established(&definition) {
         return;
     }
@@ -415,8 +414,8 @@ fn compiled(version: &Value, table: &str) -> Option<Arc<Schema>> {
 }
 
 /// Takes the kinds of a removed definition away and ends their watches.
-pub(crate) fn unregister(registry: &mut Registry, definition: &Object) {
-    let definition = Value::Object(definition.clone());
+pub(crate) fn unregister(registry: &mut Registry, definition: Object) {
+    let definition = Value::Object(definition);
     let table =
         table_name(text(&definition, "/spec/names/plural"), text(&definition, "/spec/group"));
     for resource in registry.iter().filter(|resource| resource.is(&table)) {

@@ -299,18 +299,19 @@ fn built_in(json: &[u8], wanted: Wanted<'_>) -> Result<Input, Problem> {
         None => from_json(json, |input| shape::any(input)),
     };
     let api_version = wanted.api_version();
-    if let Ok(Decoded { value: Value::Object(object), doubts }) = &read {
-        let fits = |name: &str, wanted: &str| {
-            let found = object.get(name).and_then(Value::as_str).unwrap_or_default();
-            found.is_empty() || found == wanted
-        };
-        if fits("kind", wanted.kind) && fits("apiVersion", &api_version) {
-            return Ok(Input { object: object.clone(), doubts: doubts.clone() });
+    let fits = |object: &Object, name: &str, wanted: &str| {
+        let found = object.get(name).and_then(Value::as_str).unwrap_or_default();
+        found.is_empty() || found == wanted
+    };
+    let read = match read {
+        Ok(Decoded { value: Value::Object(object), doubts })
+            if fits(&object, "kind", wanted.kind) && fits(&object, "apiVersion", &api_version) =>
+        {
+            return Ok(Input { object, doubts });
         }
-    }
-    if let Ok(Decoded { value: Value::Null, .. }) = &read {
-        return Ok(Input::default());
-    }
+        Ok(Decoded { value: Value::Null, .. }) => return Ok(Input::default()),
+        other => other,
+    };
     let (kind, api_version) = type_meta(json)?;
     check_type(wanted, &kind, &api_version)?;
     Err(match read {

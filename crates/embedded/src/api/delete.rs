@@ -185,7 +185,7 @@ impl Api {
                 Step::Keep(object) => {
                     // What has no time left goes right after it was told to.
                     ends = resource.is("pods") && forms::is_finished(resource, &object, &object);
-                    let draft = Draft::new(&stored_form(resource, &object));
+                    let draft = stored_form(resource, &object);
                     if options.dry_run {
                         return Ok(Deleted::Waiting(draft.unrevised()));
                     }

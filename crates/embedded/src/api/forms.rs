@@ -8,7 +8,7 @@ use super::{
     kinds::Resource,
     metadata::{self, Object},
 };
-use crate::store::Entry;
+use crate::store::{Draft, Entry};
 
 /// Which part of an object a request may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,12 +111,9 @@ pub(crate) fn counts_as_change(resource: &Resource, new: &Object, old: &Object) 
     differs(new, old) || differs(old, new)
 }
 
-/// An object in the version that the store keeps.
-pub(crate) fn stored_form(resource: &Resource, object: &Object) -> Object {
-    let mut stored = object.clone();
-    stored.insert("apiVersion".into(), resource.stored_api_version().into());
-    stored.insert("kind".into(), resource.kind.as_str().into());
-    stored
+/// What the store keeps of an object, in the version that it keeps.
+pub(crate) fn stored_form(resource: &Resource, object: &Object) -> Draft {
+    Draft::of_type(&resource.stored_api_version(), &resource.kind, object)
 }
 
 /// The object of an entry in the version of a resource.

@@ -93,7 +93,7 @@ impl Api {
     pub(crate) fn new(store: Store, tokens: access::tokens::Tokens) -> Arc<Self> {
         let mut registry = Registry::built_in();
         for (_, definition) in store.list(crds::TABLE, "").entries {
-            crds::register(&mut registry, &definition.object());
+            crds::register(&mut registry, definition.object());
         }
         let services = services::Ledger::of(&store);
         Arc::new(Self {
@@ -156,7 +156,7 @@ impl Api {
     fn written(&self, target: &Target, entry: &Entry) {
         if target.resource.is(crds::TABLE) {
             let mut registry = self.registry.write();
-            crds::register(Arc::make_mut(&mut registry), &entry.object());
+            crds::register(Arc::make_mut(&mut registry), entry.object());
         }
         self.settle_addresses(target);
     }
@@ -165,7 +165,7 @@ impl Api {
     fn removed(&self, target: &Target, entry: &Entry) {
         if target.resource.is(crds::TABLE) {
             let mut registry = self.registry.write();
-            crds::unregister(Arc::make_mut(&mut registry), &entry.object());
+            crds::unregister(Arc::make_mut(&mut registry), entry.object());
         }
         self.settle_addresses(target);
     }

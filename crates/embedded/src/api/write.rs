@@ -21,7 +21,7 @@ use super::{
     status::Status,
 };
 use crate::schema::Cause;
-use crate::store::{Action, Draft, Expect, Requirement, Write, WriteError};
+use crate::store::{Action, Expect, Requirement, Write, WriteError};
 
 /// How often a change is tried again when others change the same object.
 const ATTEMPTS: usize = 256;
@@ -84,9 +84,10 @@ impl Api {
         core::begin(resource, &mut object);
         let mut warnings = rules::complete(&mut object, resource, doubts, options.fields)?;
         warnings.extend(repeated);
-        let begun = object;
         for _ in 0..NAMES {
-            let mut object = begun.clone();
+            // Only an object that waits for a free name is needed again.
+            let mut object =
+                if prefix.is_empty() { std::mem::take(&mut object) } else { object.clone() };
             if !prefix.is_empty() {
                 metadata::set(&mut object, "name", metadata::generate_name(&prefix)?);
             }
@@ -119,7 +120,7 @@ impl Api {
                 Err(status) => return Err(status),
             }
         }
-        Err(Status::no_free_name(resource, metadata::get(&begun, "name")))
+        Err(Status::no_free_name(resource, metadata::get(&object, "name")))
     }
 
     fn admit_new(&self, target: &Target, object: &mut Object) -> Result<(), Status> {
@@ -143,7 +144,7 @@ impl Api {
     ) -> Result<Bytes, Status> {
         let resource = &target.resource;
         let charge = quota::charge(self, target, object, None, options.dry_run).await?;
-        let draft = Draft::new(&stored_form(resource, object));
+        let draft = stored_form(resource, object);
         let key = target.key();
         if options.dry_run {
             return match self.store.get(&resource.table, &key) {
@@ -303,7 +304,7 @@ impl Api {
                 }
                 _ => None,
             };
-            let draft = Draft::new(&stored_form(resource, &new));
+            let draft = stored_form(resource, &new);
             if dry_run {
                 // A change keeps the revision of what it would change.
                 let body = served_bytes(resource, draft.revised(entry.revision()));

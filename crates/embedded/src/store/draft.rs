@@ -37,11 +37,20 @@ pub struct Entry {
 impl Draft {
     /// The bytes of an object. Its `metadata.resourceVersion`, if any, is not among them.
     pub fn new(object: &Map<String, Value>) -> Self {
-        let value = |name: &str| object.get(name).unwrap_or(&Value::Null);
+        let own = |name: &str| object.get(name).unwrap_or(&Value::Null);
+        Self::with_type(own("apiVersion"), own("kind"), object)
+    }
+
+    /// The bytes of an object in this version of this kind, whatever it says itself.
+    pub(crate) fn of_type(api_version: &str, kind: &str, object: &Map<String, Value>) -> Self {
+        Self::with_type(&api_version.into(), &kind.into(), object)
+    }
+
+    fn with_type(api_version: &Value, kind: &Value, object: &Map<String, Value>) -> Self {
         let mut head = b"{\"apiVersion\":".to_vec();
-        push(&mut head, value("apiVersion"));
+        push(&mut head, api_version);
         head.extend_from_slice(b",\"kind\":");
-        push(&mut head, value("kind"));
+        push(&mut head, kind);
         head.extend_from_slice(b",\"metadata\":{\"resourceVersion\":\"");
         let mut tail = b"\"".to_vec();
         let metadata = object.get("metadata").and_then(Value::as_object);

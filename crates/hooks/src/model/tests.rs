@@ -10,5 +10,5 @@ fn the_committed_definition_is_that_of_the_types() {
     let derived = cluster::crds::tidy(Hook::crd());
     let changed = cluster::crds::commit(&directory, &derived).unwrap();
     assert!(!changed, "it was out of date and is written anew: build again");
-    assert_eq!(crate::crds(), [serde_json::to_value(derived).unwrap()]);
+    assert!(crate::crds().eq([serde_json::to_value(derived).unwrap()]));
 }

@@ -3,7 +3,7 @@
 use crate::{failure::Failure, output};
 
 pub(crate) fn run() -> Result<(), Failure> {
-    for crd in workspaces::crds().into_iter().chain(hooks::crds()) {
+    for crd in workspaces::crds().chain(hooks::crds()) {
         let yaml = serde_saphyr::to_string(&crd)
             .map_err(|error| Failure::new(format!("cannot print a definition: {error}")))?;
         output::data(&format!("---\n{yaml}"));

@@ -60,7 +60,7 @@ impl Backend {
         })?;
         let reviewed = settings.identity.is_some();
         Needed::by_backend(reviewed).check(&client, &namespace).await?;
-        cluster::crds::served(&client, &workspaces::crds())
+        cluster::crds::served(&client, workspaces::crds())
             .await
             .map_err(|error| broken(&error).hint("apply what `quartermaster crds` prints"))?;
         let caches = Caches::start(&client);

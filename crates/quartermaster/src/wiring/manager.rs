@@ -70,7 +70,7 @@ impl Manager {
         })?;
         let Connected { client, health, url, version, namespace } = connected;
         Needed::by_controller(&settings).check(&client, &namespace).await?;
-        cluster::crds::served(&client, &workspaces::crds())
+        cluster::crds::served(&client, workspaces::crds())
             .await
             .map_err(|error| broken(&error).hint("apply what `quartermaster crds` prints"))?;
 

@@ -229,10 +229,8 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
     if !place.is_own() {
         Needed::by(settings).check(client, place.namespace(settings)).await?;
     }
-    let mut definitions = workspaces::crds();
-    if settings.hooks.is_some() {
-        definitions.extend(hooks::crds());
-    }
+    let of_hooks = settings.hooks.is_some().then(hooks::crds);
+    let definitions = workspaces::crds().chain(of_hooks.into_iter().flatten());
     if settings.definitions {
         cluster::crds::install(client, definitions).await.map_err(|error| {
             broken(&error).hint(
@@ -241,7 +239,7 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
             )
         })?;
     } else {
-        cluster::crds::served(client, &definitions).await.map_err(|error| {
+        cluster::crds::served(client, definitions).await.map_err(|error| {
             broken(&error).hint("apply what `quartermaster crds` prints, or install.definitions")
         })?;
     }

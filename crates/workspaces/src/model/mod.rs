@@ -65,14 +65,14 @@ pub fn connect_path(namespace: &str, workspace: &str, port_id: &str) -> String {
 
 /// The definitions of both resources, ready to install: the committed ones, which a test holds to
 /// the types and writes anew when these have changed.
-pub fn crds() -> Vec<Value> {
+pub fn crds() -> impl Iterator<Item = Value> {
     // The same test reads them, so none is missing.
     [
         include_str!("../../definitions/workspaces.kubeflow.org.json"),
         include_str!("../../definitions/workspacekinds.kubeflow.org.json"),
     ]
+    .into_iter()
     .map(|text| serde_json::from_str(text).unwrap_or_default())
-    .into()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::*;
 const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
 
 fn schema(index: usize) -> Value {
-    crds()[index].pointer(SCHEMA).unwrap().clone()
+    crds().nth(index).unwrap().pointer(SCHEMA).unwrap().clone()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn the_committed_definitions_are_those_of_the_types() {
         let name = derived.metadata.name.clone().unwrap();
         let changed = cluster::crds::commit(&directory, &derived).unwrap();
         assert!(!changed, "{name} was out of date and is written anew: build again");
-        let found = crds().into_iter().find(|crd| crd["metadata"]["name"] == *name);
+        let found = crds().find(|crd| crd["metadata"]["name"] == *name);
         assert_eq!(found, Some(serde_json::to_value(derived).unwrap()));
     }
 }

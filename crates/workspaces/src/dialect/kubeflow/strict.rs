@@ -179,7 +179,7 @@ pub(crate) fn unknown_fields(spec: &Value, root: &str) -> Vec<String> {
 fn spec_schema() -> Option<&'static JSONSchemaProps> {
     static SCHEMA: LazyLock<Option<JSONSchemaProps>> = LazyLock::new(|| {
         const SPEC: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
-        let mut crd = crate::crds().into_iter().find(|crd| crd["spec"]["names"]["kind"] == KIND)?;
+        let mut crd = crate::crds().find(|crd| crd["spec"]["names"]["kind"] == KIND)?;
         serde_json::from_value(crd.pointer_mut(SPEC)?.take()).ok()
     });
     SCHEMA.as_ref()
