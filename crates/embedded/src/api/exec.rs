@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Message,
         handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tower::Service;
@@ -181,7 +181,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Err(why) => {
             let text = format!("error executing command in container: {why}");
             let _ = sink.send(piece(END, &failure("InternalError", &text, json!({})))).await;
-            let _ = sink.close().await;
+            let _ = sink.send(over()).await;
             return;
         }
     };
@@ -204,7 +204,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 return;
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(over()).await;
     };
     let read = async {
         let mut input = wanted.input.then_some(input);
@@ -251,6 +251,11 @@ async fn copy(
             return Err(io::ErrorKind::BrokenPipe.into());
         }
     }
+}
+
+/// The end of a connection: Go's clients take one without a code for a failure.
+fn over() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 fn piece(channel: u8, status: &Value) -> Message {
