@@ -31,6 +31,9 @@ const LARGEST_ANSWER: u64 = 64 * 1024;
 /// The log of one run is rotated at this size, and one older file is kept.
 const LOG_BYTES: u64 = 10 * 1024 * 1024;
 
+/// How often a directory in which something appears meanwhile is removed again.
+const REMOVALS: u32 = 8;
+
 /// What is kept of the output of a command beside the program.
 const LARGEST_OUTPUT: u64 = 10 * 1024;
 
@@ -265,10 +268,15 @@ impl PodRuntime for LocalProcesses {
             if left > 0 {
                 return Err(io::Error::other(format!("{left} processes cannot be killed")));
             }
-            match tokio::fs::remove_dir_all(&pod).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
+            // Who watched a run may be writing down how it ended, once for each.
+            for _ in 0..REMOVALS {
+                match tokio::fs::remove_dir_all(&pod).await {
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => return Ok(()),
+                }
             }
+            tokio::fs::remove_dir_all(&pod).await
         })
     }
 }
