@@ -67,6 +67,16 @@ async fn written(server: &Server) -> Vec<String> {
     all.filter_map(|metadata| metadata.name).collect()
 }
 
+/// Waits until nothing is left, also not of what is being deleted: its name cannot be had before.
+async fn gone(server: &Server) {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(server.client.clone(), "team-a");
+    while !written(server).await.is_empty()
+        || !claims.list(&ListParams::default()).await.unwrap().items.is_empty()
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn claims_are_made_along_with_a_workspace() {
     let server = Server::start().await;
@@ -155,12 +165,7 @@ async fn a_failure_on_the_way_leaves_nothing() {
             server.faults.set_after(made, Method::POST, fault);
             let answer: Answer = server.post(PATH, &bringing("lab", &["1Gi", "1Gi"])).await;
             assert!(!answer.status.is_success(), "{made}: {}", answer.show());
-            let gone = async {
-                while !written(&server).await.is_empty() {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(SOON, gone).await.unwrap();
+            tokio::time::timeout(SOON, gone(&server)).await.unwrap();
         }
     }
     server.faults.set_after(6, Method::POST, Fault::Timeout);
