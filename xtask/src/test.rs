@@ -65,7 +65,7 @@ fn generated() -> Result<Job> {
 fn compared() -> Result<Job> {
     let mut compare = shell::command(shell::myself()?);
     compare.args(["test", "--real"]);
-    Ok(Job::new("the same tests on both clusters", 240, compare))
+    Ok(Job::new("the same tests on both clusters", 800, compare))
 }
 
 /// The file in which tests that cannot run say so.
