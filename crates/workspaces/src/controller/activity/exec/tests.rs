@@ -91,7 +91,10 @@ async fn scripts_tell(#[case] script: &str, #[case] expected: Result<Seen, &str>
     let Some(found) = run(&format!("#!/bin/sh\ncat\n{script}\n"), 30).await else { return };
     match (found, expected) {
         (Err(Failed::Because(why)), Err(part)) => assert!(why.contains(part), "{why}"),
-        (found, expected) => assert_eq!(found.ok(), expected.ok()),
+        (found, expected) => {
+            let found = found.map_err(|failed| format!("{failed:?}"));
+            assert_eq!(found, expected.map_err(str::to_owned));
+        }
     }
 }
 
