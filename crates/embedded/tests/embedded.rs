@@ -327,3 +327,48 @@ fn any_request_is_answered() {
         prop_assert!(code < 500 || is_known, "{method} {uri} {body}: {code}");
     });
 }
+
+/// The end of a definition is worked on by whoever deletes it and by garbage collection at once:
+/// whichever takes note of it last, the kind must be gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_kind_goes_with_its_definition_however_its_end_falls() {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = open(directory.path()).await;
+    let names: Vec<String> = (0..24).map(|number| format!("things{number}")).collect();
+    for _ in 0..4 {
+        let ends = names.iter().map(|plural| {
+            let cluster = &cluster;
+            async move {
+                let kind = format!("T{plural}");
+                let definition = json!({
+                    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                    "metadata": {"name": format!("{plural}.example.com")},
+                    "spec": {
+                        "group": "example.com", "scope": "Namespaced",
+                        "names": {"kind": kind, "plural": plural},
+                        "versions": [{
+                            "name": "v1", "served": true, "storage": true,
+                            "schema": {"openAPIV3Schema": {"type": "object"}},
+                        }],
+                    },
+                });
+                let json = "application/json";
+                let made = send(cluster, "POST", DEFINITIONS, json, definition.to_string()).await;
+                assert_eq!(made.0, 201, "{}", made.1);
+                let path = format!("{DEFINITIONS}/{plural}.example.com");
+                let end = std::time::Instant::now() + Duration::from_secs(30);
+                // Asked again and again, like somebody who waits for its end.
+                while send(cluster, "DELETE", &path, json, "").await.0 != 404 {
+                    assert!(std::time::Instant::now() < end, "{plural} does not end");
+                }
+            }
+        });
+        futures::future::join_all(ends).await;
+        for plural in &names {
+            let path = format!("/apis/example.com/v1/namespaces/default/{plural}");
+            let listed = send(&cluster, "GET", &path, "application/json", "").await;
+            assert_eq!(listed.0, 404, "{plural}: {}", listed.1);
+        }
+    }
+}

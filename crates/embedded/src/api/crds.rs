@@ -341,39 +341,50 @@ pub(crate) fn is_established(definition: &Value) -> bool {
     definition.get("status").is_some_and(|status| has_condition(status, "Established"))
 }
 
-/// Makes kinds of a stored definition, in place of those that it made before.
-pub(crate) fn register(registry: &mut Registry, definition: Object) {
-    let definition = Value::Object(definition);
-    if !is_established(&definition) {
-        return;
-    }
-    let (group, plural) =
-        (text(&definition, "/spec/group"), text(&definition, "/spec/names/plural"));
-    let table = table_name(plural, group);
+/// Makes the kinds of a definition what is stored of it, in place of those that it made before;
+/// watches of a definition that is gone end.
+pub(crate) fn settle(registry: &mut Registry, table: &str, definition: Option<Object>) {
+    let definition = Value::Object(definition.unwrap_or_default());
     let uid = text(&definition, "/metadata/uid");
-    let gone = registry
-        .find_table(&table)
-        .and_then(|before| before.custom.as_ref())
-        .filter(|before| before.definition == uid)
-        .map_or_else(CancellationToken::new, |before| before.gone.clone());
-    let versions: Vec<&Value> = list(&definition, "/spec/versions").collect();
+    let before = registry.find_table(table).and_then(|before| before.custom.as_ref());
+    let gone = match before {
+        Some(before) if before.definition == uid => before.gone.clone(),
+        Some(another) => {
+            another.gone.cancel();
+            CancellationToken::new()
+        }
+        None => CancellationToken::new(),
+    };
+    registry.remove_definition(table);
+    // Names that are accepted once stay accepted.
+    if is_established(&definition) {
+        registry.extend(kinds_of(&definition, &gone));
+    }
+}
+
+/// The kinds that a definition makes.
+fn kinds_of(definition: &Value, gone: &CancellationToken) -> Vec<Resource> {
+    let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
+    let table = table_name(plural, group);
+    let uid = text(definition, "/metadata/uid");
+    let versions: Vec<&Value> = list(definition, "/spec/versions").collect();
     let stored = versions
         .iter()
         .find(|version| version.get("storage") == Some(&json!(true)))
         .map(|version| text(version, "/name").to_owned())
         .unwrap_or_default();
     let served = versions.iter().filter(|version| version.get("served") == Some(&json!(true)));
-    let resources: Vec<Resource> = served
+    served
         .map(|version| Resource {
             group: group.to_owned(),
             version: text(version, "/name").to_owned(),
-            kind: text(&definition, "/spec/names/kind").to_owned(),
-            list_kind: text(&definition, "/spec/names/listKind").to_owned(),
+            kind: text(definition, "/spec/names/kind").to_owned(),
+            list_kind: text(definition, "/spec/names/listKind").to_owned(),
             plural: plural.to_owned(),
-            singular: text(&definition, "/spec/names/singular").to_owned(),
-            short_names: strings(&definition, "/spec/names/shortNames"),
-            categories: strings(&definition, "/spec/names/categories"),
-            namespaced: text(&definition, "/spec/scope") == "Namespaced",
+            singular: text(definition, "/spec/names/singular").to_owned(),
+            short_names: strings(definition, "/spec/names/shortNames"),
+            categories: strings(definition, "/spec/names/categories"),
+            namespaced: text(definition, "/spec/scope") == "Namespaced",
             table: table.clone(),
             stored_version: stored.clone(),
             names: NameRule::Subdomain,
@@ -389,13 +400,11 @@ pub(crate) fn register(registry: &mut Registry, definition: Object) {
                 definition: uid.to_owned(),
                 columns: Arc::new(Columns::of(version)),
                 selectable: strings_of(version, "/selectableFields", "/jsonPath"),
-                terminating: !text(&definition, "/metadata/deletionTimestamp").is_empty(),
+                terminating: !text(definition, "/metadata/deletionTimestamp").is_empty(),
                 gone: gone.clone(),
             }),
         })
-        .collect();
-    registry.remove_definition(&table);
-    registry.extend(resources);
+        .collect()
 }
 
 fn strings_of(value: &Value, pointer: &str, member: &str) -> Vec<String> {
@@ -411,17 +420,4 @@ fn compiled(version: &Value, table: &str) -> Option<Arc<Schema>> {
             None
         }
     }
-}
-
-/// Takes the kinds of a removed definition away and ends their watches.
-pub(crate) fn unregister(registry: &mut Registry, definition: Object) {
-    let definition = Value::Object(definition);
-    let table =
-        table_name(text(&definition, "/spec/names/plural"), text(&definition, "/spec/group"));
-    for resource in registry.iter().filter(|resource| resource.is(&table)) {
-        if let Some(custom) = &resource.custom {
-            custom.gone.cancel();
-        }
-    }
-    registry.remove_definition(&table);
 }

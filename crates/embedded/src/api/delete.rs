@@ -202,11 +202,11 @@ impl Api {
             };
             match self.store.write(write).await {
                 Ok(entry) if action == Action::Delete => {
-                    self.removed(target, &entry);
+                    self.noted(target);
                     return Ok(Deleted::Gone(entry));
                 }
                 Ok(entry) => {
-                    self.written(target, &entry);
+                    self.noted(target);
                     if !ends {
                         return Ok(Deleted::Waiting(served(resource, &entry)));
                     }

@@ -60,7 +60,7 @@ pub use status::{Details, Status};
 use self::{
     admission::Admission, exec::ExecSource, kinds::Registry, logs::LogSource, write::Target,
 };
-use crate::store::{Entry, Store};
+use crate::store::Store;
 
 /// The state of the API.
 pub(crate) struct Api {
@@ -92,8 +92,8 @@ impl Api {
     /// The API over a store, with the kinds that are defined in it.
     pub(crate) fn new(store: Store, tokens: access::tokens::Tokens) -> Arc<Self> {
         let mut registry = Registry::built_in();
-        for (_, definition) in store.list(crds::TABLE, "").entries {
-            crds::register(&mut registry, definition.object());
+        for (name, definition) in store.list(crds::TABLE, "").entries {
+            crds::settle(&mut registry, &name, Some(definition.object()));
         }
         let services = services::Ledger::of(&store);
         Arc::new(Self {
@@ -152,20 +152,14 @@ impl Api {
         self.registry.read().clone()
     }
 
-    /// Takes note of a stored object.
-    fn written(&self, target: &Target, entry: &Entry) {
+    /// Takes note of a write or a removal.
+    fn noted(&self, target: &Target) {
         if target.resource.is(crds::TABLE) {
+            // Of writes right after each other any may come here last: what is stored counts.
             let mut registry = self.registry.write();
-            crds::register(Arc::make_mut(&mut registry), entry.object());
-        }
-        self.settle_addresses(target);
-    }
-
-    /// Takes note of a removed object.
-    fn removed(&self, target: &Target, entry: &Entry) {
-        if target.resource.is(crds::TABLE) {
-            let mut registry = self.registry.write();
-            crds::unregister(Arc::make_mut(&mut registry), entry.object());
+            let stored = self.store.get(crds::TABLE, &target.key());
+            let definition = stored.map(|entry| entry.object());
+            crds::settle(Arc::make_mut(&mut registry), &target.name, definition);
         }
         self.settle_addresses(target);
     }

@@ -170,7 +170,7 @@ impl Api {
         }
         match stored {
             Ok(entry) => {
-                self.written(target, &entry);
+                self.noted(target);
                 Ok(served(resource, &entry))
             }
             Err(WriteError::Mismatch(_)) => Err(Status::already_exists(resource, &target.name)),
@@ -324,11 +324,7 @@ impl Api {
             }
             match stored {
                 Ok(entry) => {
-                    if action == Action::Put {
-                        self.written(target, &entry);
-                    } else {
-                        self.removed(target, &entry);
-                    }
+                    self.noted(target);
                     let body = served(resource, &entry);
                     return Ok(Written { created: false, body, warnings });
                 }
