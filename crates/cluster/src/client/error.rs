@@ -100,7 +100,7 @@ impl ConnectError {
                 _ => Self::Refused { url, reason: status.message.clone() },
             };
         }
-        match tls(source) {
+        match find::<rustls::Error>(source) {
             Some(rustls::Error::InvalidCertificate(error)) => {
                 Self::ServerCertificate { url, reason: server_certificate(error) }
             }
@@ -192,16 +192,25 @@ fn is_about_us(alert: AlertDescription) -> bool {
     )
 }
 
-/// The TLS error in a chain. I/O errors hide what they carry from `source`.
-fn tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+/// Whether a connection ended without a word, before its request was on its way or while it was.
+pub(super) fn says_nothing(error: &kube::Error) -> bool {
+    let broke = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    };
+    find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
+        || find::<io::Error>(error).is_some_and(broke)
+}
+
+/// The error of a kind in a chain. I/O errors hide what they carry from `source`.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
         let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(carried) = carried
-            && let Some(found) = tls(carried)
+            && let Some(found) = find(carried)
         {
             return Some(found);
         }

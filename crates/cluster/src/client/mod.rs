@@ -6,6 +6,7 @@ mod pace;
 
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::{
     Client, Config,
     client::ClientBuilder,
@@ -16,6 +17,9 @@ use tower::util::option_layer;
 
 use self::pace::PaceLayer;
 pub use self::{error::ConnectError, health::Health, pace::Pace};
+
+/// How many connections are opened to get the first answer.
+const CONNECTIONS: usize = 8;
 
 /// Which cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub async fn connect(target: &Target, pace: Option<Pace>) -> Result<Connected, C
     let namespace = config.default_namespace.clone();
     let unusable = |source: kube::Error| ConnectError::Unusable { reason: error::chain(&source) };
     let plain = Client::try_from(config.clone()).map_err(unusable)?;
-    let asked = tokio::time::timeout(health::ANSWER_WITHIN, plain.apiserver_version());
+    let asked = tokio::time::timeout(health::ANSWER_WITHIN, version(&plain));
     let version = match asked.await {
         Ok(Ok(version)) => version.git_version,
         Ok(Err(source)) => return Err(ConnectError::of(url, &source)),
@@ -70,6 +74,20 @@ pub async fn connect(target: &Target, pace: Option<Pace>) -> Result<Connected, C
     let builder = builder.with_layer(&option_layer(pace.map(PaceLayer)));
     let client = builder.with_layer(&health.layer()).build();
     Ok(Connected { client, health, url, namespace, version })
+}
+
+/// Asks for the version. A server that refuses our certificate ends the connection when the
+/// handshake is over: if that comes before the request is on its way, only a new connection says
+/// why.
+async fn version(client: &Client) -> Result<Info, kube::Error> {
+    let mut left = CONNECTIONS;
+    loop {
+        left -= 1;
+        match client.apiserver_version().await {
+            Err(source) if left > 0 && error::says_nothing(&source) => {}
+            answer => return answer,
+        }
+    }
 }
 
 async fn config(target: &Target) -> Result<Config, ConnectError> {
