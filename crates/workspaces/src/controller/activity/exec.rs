@@ -23,6 +23,10 @@ const LARGEST: u64 = 1 << 20;
 /// leaves neither files nor processes behind when the script takes too long: nobody may be there any
 /// more to end it then, nor to read what the shell says of it.
 ///
+/// What ends the script in time sleeps in seconds and traps no signal: one that is sent to a child of
+/// a shell with a trap is lost if the child still has the trap of its parent, and then the end of a
+/// quick script would be told when its time is over. So a `sleep` may stay, for a second.
+///
 /// Its arguments: the place of the output, the length of the script, the time in seconds.
 const RUNNER: &str = r#"
 exec 2>/dev/null
@@ -37,9 +41,8 @@ else
 fi
 pid=$!
 (
-  trap 'kill $nap 2>/dev/null; wait $nap; exit' TERM
-  sleep "$3" & nap=$!
-  wait $nap
+  left=$3
+  while [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
   kill -9 -$pid 2>/dev/null || kill -9 $pid 2>/dev/null
 ) </dev/null >/dev/null 2>&1 &
 guard=$!

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use embedded::api::exec::{ExecSource, Execution};
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture, stream};
 use kube::{ResourceExt, api::PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -96,6 +96,28 @@ async fn scripts_tell(#[case] script: &str, #[case] expected: Result<Seen, &str>
             assert_eq!(found, expected.map_err(str::to_owned));
         }
     }
+}
+
+/// What ends a script in time must not be waited for, however soon the script is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn quick_scripts_are_not_waited_for() {
+    const SCRIPT: &str = "#!/bin/true\n";
+    let directory = tempfile::tempdir().unwrap();
+    let once = async |number: usize| {
+        let place = directory.path().join(format!("{number}.json"));
+        let (length, guard) = (SCRIPT.len().to_string(), "3600");
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", RUNNER, "activity-probe", place.to_str().unwrap(), &length, guard])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        input.write_all(SCRIPT.as_bytes()).await.unwrap();
+        assert!(shell.wait().await.unwrap().success());
+    };
+    let all = stream::iter(0..300).map(once).buffer_unordered(12).collect::<Vec<_>>();
+    assert!(timeout(Duration::from_secs(90), all).await.is_ok(), "some are waited for");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
