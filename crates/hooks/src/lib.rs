@@ -19,6 +19,7 @@ pub mod model;
 pub mod oidc;
 pub mod permissions;
 pub mod receive;
+pub mod receivers;
 pub mod server;
 pub mod sources;
 pub mod targets;

@@ -18,6 +18,43 @@ pub const SERVING: &[Rule] = &[
     Rule::new("", &["secrets"], &["get"]),
 ];
 
+/// To serve the `Receiver` objects of Flux, and to ask its objects to reconcile.
+pub const RECEIVERS: &[Rule] = &[
+    Rule::new("notification.toolkit.fluxcd.io", &["receivers"], WATCH),
+    Rule::new("notification.toolkit.fluxcd.io", &["receivers/status"], &["patch"]),
+    Rule::new("notification.toolkit.fluxcd.io", &["receivers"], &["patch"])
+        .or_else("receivers that the notification-controller held stay when they are deleted"),
+    Rule::new("", &["secrets"], &["get"]),
+    Rule::new(
+        "source.toolkit.fluxcd.io",
+        &[
+            "buckets",
+            "externalartifacts",
+            "gitrepositories",
+            "helmcharts",
+            "helmrepositories",
+            "ocirepositories",
+        ],
+        ASK,
+    )
+    .or_else("sources cannot be asked to reconcile"),
+    Rule::new(
+        "image.toolkit.fluxcd.io",
+        &["imagepolicies", "imagerepositories", "imageupdateautomations"],
+        ASK,
+    )
+    .or_else("images cannot be asked to reconcile"),
+    Rule::new("kustomize.toolkit.fluxcd.io", &["kustomizations"], ASK)
+        .or_else("Kustomizations cannot be asked to reconcile"),
+    Rule::new("helm.toolkit.fluxcd.io", &["helmreleases"], ASK)
+        .or_else("HelmReleases cannot be asked to reconcile"),
+    Rule::new("source.extensions.fluxcd.io", &["artifactgenerators"], ASK)
+        .or_else("ArtifactGenerators cannot be asked to reconcile"),
+];
+
+/// Verbs on objects that are asked to reconcile.
+const ASK: &[&str] = &["get", "list", "patch"];
+
 /// To tell the targets of these hooks. Targets that cannot be made need nothing.
 pub fn of_targets(hooks: &[Hook]) -> Vec<PolicyRule> {
     let mut rules: Vec<PolicyRule> = Vec::new();

@@ -227,6 +227,18 @@ pub(crate) struct Up {
     /// Address that webhooks are received at [default: port 4001]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_HOOKS_LISTEN", hide_env_values = true)]
     pub(crate) hooks_listen: Option<SocketAddr>,
+    /// Serve the Receiver objects of Flux, in the place of its notification-controller, at this
+    /// address
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "127.0.0.1:9292",
+        env = "QUARTERMASTER_RECEIVERS",
+        hide_env_values = true
+    )]
+    pub(crate) receivers: Option<SocketAddr>,
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,
@@ -294,6 +306,21 @@ pub(crate) struct Serve {
     /// in the data directory
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_HOOKS_LISTEN", hide_env_values = true)]
     pub(crate) hooks_listen: Option<SocketAddr>,
+    /// Serve the Receiver objects of Flux, in the place of its notification-controller, at this
+    /// address
+    #[arg(
+        long,
+        value_name = "ADDR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.0.0.0:9292",
+        env = "QUARTERMASTER_RECEIVERS",
+        hide_env_values = true
+    )]
+    pub(crate) receivers: Option<SocketAddr>,
+    /// Receivers may ask objects of their own namespace only
+    #[arg(long)]
+    pub(crate) no_cross_namespace_refs: bool,
     /// Address of /livez and /readyz [default: port 4002]
     #[arg(long, value_name = "ADDR", env = "QUARTERMASTER_OPS_LISTEN", hide_env_values = true)]
     pub(crate) ops_listen: Option<SocketAddr>,

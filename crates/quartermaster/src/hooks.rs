@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use hooks::{
-    controller,
+    controller, receivers,
     server::{Options, Server, StartError},
 };
 use kube::Client;
@@ -22,6 +22,46 @@ pub(crate) struct HookSettings {
     pub(crate) options: Hooks,
 }
 
+/// Where `Receiver` objects of Flux are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReceiverSettings {
+    pub(crate) listen: SocketAddr,
+    /// Whether objects of other namespaces are out of their reach.
+    pub(crate) own_namespace_only: bool,
+    pub(crate) own_machine: bool,
+    pub(crate) options: Hooks,
+}
+
+/// What hooks and receivers may do.
+fn rules(own_machine: bool, options: &Hooks) -> controller::Options {
+    if own_machine {
+        return controller::Options::own_machine();
+    }
+    controller::Options {
+        allow: options.allow.clone(),
+        allow_http: options.allow_http,
+        ..controller::Options::default()
+    }
+}
+
+/// Starts to serve receivers, if that is wanted.
+pub(crate) async fn start_receivers(
+    settings: Option<&ReceiverSettings>,
+    client: &Client,
+) -> Result<Option<receivers::Server>, Failure> {
+    let Some(settings) = settings else { return Ok(None) };
+    let options = receivers::Options {
+        listen: settings.listen,
+        own_namespace_only: settings.own_namespace_only,
+        rules: rules(settings.own_machine, &settings.options),
+    };
+    let started = receivers::Server::start(client.clone(), options).await;
+    started.map(Some).map_err(|error| {
+        Failure::new(format!("cannot listen at {}: {error}", settings.listen))
+            .hint("choose another with --receivers=ADDR; port 0 takes a free one")
+    })
+}
+
 /// Starts to serve hooks, if that is wanted.
 pub(crate) async fn start(
     settings: Option<&HookSettings>,
@@ -31,15 +71,7 @@ pub(crate) async fn start(
     let options = Options {
         listen: settings.listen,
         directory: settings.directory.clone(),
-        controller: if settings.own_machine {
-            controller::Options::own_machine()
-        } else {
-            controller::Options {
-                allow: settings.options.allow.clone(),
-                allow_http: settings.options.allow_http,
-                ..controller::Options::default()
-            }
-        },
+        controller: rules(settings.own_machine, &settings.options),
     };
     match Server::start(client.clone(), options).await {
         Ok(server) => Ok(Some(server)),

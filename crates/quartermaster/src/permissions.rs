@@ -75,6 +75,9 @@ impl Needed {
         if settings.hooks.is_some() {
             cluster.extend(hooks::permissions::SERVING);
         }
+        if settings.receivers.is_some() {
+            cluster.extend(hooks::permissions::RECEIVERS);
+        }
         if settings.samples {
             own_namespace.push(SAMPLES);
         }

@@ -14,7 +14,7 @@ use crate::{
     cli::{self, Auth, ClusterChoice},
     config::{self, Config, Connect, Controller, Listeners},
     failure::Failure,
-    hooks::HookSettings,
+    hooks::{HookSettings, ReceiverSettings},
 };
 
 const API_PORT: u16 = 4000;
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) apps: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) hooks: Option<HookSettings>,
+    /// Where `Receiver` objects of Flux are served.
+    pub(crate) receivers: Option<ReceiverSettings>,
     /// Where API servers ask whether objects are accepted.
     pub(crate) admission: Option<Admission>,
     /// Where the API of our own cluster is served.
@@ -94,6 +96,13 @@ impl Settings {
         let data_dir = data_dir(up.data_dir.data_dir.or(file.data_dir))?;
         let flags = [up.listen, up.apps_listen, up.ops_listen];
         let [api, apps, ops] = addresses(flags, &file.listeners, Ipv4Addr::LOCALHOST);
+        let receivers = up.receivers.or(file.listeners.receivers);
+        let receivers = receivers.map(|listen| ReceiverSettings {
+            listen,
+            own_namespace_only: false,
+            own_machine: true,
+            options: file.hooks.clone(),
+        });
         let hooks = up.hooks_listen.or(file.listeners.hooks);
         let hooks = HookSettings {
             listen: hooks.unwrap_or_else(|| beside(api, HOOKS_PORT)),
@@ -106,6 +115,7 @@ impl Settings {
         let kube = beside(SocketAddr::new(near, api.port()), KUBE_PORT);
         let settings = Self {
             hooks: Some(hooks),
+            receivers,
             admission: None,
             cluster: ClusterChoice::Embedded(data_dir.clone()),
             data_dir: Some(data_dir),
@@ -156,10 +166,17 @@ impl Settings {
             ClusterChoice::Embedded(_) => None,
             ClusterChoice::Elsewhere(_) => Some(file.controller.lease()),
         };
+        let own_machine = identity == Identity::Local;
+        let receivers = serve.receivers.or(file.listeners.receivers);
+        let receivers = receivers.map(|listen| ReceiverSettings {
+            listen,
+            own_namespace_only: serve.no_cross_namespace_refs,
+            own_machine,
+            options: file.hooks.clone(),
+        });
         let hooks = match (serve.hooks_listen.or(file.listeners.hooks), &data_dir) {
             (None, _) => None,
             (Some(listen), Some(dir)) => {
-                let own_machine = identity == Identity::Local;
                 let (directory, options) = (dir.join("hooks"), file.hooks);
                 Some(HookSettings { listen, directory, own_machine, options })
             }
@@ -181,6 +198,7 @@ impl Settings {
         };
         let settings = Self {
             hooks,
+            receivers,
             admission,
             cluster,
             data_dir,
@@ -291,6 +309,7 @@ mod tests {
             apps_listen: None,
             ops_listen: None,
             hooks_listen: None,
+            receivers: None,
             kube_listen: None,
             config: None,
             auth: None,

@@ -29,7 +29,7 @@ use crate::{
     targets::{Request as Original, Wants},
 };
 
-mod body;
+pub(crate) mod body;
 mod endpoint;
 mod fate;
 mod inline;
@@ -92,7 +92,7 @@ impl Default for Limits {
 /// The longest path that is looked up.
 const MAX_PATH: usize = 4096;
 /// How many refusals are logged and remembered; the others are only counted.
-const LOGGED: Rate = Rate { per_second: 10.0, burst: 10.0 };
+pub(crate) const LOGGED: Rate = Rate { per_second: 10.0, burst: 10.0 };
 
 /// Receives webhooks.
 #[derive(Debug)]
@@ -511,7 +511,7 @@ fn plain(headers: &HeaderMap) -> bool {
 }
 
 /// Unix seconds.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

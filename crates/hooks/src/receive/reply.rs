@@ -9,7 +9,7 @@ use crate::{journal::Id, listener::Body, model::Answer};
 
 /// An answer and the headers that go with it.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     answer: Answer,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -91,7 +91,7 @@ impl Reply {
         self
     }
 
-    pub(super) fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<Body> {
         const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
         const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
         let Answer { status, text, error } = self.answer;

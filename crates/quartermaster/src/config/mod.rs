@@ -66,6 +66,7 @@ pub(crate) struct Listeners {
     pub(crate) api: Option<SocketAddr>,
     pub(crate) apps: Option<SocketAddr>,
     pub(crate) hooks: Option<SocketAddr>,
+    pub(crate) receivers: Option<SocketAddr>,
     pub(crate) ops: Option<SocketAddr>,
     pub(crate) admission: Option<SocketAddr>,
     pub(crate) kube: Option<SocketAddr>,

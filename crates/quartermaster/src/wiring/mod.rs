@@ -44,6 +44,7 @@ pub(crate) struct Server {
     place: Place,
     controller: Option<Controller>,
     hooks: Option<hooks::server::Server>,
+    receivers: Option<hooks::receivers::Server>,
     webhooks: Option<Webhooks>,
     drain: Drain,
 }
@@ -76,6 +77,7 @@ impl Server {
         let client = place.client().clone();
         prepare(place, &settings).await?;
         let hooks = crate::hooks::start(settings.hooks.as_ref(), &client).await?;
+        let receivers = crate::hooks::start_receivers(settings.receivers.as_ref(), &client).await?;
 
         let caches = Caches::start(&client);
         let drain = Drain::new();
@@ -133,7 +135,7 @@ impl Server {
                 Failure::new(format!("cannot write run/endpoints.json: {error}"))
             })?;
         }
-        Ok(Started { settings, endpoints, front, controller, hooks, webhooks, drain })
+        Ok(Started { settings, endpoints, front, controller, hooks, receivers, webhooks, drain })
     }
 
     /// What it runs with.
@@ -167,12 +169,15 @@ impl Server {
                 kube_api::remove_kubeconfig(dir);
             }
         }
-        let Self { drain, controller, hooks, webhooks, mut place, .. } = self;
+        let Self { drain, controller, hooks, receivers, webhooks, mut place, .. } = self;
         let hurry = place.hurry();
         let ending = async {
             drain.stop(DRAIN).await;
             if let Some(hooks) = hooks {
                 hooks.stop().await;
+            }
+            if let Some(receivers) = receivers {
+                receivers.stop().await;
             }
             if let Some(controller) = controller {
                 controller.stop().await;
@@ -204,14 +209,16 @@ struct Started {
     front: Front,
     controller: Option<Controller>,
     hooks: Option<hooks::server::Server>,
+    receivers: Option<hooks::receivers::Server>,
     webhooks: Option<Webhooks>,
     drain: Drain,
 }
 
 impl Started {
     fn with(self, place: Place) -> Server {
-        let Self { settings, endpoints, front, controller, hooks, webhooks, drain } = self;
-        Server { settings, endpoints, front, place, controller, hooks, webhooks, drain }
+        let Self { settings, endpoints, front, controller, hooks, receivers, webhooks, drain } =
+            self;
+        Server { settings, endpoints, front, place, controller, hooks, receivers, webhooks, drain }
     }
 }
 

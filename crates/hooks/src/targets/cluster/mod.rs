@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use self::select::Found;
+pub(crate) use self::select::default_version;
 pub use self::select::{Auto, Selection, Wanted};
 use super::{Failure, Target, Telling};
 use crate::{

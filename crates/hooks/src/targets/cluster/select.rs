@@ -46,7 +46,7 @@ const SOURCE: &str = "source.toolkit.fluxcd.io/v1";
 const IMAGE: &str = "image.toolkit.fluxcd.io/v1";
 
 /// The version of kinds that need not name theirs.
-fn default_version(kind: &str) -> Option<&'static str> {
+pub(crate) fn default_version(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "Bucket" | "HelmChart" | "HelmRepository" | "GitRepository" | "OCIRepository" => SOURCE,
         "ImageRepository" => IMAGE,
