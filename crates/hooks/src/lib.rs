@@ -6,6 +6,7 @@
 //! [`receive`], what happens to a request.
 
 pub mod admin;
+mod certificates;
 mod client;
 pub mod controller;
 pub mod decide;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{Admin, Gate},
+    certificates::Certificates,
     controller, journal, listener,
     meters::Meters,
     receive::{self, Receiver, Table},
@@ -20,6 +21,9 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The directory of the journal, which is made for the first hook.
     pub directory: PathBuf,
+    /// Where the certificate of the listener is, `tls.crt` and `tls.key`; without one it speaks no
+    /// TLS.
+    pub certificates: Option<PathBuf>,
     /// What hooks may do.
     pub controller: controller::Options,
 }
@@ -30,6 +34,9 @@ pub enum StartError {
     /// The address is taken, or none of this machine.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// The certificate cannot be used.
+    #[error("{0}")]
+    Certificates(String),
 }
 
 /// Hooks that are being served.
@@ -54,7 +61,10 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Starts to serve the `Hook` objects of the cluster, whose definition must be installed.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
-        let Options { listen, directory, controller } = options;
+        let Options { listen, directory, certificates, controller } = options;
+        let certificates = certificates.map(|directory| Certificates::read(&directory));
+        let certificates = certificates.transpose().map_err(StartError::Certificates)?;
+        let tls = certificates.as_ref().map(Certificates::tls);
         let failed = |error| StartError::Listen(listen, error);
         let socket = TcpListener::bind(listen).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
@@ -67,8 +77,11 @@ impl Server {
         let receiver = Receiver::new(Table::default(), receive::Limits::default(), meters);
         let (close, closed) = watch::channel(false);
         let limits = listener::Limits::default();
-        let listening = listener::serve(socket, limits, None, Arc::clone(&receiver), closed);
+        let listening = listener::serve(socket, limits, tls, Arc::clone(&receiver), closed);
         let stop = CancellationToken::new();
+        if let Some(certificates) = certificates {
+            tokio::spawn(certificates.follow(stop.clone()));
+        }
         let controlling =
             controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop.clone());
         Ok(Self {

@@ -52,14 +52,12 @@ pub(crate) async fn start_receivers(
     let Some(settings) = settings else { return Ok(None) };
     let options = receivers::Options {
         listen: settings.listen,
+        certificates: settings.options.certificate_dir.clone(),
         own_namespace_only: settings.own_namespace_only,
         rules: rules(settings.own_machine, &settings.options),
     };
     let started = receivers::Server::start(client.clone(), options).await;
-    started.map(Some).map_err(|error| {
-        Failure::new(format!("cannot listen at {}: {error}", settings.listen))
-            .hint("choose another with --receivers=ADDR; port 0 takes a free one")
-    })
+    started.map(Some).map_err(|error| not_started(error, "--receivers=ADDR"))
 }
 
 /// Starts to serve hooks, if that is wanted.
@@ -71,13 +69,20 @@ pub(crate) async fn start(
     let options = Options {
         listen: settings.listen,
         directory: settings.directory.clone(),
+        certificates: settings.options.certificate_dir.clone(),
         controller: rules(settings.own_machine, &settings.options),
     };
-    match Server::start(client.clone(), options).await {
-        Ok(server) => Ok(Some(server)),
-        Err(StartError::Listen(address, error)) => {
-            Err(Failure::new(format!("cannot listen at {address}: {error}"))
-                .hint("choose another with --hooks-listen ADDR; port 0 takes a free one"))
+    let started = Server::start(client.clone(), options).await;
+    started.map(Some).map_err(|error| not_started(error, "--hooks-listen ADDR"))
+}
+
+fn not_started(error: StartError, flag: &str) -> Failure {
+    match error {
+        StartError::Listen(address, error) => {
+            Failure::new(format!("cannot listen at {address}: {error}"))
+                .hint(format!("choose another with {flag}; port 0 takes a free one"))
         }
+        StartError::Certificates(problem) => Failure::new(problem)
+            .hint("hooks.certificateDir has tls.crt and tls.key, in PEM"),
     }
 }

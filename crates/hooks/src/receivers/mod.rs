@@ -13,8 +13,8 @@ mod status;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -40,7 +40,10 @@ use self::{
     build::Problem,
     desk::{Desk, Place},
 };
-use crate::{controller::Options as Rules, listener, model::Span};
+use crate::{
+    certificates::Certificates, controller::Options as Rules, listener, model::Span,
+    server::StartError,
+};
 
 /// How often the tokens of receivers are read anew that say nothing about it.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -52,6 +55,9 @@ const FINALIZER: &str = "finalizers.fluxcd.io";
 pub struct Options {
     /// The address of the listener; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the certificate of the listener is, `tls.crt` and `tls.key`; without one it speaks no
+    /// TLS.
+    pub certificates: Option<PathBuf>,
     /// Whether receivers may ask objects of their own namespace only.
     pub own_namespace_only: bool,
     /// Where issuers of tokens may be.
@@ -61,7 +67,7 @@ pub struct Options {
 impl Options {
     /// At this address, as the notification-controller does by default.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, own_namespace_only: false, rules: Rules::default() }
+        Self { listen, certificates: None, own_namespace_only: false, rules: Rules::default() }
     }
 }
 
@@ -85,14 +91,21 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Starts to serve the receivers of the cluster.
-    pub async fn start(client: Client, options: Options) -> io::Result<Self> {
-        let socket = TcpListener::bind(options.listen).await?;
-        let address = socket.local_addr()?;
+    pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
+        let failed = |error| StartError::Listen(options.listen, error);
+        let certificates = options.certificates.as_deref().map(Certificates::read);
+        let certificates = certificates.transpose().map_err(StartError::Certificates)?;
+        let tls = certificates.as_ref().map(Certificates::tls);
+        let socket = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
         let desk = Desk::new(client.clone(), options.own_namespace_only);
         let (close, closed) = watch::channel(false);
         let limits = listener::Limits { header_bytes: 256 << 10, ..listener::Limits::default() };
-        let listening = listener::serve(socket, limits, None, Arc::clone(&desk), closed);
+        let listening = listener::serve(socket, limits, tls, Arc::clone(&desk), closed);
         let stop = CancellationToken::new();
+        if let Some(certificates) = certificates {
+            tokio::spawn(certificates.follow(stop.clone()));
+        }
         let controlling = run(client, Arc::clone(&desk), options, stop.clone());
         Ok(Self {
             address,

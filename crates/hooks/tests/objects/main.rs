@@ -3,6 +3,7 @@
 
 mod operators;
 mod receivers;
+mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -48,6 +49,7 @@ impl World {
         let options = Options {
             listen: "127.0.0.1:0".parse().unwrap(),
             directory: directory.path().join("hooks"),
+            certificates: None,
             controller: controller::Options {
                 resync: Duration::from_millis(50),
                 ..controller::Options::own_machine()

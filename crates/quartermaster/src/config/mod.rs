@@ -137,6 +137,8 @@ pub(crate) struct Admission {
 pub(crate) struct Hooks {
     /// Address of the hooks listener as senders know it.
     pub(crate) url: Option<String>,
+    /// Where the certificate of the hooks listener is.
+    pub(crate) certificate_dir: Option<PathBuf>,
     /// Addresses that targets may be at although they are not public.
     pub(crate) allow: Vec<Network>,
     /// Whether targets may be reached without TLS.

@@ -237,6 +237,7 @@ fn absolute(text: &str) -> Result<PathBuf, String> {
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct HooksFile {
     url: Option<Spanned<String>>,
+    certificate_dir: Option<Spanned<String>>,
     #[serde(rename = "allowCIDRs")]
     allow_cidrs: Vec<Spanned<String>>,
     #[serde(rename = "allowHTTP")]
@@ -250,7 +251,8 @@ impl HooksFile {
         };
         let allow = self.allow_cidrs.into_iter().filter_map(network).collect();
         let url = reader.checked("hooks.url", self.url, origin);
-        Hooks { url, allow, allow_http: self.allow_http }
+        let certificates = reader.checked("hooks.certificateDir", self.certificate_dir, absolute);
+        Hooks { url, certificate_dir: certificates, allow, allow_http: self.allow_http }
     }
 }
 

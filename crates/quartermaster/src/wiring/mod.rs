@@ -90,7 +90,9 @@ impl Server {
         let access = front.access(&client);
         access.register(&mut registry);
         let address = hooks.as_ref().map(|hooks| listeners::reachable(hooks.address()));
-        endpoints.hooks = address.map(|address| format!("http://{address}"));
+        let secure = settings.hooks.as_ref().and_then(|one| one.options.certificate_dir.as_ref());
+        let scheme = if secure.is_some() { "https" } else { "http" };
+        endpoints.hooks = address.map(|address| format!("{scheme}://{address}"));
         let admin = hooks.as_ref().map(|hooks| {
             let url = settings.hooks.as_ref().and_then(|hooks| hooks.options.url.clone());
             let gate = Gate::Objects(access.clone());

@@ -6,10 +6,8 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -23,15 +21,12 @@ use super::{
     load,
 };
 use crate::{
+    certificates::{LOOK, print},
     journal::{self, Couriers, Journal, Pace, Seal},
     meters::Meters,
     receive::{Receiver, Table},
     targets::Target,
 };
-
-/// How often the files are looked at. A change counts once it has lasted from one look to the
-/// next.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A configuration that is right.
 pub(super) struct Loaded {
@@ -194,16 +189,4 @@ impl Live {
 pub(super) fn watched(files: &[PathBuf], tls: Option<&Own>) -> Vec<PathBuf> {
     let tls = tls.into_iter().flat_map(|(_, cert, key)| [cert, key]);
     files.iter().chain(tls).cloned().collect()
-}
-
-/// A digest of all files: what is missing counts as well, and links are followed, so that a
-/// directory that is swapped as a whole is seen.
-pub(super) fn print(files: &[PathBuf]) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for file in files {
-        let content = std::fs::read(file).ok();
-        digest.update([u8::from(content.is_some())]);
-        digest.update(Sha256::digest(content.unwrap_or_default()));
-    }
-    digest.finalize().into()
 }

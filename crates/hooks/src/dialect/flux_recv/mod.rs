@@ -21,7 +21,7 @@ use self::{
     args::{Args, Asked},
     live::{Live, Loaded},
 };
-use crate::{admin, listener, meters::Meters, receive::Receiver};
+use crate::{admin, certificates::print, listener, meters::Meters, receive::Receiver};
 
 mod args;
 mod config;
@@ -73,7 +73,7 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         args.tls()?.map(|(cert, key)| Ok::<_, String>((Tls::of_files(&cert, &key)?, cert, key)));
     let tls = tls.transpose()?;
     // Before anybody can connect: whoever changes a file afterwards is seen.
-    let print = live::print(&live::watched(&files, tls.as_ref()));
+    let print = print(&live::watched(&files, tls.as_ref()));
     let socket = TcpListener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
