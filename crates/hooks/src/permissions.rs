@@ -77,6 +77,8 @@ fn of_target(namespace: &str, target: &HookTarget) -> Vec<PolicyRule> {
         _ => None,
     };
     match target.kind {
+        // It is asked over HTTP.
+        TargetKind::ArgoCd if target.url.is_some() => return Vec::new(),
         TargetKind::FluxV2
         | TargetKind::ArgoCd
         | TargetKind::Workspace
@@ -129,6 +131,8 @@ mod tests {
         let hooks = [
             hook(json!([{"type": "log"}, {"type": "argocd", "auto": true}])),
             hook(json!([{"type": "argocd", "auto": true}])),
+            hook(json!([{"type": "argocd", "url": "https://argo.example.com",
+                "resources": [{"kind": "Secret", "apiVersion": "v1", "name": "a"}]}])),
             hook(json!([{"type": "workspace", "action": "restart",
                 "resources": [{"kind": "Workspace", "name": "a"}]}])),
             hook(json!([{"type": "kubernetes", "action": "run",

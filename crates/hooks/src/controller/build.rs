@@ -16,17 +16,11 @@ use crate::{
     },
     journal::Pace,
     limits::{Bucket, Network, Rate},
-    model::{
-        Ack, AuthKind, Hook, HookOptions, HookTarget, Issuer, Key, Keys, SecretKey, TargetAction,
-        TargetKind,
-    },
+    model::{Ack, AuthKind, Hook, HookOptions, Issuer, Key, Keys, SecretKey},
     oidc::{Oidc, Provider},
     receive::{Endpoint, Keep, Pause, Table},
     sources::{self, Source},
-    targets::{
-        Filtered, FluxV1, Guard, Http, HttpSettings, Log, Relay, RelaySettings, Target,
-        cluster::{self, Action, Auto, Cluster},
-    },
+    targets::{Guard, Target},
 };
 
 /// Why there is no endpoint.
@@ -51,7 +45,7 @@ impl From<Reason> for Problem {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Reason {
+pub(super) fn invalid(message: impl Into<String>) -> Reason {
     Reason { reason: "InvalidSpec", message: message.into() }
 }
 
@@ -64,7 +58,7 @@ pub(super) fn taken(by: &str) -> Reason {
 /// Paths, and until when they count.
 type Paths = Vec<(String, Option<i64>)>;
 /// Targets, and how fast they are told.
-type Paced = Vec<(Arc<dyn Target>, Pace)>;
+pub(super) type Paced = Vec<(Arc<dyn Target>, Pace)>;
 
 /// An endpoint that is complete.
 #[derive(Debug)]
@@ -120,7 +114,7 @@ pub(super) async fn build(
 }
 
 /// The Secrets of one hook.
-struct Secrets(BTreeMap<String, Option<Secret>>);
+pub(super) struct Secrets(BTreeMap<String, Option<Secret>>);
 
 impl Secrets {
     async fn read(client: &Client, hook: &Hook) -> Result<Self, Problem> {
@@ -159,7 +153,7 @@ impl Secrets {
     }
 
     /// A secret that is sent: nobody can send a line end, so it is not meant.
-    fn sent(&self, name: &str, key: &str) -> Result<Vec<u8>, Reason> {
+    pub(super) fn sent(&self, name: &str, key: &str) -> Result<Vec<u8>, Reason> {
         let value = self.get(name, key)?.trim_ascii_end();
         if value.is_empty() {
             return Err(invalid(format!("key {key} of Secret {name} is blank")));
@@ -190,11 +184,11 @@ impl Secrets {
     }
 }
 
-struct Builder<'a> {
-    client: &'a Client,
-    hook: &'a Hook,
-    secrets: &'a Secrets,
-    options: &'a Options,
+pub(super) struct Builder<'a> {
+    pub(super) client: &'a Client,
+    pub(super) hook: &'a Hook,
+    pub(super) secrets: &'a Secrets,
+    pub(super) options: &'a Options,
 }
 
 impl Builder<'_> {
@@ -258,7 +252,7 @@ impl Builder<'_> {
     }
 
     /// `namespace/name`.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let metadata = &self.hook.metadata;
         format!(
             "{}/{}",
@@ -378,110 +372,5 @@ impl Builder<'_> {
         replay.window = delivery.replay_window.map_or(replay.window, |span| span.0);
         replay.retention = delivery.replay_retention.map_or(replay.retention, |span| span.0);
         Keep::Everything { first: delivery.ack == Ack::Stored, replay }
-    }
-
-    fn targets(&self) -> Result<Paced, Reason> {
-        let mut made: Paced = Vec::new();
-        for wanted in &self.hook.spec.targets {
-            let name = wanted.name.as_deref().unwrap_or(wanted.kind.word());
-            let full = format!("{}/{name}", self.name());
-            if made.iter().any(|(target, _)| target.name() == full) {
-                return Err(invalid(format!("two targets have the name {name}")));
-            }
-            let target = self.target(&full, wanted);
-            let target = target.map_err(|message| invalid(format!("target {name}: {message}")))?;
-            let target = match &wanted.filter {
-                Some(filter) => Arc::new(Filtered::new(target, filter.clone())),
-                None => target,
-            };
-            let mut pace = Pace::default();
-            pace.concurrency = wanted
-                .max_concurrency
-                .and_then(|most| usize::try_from(most).ok())
-                .unwrap_or(pace.concurrency);
-            if let Some(rate) = wanted.rate {
-                pace.rate = Rate { per_second: f64::from(rate), burst: f64::from(rate) };
-            }
-            made.push((target, pace));
-        }
-        Ok(made)
-    }
-
-    fn target(&self, name: &str, wanted: &HookTarget) -> Result<Arc<dyn Target>, String> {
-        let secret = wanted.secret_ref.as_ref();
-        let secret = secret.map(|key| self.secrets.sent(&key.name, &key.key)).transpose();
-        let secret = secret.map_err(|reason| reason.message)?;
-        let url = || wanted.url.clone().ok_or("url is missing".to_owned());
-        Ok(match wanted.kind {
-            TargetKind::FluxV1 => {
-                let token = secret.map(String::from_utf8).transpose();
-                let token = token.map_err(|_| "the token is no text".to_owned())?;
-                let guard = Guard::new(self.options.allow.clone());
-                Arc::new(FluxV1::guarded(name, &url()?, token.as_deref(), guard)?)
-            }
-            TargetKind::Http => Arc::new(Http::new(
-                name,
-                HttpSettings {
-                    url: url()?,
-                    allow_http: self.options.allow_http,
-                    allow: self.options.allow.clone(),
-                    secret,
-                    timeout: wanted.timeout.map_or(Duration::from_secs(10), |span| span.0),
-                },
-            )?),
-            TargetKind::Relay => {
-                let guard = Guard::new(self.options.allow.clone());
-                let guard = guard.without_tls(self.options.allow_http);
-                let timeout = wanted.timeout.map_or(Duration::from_secs(10), |span| span.0);
-                let (urls, forward_auth) = (vec![url()?], wanted.forward_auth);
-                Arc::new(Relay::new(name, RelaySettings { urls, guard, forward_auth, timeout })?)
-            }
-            TargetKind::Log => Arc::new(Log::new(name)),
-            TargetKind::DatasetRefresh => {
-                return Err("there are no datasets in this version".to_owned());
-            }
-            TargetKind::FluxV2
-            | TargetKind::ArgoCd
-            | TargetKind::Workspace
-            | TargetKind::Kubernetes => Arc::new(self.cluster(name, wanted)?),
-        })
-    }
-
-    /// A target that is objects of the cluster.
-    fn cluster(&self, name: &str, wanted: &HookTarget) -> Result<Cluster, String> {
-        let action = match (wanted.kind, wanted.action, &wanted.annotation) {
-            (TargetKind::FluxV2, None, None) => {
-                Action::Reconcile { force: wanted.force, reset: wanted.reset }
-            }
-            (TargetKind::ArgoCd, None | Some(TargetAction::Normal), None) => {
-                Action::Refresh { hard: false }
-            }
-            (TargetKind::ArgoCd, Some(TargetAction::Hard), None) => Action::Refresh { hard: true },
-            (TargetKind::Workspace, Some(TargetAction::Restart), None) => Action::Restart,
-            (TargetKind::Workspace, Some(TargetAction::Pause), None) => Action::Pause(true),
-            (TargetKind::Workspace, Some(TargetAction::Start), None) => Action::Pause(false),
-            (TargetKind::Kubernetes, None | Some(TargetAction::Annotate), Some(one)) => {
-                Action::Annotate { key: one.key.clone(), value: one.value.clone() }
-            }
-            (TargetKind::Kubernetes, Some(TargetAction::Run), None) => Action::Run,
-            _ => return Err("action and annotation do not fit the type".to_owned()),
-        };
-        let only = match (&action, wanted.kind) {
-            (Action::Run, _) => Some("CronJob"),
-            (_, TargetKind::Workspace) => Some("Workspace"),
-            _ => None,
-        };
-        if let Some(only) = only.filter(|only| wanted.resources.iter().any(|r| r.kind != *only)) {
-            return Err(format!("the kind of its resources is {only}"));
-        }
-        let auto = match (wanted.auto, wanted.kind) {
-            (false, _) => None,
-            (true, TargetKind::FluxV2) => Some(Auto::Flux),
-            (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
-            (true, _) => return Err("auto is for flux-v2 and argocd".to_owned()),
-        };
-        let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
-        let selection = cluster::selection(namespace, &wanted.resources, auto)?;
-        Ok(Cluster::new(name, self.client.clone(), namespace, selection, action))
     }
 }

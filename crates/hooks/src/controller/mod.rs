@@ -7,6 +7,7 @@
 
 mod build;
 mod status;
+mod tell;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -171,6 +171,9 @@ pub struct Event {
     /// What a Flux v1 daemon is told about it; nothing when it has no words for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// The trace that the request belongs to, for services that are told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 impl Event {
@@ -194,6 +197,7 @@ impl Event {
             alert: None,
             raw: None,
             notice: None,
+            traceparent: None,
         }
     }
 

@@ -256,11 +256,13 @@ pub struct HookTarget {
     /// What it is.
     #[serde(rename = "type")]
     pub kind: TargetKind,
-    /// Where it is: the API of a Flux v1 daemon, or the address of a service.
+    /// Where it is: the API of a Flux v1 daemon, the address of a service, or of an Argo CD that is
+    /// asked instead of annotating Applications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,
-    /// Its secret: an API token (`flux-v1`), or the key that calls are signed with (`http`).
+    /// Its secret: an API token (`flux-v1`, `argocd`), or the key that calls are signed with
+    /// (`http`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKey>,
     /// How long one call may take.
@@ -282,7 +284,7 @@ pub struct HookTarget {
     /// or image is that of the event.
     #[serde(default, skip_serializing_if = "is_false")]
     pub auto: bool,
-    /// What is done: `restart`, `pause` or `start` (`workspace`); `annotate` or `run` (`kubernetes`:
+    /// What is done: `restart`, `update`, `pause` or `start` (`workspace`); `annotate` or `run` (`kubernetes`:
     /// a Job from the template of a CronJob); `normal` or `hard` (`argocd`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<TargetAction>,
@@ -298,6 +300,10 @@ pub struct HookTarget {
     /// Whether a HelmRelease forgets its failures (`flux-v2`).
     #[serde(default, skip_serializing_if = "is_false")]
     pub reset: bool,
+    /// How long to wait for the controllers to say that they have seen it, which only then counts as
+    /// delivered (`flux-v2`); at most ten minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_handled: Option<Span>,
     /// Which events it is told, of those that the hook lets pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
@@ -331,6 +337,8 @@ pub struct ResourceRef {
 pub enum TargetAction {
     /// Ends pods, which start anew.
     Restart,
+    /// Takes another image.
+    Update,
     /// Pauses.
     Pause,
     /// Starts what is paused.

@@ -57,6 +57,16 @@ impl<'a> Inbound<'a> {
         std::str::from_utf8(self.header(name).one()?).ok()
     }
 
+    /// The trace that the request belongs to, as the W3C writes it; anything else is none.
+    pub fn traceparent(&self) -> Option<&'a str> {
+        let text = self.text("traceparent")?;
+        let mut parts = text.split('-').map(str::len);
+        let lengths = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte) || byte == b'-';
+        let right = lengths == [Some(2), Some(32), Some(16), Some(2), None];
+        (right && text.bytes().all(hex)).then_some(text)
+    }
+
     /// Whether a header has exactly this value.
     pub fn is(&self, name: &str, value: &str) -> bool {
         self.header(name) == Header::One(value.as_bytes())
@@ -69,6 +79,22 @@ mod tests {
 
     fn inbound(headers: &HeaderMap) -> Inbound<'_> {
         Inbound { headers, body: b"", now: 0 }
+    }
+
+    #[test]
+    fn traces_are_those_of_the_standard() {
+        let mut headers = HeaderMap::new();
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (value, trace) in [
+            (good, Some(good)),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", None),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x", None),
+            ("00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None),
+            ("", None),
+        ] {
+            headers.insert("traceparent", value.parse().unwrap());
+            assert_eq!(inbound(&headers).traceparent(), trace, "{value}");
+        }
     }
 
     #[test]

@@ -376,11 +376,14 @@ impl Receiver {
         body: &Bytes,
     ) -> (Reply, Fate) {
         let source = &endpoint.source;
-        let (events, claims) = match read(endpoint, request).await {
+        let (mut events, claims) = match read(endpoint, request).await {
             Ok((Outcome::Events(events), claims)) => (events, claims),
             Ok((Outcome::Nothing(answer), _)) => return (answer.into(), Fate::Ignored),
             Err(refusal) => return self.refuse(address, endpoint, refusal),
         };
+        if let Some(trace) = request.traceparent() {
+            events.iter_mut().for_each(|event| event.traceparent = Some(trace.to_owned()));
+        }
         let seen = Seen { headers: request.headers, body, claims: &claims };
         let (events, calls) = match wanted(endpoint, seen, events).await {
             Ok(wanted) => wanted,

@@ -104,7 +104,11 @@ impl Target for Http {
         async move {
             let id = telling.name();
             let body = telling.document(&id).to_string();
-            let headers = self.headers(&id, body.as_bytes())?;
+            let mut headers = self.headers(&id, body.as_bytes())?;
+            let trace = telling.event.traceparent.as_deref();
+            if let Some(trace) = trace.and_then(|trace| HeaderValue::try_from(trace).ok()) {
+                headers.insert("traceparent", trace);
+            }
             let call = self.client.post(self.url.clone()).headers(headers).body(body);
             http_client::deliver(call).await
         }

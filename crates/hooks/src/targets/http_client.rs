@@ -43,6 +43,12 @@ pub(super) async fn deliver(call: reqwest::RequestBuilder) -> Result<(), Failure
     body(response).await.map(drop)
 }
 
+/// Makes a call whose answer is of no interest beyond its status, however long it is.
+pub(super) async fn succeed(call: reqwest::RequestBuilder) -> Result<(), Failure> {
+    let response = call.send().await.map_err(|error| unanswered(&error))?;
+    if response.status().is_success() { Ok(()) } else { Err(unsuccessful(&response)) }
+}
+
 /// What a status that is no success means.
 pub(super) fn unsuccessful(response: &Response) -> Failure {
     refusal(response.status(), response.headers())

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use crate::{decide::filter::Filter, journal::Id, meters::Meters, model::Event};
 
+mod argocd;
 pub mod cluster;
 mod filtered;
 mod flux_v1;
@@ -20,6 +21,7 @@ mod near;
 mod relay;
 mod request;
 
+pub use argocd::{ArgoCd, Settings as ArgoCdSettings};
 pub use filtered::Filtered;
 pub use flux_v1::FluxV1;
 pub use guard::Guard;
@@ -154,6 +156,7 @@ impl Telling<'_> {
         let mut document = serde_json::to_value(self.event).unwrap_or_default();
         if let Some(fields) = document.as_object_mut() {
             fields.remove("notice");
+            fields.remove("traceparent");
             for name in ["occurredAt", "repo", "ref", "branch", "tag", "before", "after", "image"] {
                 fields.entry(name).or_insert(serde_json::Value::Null);
             }

@@ -3,6 +3,7 @@
 
 mod operators;
 mod receivers;
+mod targets;
 mod tls;
 
 use std::{net::SocketAddr, time::Duration};
@@ -111,6 +112,11 @@ impl World {
 
     /// Sends a push of this branch, signed with this key; gives the status.
     async fn push(&self, key: &str, branch: &str) -> u16 {
+        self.push_with(key, branch, "").await
+    }
+
+    /// The same with more headers.
+    async fn push_with(&self, key: &str, branch: &str, headers: &str) -> u16 {
         let body = format!(
             r#"{{"ref":"refs/heads/{branch}","repository":{{"ssh_url":"git@code.example.com:team/app.git"}}}}"#
         );
@@ -118,7 +124,7 @@ impl World {
         let request = format!(
             "POST /hook/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-GitHub-Event: push\r\n\
              Content-Type: application/json\r\nX-Hub-Signature-256: sha256={mac}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
+             {headers}Content-Length: {}\r\n\r\n{body}",
             endpoint(key.as_bytes(), ""),
             body.len()
         );

@@ -32,7 +32,7 @@ struct World {
 }
 
 /// A kind that only its definition knows.
-fn definition(group: &str, kind: &str, plural: &str) -> Value {
+pub(crate) fn definition(group: &str, kind: &str, plural: &str) -> Value {
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     json!({
         "metadata": {"name": format!("{plural}.{group}")},

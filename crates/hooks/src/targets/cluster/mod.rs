@@ -5,7 +5,7 @@
 
 mod select;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, sleep};
 
 use self::select::Found;
 pub(crate) use self::select::default_version;
@@ -26,6 +27,9 @@ use crate::{
     model::{Event, ResourceRef},
 };
 
+/// How often objects are looked at while their controllers are waited for.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// What is done to the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -35,6 +39,8 @@ pub enum Action {
         force: bool,
         /// Whether a HelmRelease forgets its failures.
         reset: bool,
+        /// How long to wait for the controllers to say that they have seen it.
+        wait: Option<Duration>,
     },
     /// Asks Argo CD to refresh.
     Refresh {
@@ -117,8 +123,8 @@ impl Cluster {
 
     async fn act(&self, found: &Found, telling: Telling<'_>, now: &str) -> Result<(), kube::Error> {
         let Found { kind, object } = found;
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        if object.data.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
+        let name = found.name();
+        if found.suspended() {
             tracing::info!(
                 target = self.name,
                 kind = kind.kind,
@@ -128,7 +134,7 @@ impl Cluster {
             return Ok(());
         }
         let annotations = match &self.action {
-            Action::Reconcile { force, reset } => {
+            Action::Reconcile { force, reset, .. } => {
                 let mut all = json!({"reconcile.fluxcd.io/requestedAt": now});
                 let helm = kind.kind == "HelmRelease";
                 if helm && *force {
@@ -155,10 +161,33 @@ impl Cluster {
     }
 
     async fn patch(&self, found: &Found, patch: Value) -> Result<(), kube::Error> {
-        let name = found.object.metadata.name.as_deref().unwrap_or_default();
         let who =
             PatchParams { field_manager: Some("quartermaster".to_owned()), ..Default::default() };
-        self.api(&found.kind).patch(name, &who, &Patch::Merge(patch)).await.map(drop)
+        self.api(&found.kind).patch(found.name(), &who, &Patch::Merge(patch)).await.map(drop)
+    }
+
+    /// Waits until the controllers of the objects have seen the request of this time.
+    async fn handled(&self, found: &[Found], now: &str, wait: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + wait;
+        for one in found.iter().filter(|one| !one.suspended()) {
+            let api = self.api(&one.kind);
+            loop {
+                let object = api.get(one.name()).await.map_err(|error| failure(&error))?;
+                let seen = object.data.pointer("/status/lastHandledReconcileAt");
+                // A later request stands for this one: values only grow.
+                if seen.and_then(Value::as_str).is_some_and(|seen| seen >= now) {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    let (kind, name) = (&one.kind.kind, one.name());
+                    return Err(Failure::transient(format!(
+                        "{kind} {name} has not reconciled yet"
+                    )));
+                }
+                sleep(LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the pods of a workspace; its StatefulSet makes new ones.
@@ -275,12 +304,18 @@ impl Target for Cluster {
             // Any change of the value counts; it must differ from every earlier one.
             let now = format!("{:.9}", Timestamp::now());
             let mut worst = Ok(());
-            for found in self.found(telling.event).await? {
-                if let Err(error) = self.act(&found, telling, &now).await {
+            let all = self.found(telling.event).await?;
+            for found in &all {
+                if let Err(error) = self.act(found, telling, &now).await {
                     worst = Err(failure(&error));
                 }
             }
-            worst
+            match self.action {
+                Action::Reconcile { wait: Some(wait), .. } if worst.is_ok() => {
+                    self.handled(&all, &now, wait).await
+                }
+                _ => worst,
+            }
         }
         .boxed()
     }

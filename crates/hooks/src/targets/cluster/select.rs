@@ -14,6 +14,17 @@ pub(super) struct Found {
     pub(super) object: DynamicObject,
 }
 
+impl Found {
+    pub(super) fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether its controller leaves it alone.
+    pub(super) fn suspended(&self) -> bool {
+        self.object.data.pointer("/spec/suspend") == Some(&Value::Bool(true))
+    }
+}
+
 /// Which objects are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
