@@ -146,6 +146,14 @@ impl Site {
         }
     }
 
+    /// A client of the Kubernetes API of a program on it, with an administrator's rights.
+    pub fn kube(&self, up: &Up) -> Kube {
+        match self {
+            Self::Own => Kube::new(&up.program().dir().join("kubeconfig")),
+            Self::Cluster { kubeconfig } => Kube::new(Path::new(kubeconfig)),
+        }
+    }
+
     /// An API to run `serve` on: that of the real cluster, or that of an `up` without a controller.
     pub async fn api(&self, program: Program) -> Api {
         let scratch = tempfile::tempdir().expect("a temporary directory");

@@ -56,7 +56,7 @@ fn seconds(target: &str) -> u64 {
     match target {
         "outage" => 220,
         "crash" => 200,
-        "backend" => 100,
+        "backend" | "jupyter" => 100,
         "deploy" | "kubectl" | "same" => 50,
         _ => 40,
     }
