@@ -65,6 +65,10 @@ async fn sample_kinds_are_installed_once() {
         names.collect::<Vec<_>>()
     };
     assert_eq!(kinds(&up).await, ["files", "jupyterlab"]);
+    // What runs is paused by the rules of its owner only.
+    let lab = up.get("/workspacekinds/jupyterlab").await.expect(200).json()["data"].clone();
+    assert_eq!(lab["activityRules"], serde_json::Value::Null);
+    assert!(lab["podTemplate"]["activityProbe"]["jupyter"].is_object(), "{lab}");
     up.delete("/workspacekinds/jupyterlab").await.expect(204);
     let (_, program) = up.stop().await;
     let up = program.start().await;
