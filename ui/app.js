@@ -8,6 +8,8 @@ let namespace = "default";
 let kinds = [];
 let workspaces = [];
 let claims = new Set();
+let pauses = new Map(); // in how many seconds those are paused that nobody uses
+let ahead = 0; // by how many ms the server's clock is ahead of ours
 let making = false;
 let nameIsOurs = true;
 let timer;
@@ -39,6 +41,7 @@ async function call(method, path, data) {
   } catch {
     throw new Refusal(0, "Quartermaster does not answer. Is it still running?");
   }
+  ahead = (Date.parse(response.headers.get("date")) || Date.now()) - Date.now();
   const text = await response.text();
   let body = null;
   try { body = JSON.parse(text); } catch { /* logs are plain text */ }
@@ -57,6 +60,46 @@ async function attempt(work) {
   tell("");
   try { await work(); } catch (error) { tell(error.message, true); }
   await refresh();
+}
+
+// ---- activity -----------------------------------------------------------------------------------
+
+const UNITS = [["day", 86400, 172800], ["hour", 3600, 5400], ["minute", 60, 90], ["second", 1, 0]];
+const relative = new Intl.RelativeTimeFormat("en");
+
+/** "5 minutes ago", "in 2 hours". */
+function when(seconds) {
+  const [unit, size] = UNITS.find(([, , from]) => Math.abs(seconds) >= from);
+  return relative.format(Math.round(seconds / size), unit);
+}
+
+const now = () => Date.now() + ahead;
+
+/** Whether it would be paused soon, as far as is known. */
+function warned({ state, paused, activity }) {
+  const at = activity.rules?.pauseWorkspace?.warnAfter;
+  return state === "Running" && !paused && at > 0 && now() >= at;
+}
+
+function lastUsed({ state, activity }) {
+  if (!activity.lastActivity || !["Running", "Paused"].includes(state)) return "";
+  const seconds = Math.min(0, (activity.lastActivity - now()) / 1000);
+  return seconds > -90 ? "last used just now" : `last used ${when(seconds)}`;
+}
+
+function warning(workspace) {
+  const left = pauses.get(workspace.name);
+  if (left !== undefined) return left > 0 ? `Nobody uses it: pauses ${when(left)}.` : "Nobody uses it: pauses at any moment.";
+  if (warned(workspace) && workspace.activity.lastProbe && workspace.activity.lastProbe.result !== "Success") {
+    return "Not used for long, but not paused: its activity cannot be found out.";
+  }
+  return "";
+}
+
+async function keep(name) {
+  const { culling } = await call("POST", `/workspaces/${namespace}/${name}/actions/keepalive`, {});
+  const left = culling?.secondsUntilPause;
+  tell(left > 0 ? `${name} is kept. Unused, it pauses ${when(left)}.` : `${name} is kept.`);
 }
 
 // ---- the list -----------------------------------------------------------------------------------
@@ -88,10 +131,27 @@ function makeRow(workspace) {
   row.querySelector(".start").onclick = () => pause(false);
   row.querySelector(".logs").onclick = () => showLogs(workspace.name);
   row.querySelector(".delete").onclick = () => remove(workspace.name);
+  row.querySelector(".keep").onclick = () => attempt(() => keep(workspace.name));
   return row;
 }
 
+/** What changes with time alone; what is the same is not touched. */
+function updateActivity(row, workspace) {
+  const kind = kindOf(workspace)?.displayName ?? workspace.workspaceKind.name;
+  const { state, stateMessage } = workspace;
+  const says = ["Running", "Paused"].includes(state) ? lastUsed(workspace) : stateMessage;
+  const about = [kind, says].filter(Boolean).join(" · ");
+  const warns = warning(workspace);
+  for (const [place, text] of [[".what p", about], [".soon span", warns]]) {
+    const node = row.querySelector(place);
+    if (node.textContent !== text) node.textContent = text;
+  }
+  row.querySelector(".soon").hidden = !warns;
+  row.querySelector(".keep").hidden = !pauses.has(workspace.name);
+}
+
 function updateRow(row, workspace) {
+  updateActivity(row, workspace);
   // Only changes touch the page, so that focus and selection stay where they are.
   const seen = JSON.stringify([workspace, kinds.length]);
   if (row.dataset.seen === seen) return;
@@ -99,9 +159,6 @@ function updateRow(row, workspace) {
   const { state, paused } = workspace;
   row.className = state;
   row.querySelector("h3").textContent = workspace.displayName || workspace.name;
-  const kind = kindOf(workspace)?.displayName ?? workspace.workspaceKind.name;
-  const says = ["Running", "Paused"].includes(state) || !workspace.stateMessage ? "" : ` · ${workspace.stateMessage}`;
-  row.querySelector(".what p").textContent = kind + says;
   row.querySelector(".word").textContent = LABELS[state] ?? state;
   const links = workspace.services.filter((service) => service.httpService).map(({ httpService }) => {
     const link = document.createElement("a");
@@ -264,6 +321,16 @@ async function remove(name) {
 
 let silent = false; // whether the last round failed
 
+/** What there is to know of those whose pause is near: the list does not say when exactly. */
+async function nearPauses(list) {
+  const near = list.filter((workspace) => warned(workspace) && workspace.activity.lastProbe?.result === "Success");
+  const found = await Promise.all(near.map(async ({ name }) => {
+    const details = await call("GET", `/workspaces/${namespace}/${name}/podtemplate/details`).catch(() => null);
+    return [name, details?.culling?.secondsUntilPause];
+  }));
+  return new Map(found.filter(([, seconds]) => seconds !== undefined));
+}
+
 async function refresh() {
   clearTimeout(timer);
   try {
@@ -272,6 +339,7 @@ async function refresh() {
       call("GET", `/workspacekinds?namespaceFilter=${namespace}`),
       call("GET", `/persistentvolumeclaims/${namespace}`),
     ]);
+    pauses = await nearPauses(list);
     workspaces = list;
     claims = new Set(claimList.map((claim) => claim.name));
     const changed = JSON.stringify(kinds.map(({ clusterMetrics, ...kind }) => kind)) !==

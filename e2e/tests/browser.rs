@@ -1,13 +1,23 @@
-//! A newcomer's way in a real browser: from what `up` prints to an open workspace, by clicking.
+//! A newcomer's way in a real browser: from what `up` prints to an open workspace, by clicking;
+//! and back to one that nobody used.
+
+#![expect(clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::time::Duration;
 
 use quartermaster_e2e::{
-    LONG, Program, binary,
+    LONG, Program, Site, Up, binary,
     browser::{Browser, chromium},
     skip,
 };
 use serde_json::json;
+
+/// What it printed for its user to open.
+fn start_url(up: &Up) -> String {
+    let printed = up.printed();
+    let url = printed.split_whitespace().find(|word| word.contains("?ticket="));
+    url.expect("a start URL").to_owned()
+}
 
 #[tokio::test]
 async fn from_the_printed_address_to_an_open_workspace() {
@@ -15,11 +25,10 @@ async fn from_the_printed_address_to_an_open_workspace() {
         return skip("from_the_printed_address_to_an_open_workspace", "Chromium is missing");
     };
     let up = Program::new(binary()).start().await;
-    let printed = up.printed();
-    let start = printed.split_whitespace().find(|word| word.contains("?ticket=")).unwrap();
+    let start = start_url(&up);
     let mut browser = Browser::start(&chromium, 1100, 800).await;
 
-    browser.go(start).await;
+    browser.go(&start).await;
     browser.until(LONG, "a name is proposed", "document.querySelector('#name')?.value").await;
     assert_eq!(browser.run("location.search").await, "", "the ticket is gone from the address");
     browser.click("#create").await;
@@ -71,8 +80,64 @@ async fn from_the_printed_address_to_an_open_workspace() {
     browser.until(Duration::from_secs(60), "it is deleted", first).await;
 
     // The address works once.
-    browser.go(start).await;
+    browser.go(&start).await;
     let used = "document.body.innerText.includes('used before')";
     browser.until(LONG, "the ticket is used up", used).await;
+    browser.close().await;
+}
+
+/// A kind of files whose script says that they were last used 115 minutes ago; unused for two hours
+/// they are paused.
+fn idle_kind() -> String {
+    let script = r#"#!/bin/sh
+used=$(date -u -d "@$(($(date +%s) - 6900))" +%Y-%m-%dT%H:%M:%SZ)
+echo "{\"last_activity\": \"$used\"}" > "$OUTPUT_JSON_PATH"
+"#;
+    format!(
+        "{}  activityRules:\n  - {{config: {{secondsSinceActive: 7200}}, effect: \
+         {{pauseWorkspace: true}}}}\n",
+        Site::Own.files_kind("idle-files").replace(
+            "    probes:\n",
+            &format!(
+                "    activityProbe: {{podExec: {{script: {}}}}}\n    probes:\n",
+                json!(script)
+            ),
+        )
+    )
+}
+
+#[tokio::test]
+async fn an_idle_workspace_is_kept_by_a_click() {
+    let Some(chromium) = chromium() else {
+        return skip("an_idle_workspace_is_kept_by_a_click", "Chromium is missing");
+    };
+    let up = Program::new(binary()).start().await;
+    up.create_kind(&idle_kind()).await.expect(201);
+    up.create_workspace("notes", "idle-files").await;
+    let mut browser = Browser::start(&chromium, 1100, 600).await;
+    browser.go(&start_url(&up)).await;
+
+    let warned = "document.querySelector('li.Running .soon:not([hidden]) span')?.textContent";
+    let words = browser.until(LONG, "a warning", warned).await;
+    let words = words.as_str().unwrap();
+    assert!(words.starts_with("Nobody uses it: pauses in "), "{words}");
+    let about = browser.run("document.querySelector('li .what p').textContent").await;
+    assert_eq!(about, "idle-files · last used 2 hours ago");
+    // Nothing sticks out of a telephone's screen.
+    browser.resize(360, 740).await;
+    let fits = "document.documentElement.scrollWidth <= innerWidth && \
+                [...document.querySelectorAll('.soon, .keep')].every(node => \
+                node.getBoundingClientRect().right <= innerWidth)";
+    browser.until(LONG, "all is on the screen", fits).await;
+
+    browser.click("li .keep").await;
+    let kept = "document.querySelector('#notice').textContent";
+    let words = browser.until(LONG, "an answer", kept).await;
+    assert_eq!(words, "notes is kept. Unused, it pauses in 2 hours.");
+    let withdrawn = "document.querySelector('li.Running .soon').hidden";
+    browser.until(LONG, "the warning is withdrawn", withdrawn).await;
+    let path = "/workspaces/default/notes/podtemplate/details";
+    let culling = up.get(path).await.expect(200).json()["data"]["culling"].clone();
+    assert!(culling["secondsUntilPause"].as_i64().unwrap() > 6000, "{culling}");
     browser.close().await;
 }
