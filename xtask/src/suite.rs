@@ -77,7 +77,12 @@ impl Suite {
             dependencies.into_iter().flatten().any(|one| one["name"] == TESTCLUSTER)
         });
         let of = |package: &Value| {
-            self.programs.iter().filter(|program| program.package == package["name"]).collect()
+            let only = package["metadata"][TESTCLUSTER]["targets"].as_array();
+            let all = self.programs.iter().filter(|program| program.package == package["name"]);
+            all.filter(|program| {
+                only.is_none_or(|only| only.iter().any(|target| *target == program.target))
+            })
+            .collect()
         };
         Ok(users.map(of).collect())
     }

@@ -1,4 +1,4 @@
-//! `Hook` objects on the embedded cluster: from a Secret and an object to a notification.
+//! `Hook` objects in a cluster: from a Secret and an object to a notification.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod operators;
@@ -8,7 +8,6 @@ mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
-use embedded::Cluster;
 use hooks::{
     controller,
     decide::digest::{endpoint, hex},
@@ -23,6 +22,7 @@ use kube::{
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::{Value, json};
+use testcluster::TestCluster;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -33,19 +33,20 @@ const KEY: &str = "correct-horse-battery-staple-01";
 const OTHER: &str = "correct-horse-battery-staple-02";
 
 struct World {
-    cluster: Cluster,
     client: Client,
     server: Server,
     directory: tempfile::TempDir,
+    // The last to go.
+    _cluster: TestCluster,
 }
 
 impl World {
     async fn new() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
-        let cluster = Cluster::open(embedded::Options::new(directory.path().join("cluster")));
-        let cluster = cluster.await.unwrap();
+        let cluster = TestCluster::open().await;
         let client = cluster.client();
+        cluster.make_namespace("apps").await;
         cluster::crds::install(&client, hooks::crds()).await.unwrap();
         let options = Options {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -57,15 +58,15 @@ impl World {
             },
         };
         let server = Server::start(client.clone(), options).await.unwrap();
-        Self { cluster, client, server, directory }
+        Self { client, server, directory, _cluster: cluster }
     }
 
     fn hooks(&self) -> Api<Hook> {
-        Api::namespaced(self.client.clone(), "default")
+        Api::namespaced(self.client.clone(), "apps")
     }
 
     async fn secret(&self, name: &str, token: &str) {
-        let secrets = Api::<Secret>::namespaced(self.client.clone(), "default");
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), "apps");
         let secret = json!({"metadata": {"name": name}, "stringData": {"token": token}});
         let patch = PatchParams::default();
         match secrets.get_opt(name).await.unwrap() {
@@ -99,7 +100,7 @@ impl World {
     }
 
     async fn when(&self, name: &str, what: &str, met: impl Fn(&Hook) -> bool) -> Hook {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let hook = self.hooks().get(name).await.unwrap();
             if met(&hook) {
@@ -137,7 +138,6 @@ impl World {
 
     async fn end(self) {
         self.server.stop().await;
-        self.cluster.shutdown().await;
     }
 }
 
@@ -171,7 +171,7 @@ async fn downstream() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
 }
 
 async fn told(receiver: &mut mpsc::UnboundedReceiver<String>) -> String {
-    tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await.unwrap().unwrap()
+    tokio::time::timeout(Duration::from_secs(60), receiver.recv()).await.unwrap().unwrap()
 }
 
 fn flux(address: SocketAddr) -> Value {
@@ -228,7 +228,7 @@ async fn secrets_rotate_and_hooks_end() {
     assert_eq!(world.push(OTHER, "c").await, 503);
 
     world.hooks().delete("code", &Default::default()).await.unwrap();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while world.push(OTHER, "d").await != 404 {
         assert!(tokio::time::Instant::now() < deadline, "it is still served");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -246,7 +246,7 @@ async fn what_is_wrong_is_said_and_harms_nobody_else() {
     world.hook("second", flux(address)).await;
     let hook = world.until("second", "PathTaken").await;
     let message = &hook.status.unwrap().conditions[0].message;
-    assert!(message.contains("default/first"), "{message}");
+    assert!(message.contains("apps/first"), "{message}");
 
     let with = |change: Value| {
         let mut spec = flux(address);
@@ -280,7 +280,7 @@ async fn kind(client: &Client, version: &str, kind: &str, plural: &str) -> Api<D
     }));
     cluster::crds::install(client, vec![crd.unwrap()]).await.unwrap();
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    Api::namespaced_with(client.clone(), "default", &resource)
+    Api::namespaced_with(client.clone(), "apps", &resource)
 }
 
 #[tokio::test]
@@ -348,7 +348,7 @@ async fn workspaces_are_restarted_and_paused() {
     let object = json!({"apiVersion": version, "kind": "Workspace",
         "metadata": {"name": "notes"}, "spec": {"paused": false}});
     api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-    let pods = Api::<Pod>::namespaced(world.client.clone(), "default");
+    let pods = Api::<Pod>::namespaced(world.client.clone(), "apps");
     let pod = json!({"metadata": {"name": "notes-0",
         "labels": {"notebooks.kubeflow.org/workspace-name": "notes"}},
         "spec": {"containers": [{"name": "main", "image": "x"}]}});

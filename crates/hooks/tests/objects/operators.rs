@@ -68,12 +68,12 @@ async fn every_request_is_seen_and_can_be_made_again() {
     assert_eq!(world.push(KEY, "main").await, 202);
     told(&mut receiver).await;
     let delivered = listed(&api, "/deliveries?state=delivered", 1).await;
-    assert_eq!(delivered[0]["endpoint"], "default/code");
+    assert_eq!(delivered[0]["endpoint"], "apps/code");
     assert_eq!(world.push(KEY, "other").await, 200);
     assert_eq!(listed(&api, "/deliveries?state=filtered", 1).await[0]["status"], 200);
     assert_eq!(listed(&api, "/deliveries", 2).await[0]["state"], "filtered");
     for (query, count) in [
-        ("endpoint=default/code", 2),
+        ("endpoint=apps/code", 2),
         ("endpoint=other", 0),
         ("repo=git@code.example.com:team/app", 1),
         ("q=TEAM", 1),
@@ -127,24 +127,24 @@ async fn hooks_are_tried_out_paused_and_resumed() {
     let full = get(&api, "/endpoints?paths=full").await;
     assert_eq!(full["items"][0]["urls"][0], format!("https://hooks.example{path}"));
 
-    let (status, said) = post(&api, "/endpoints/default/code/test", Value::Null).await;
+    let (status, said) = post(&api, "/endpoints/apps/code/test", Value::Null).await;
     assert_eq!((status, &said["status"], &said["state"]), (200, &json!(202), &json!("queued")));
     assert!(told(&mut receiver).await.contains("quartermaster/sample"));
-    let (_, said) = post(&api, "/endpoints/default/code/test", json!({"event": "ping"})).await;
+    let (_, said) = post(&api, "/endpoints/apps/code/test", json!({"event": "ping"})).await;
     assert_eq!((&said["status"], &said["body"]), (&json!(200), &json!("Pong")));
-    assert_eq!(post(&api, "/endpoints/default/none/test", Value::Null).await.0, 404);
-    assert_eq!(post(&api, "/endpoints/default/code/other", Value::Null).await.0, 404);
+    assert_eq!(post(&api, "/endpoints/apps/none/test", Value::Null).await.0, 404);
+    assert_eq!(post(&api, "/endpoints/apps/code/other", Value::Null).await.0, 404);
 
-    assert_eq!(post(&api, "/endpoints/default/code/pause", Value::Null).await.0, 200);
+    assert_eq!(post(&api, "/endpoints/apps/code/pause", Value::Null).await.0, 200);
     world.until("code", "Suspended").await;
     assert_eq!(world.push(KEY, "a").await, 503);
     let buffer = json!({"buffer": true});
-    assert_eq!(post(&api, "/endpoints/default/code/pause", buffer).await.0, 200);
+    assert_eq!(post(&api, "/endpoints/apps/code/pause", buffer).await.0, 200);
     world.until("code", "Buffering").await;
     assert_eq!(world.push(KEY, "kept").await, 202);
     listed(&api, "/deliveries?state=queued", 1).await;
     assert!(receiver.try_recv().is_err());
-    assert_eq!(post(&api, "/endpoints/default/code/resume", Value::Null).await.0, 200);
+    assert_eq!(post(&api, "/endpoints/apps/code/resume", Value::Null).await.0, 200);
     assert!(told(&mut receiver).await.contains(r#""Branch":"kept""#));
     world.end().await;
 }
@@ -186,7 +186,7 @@ async fn nobody_sees_the_hooks_of_others() {
     }
     let one = format!("/deliveries/{id}");
     assert_eq!(ask(&stranger, Method::GET, &one, Value::Null).await.0, 404);
-    for path in [&*format!("{one}/redeliver"), "/endpoints/default/code/test"] {
+    for path in [&*format!("{one}/redeliver"), "/endpoints/apps/code/test"] {
         assert_eq!(post(&stranger, path, Value::Null).await.0, 404, "{path}");
     }
     let (_, said) = post(&stranger, "/redeliver", json!({"state": "delivered"})).await;

@@ -1,19 +1,19 @@
-//! `Receiver` objects of Flux on the embedded cluster: what the notification-controller would do.
+//! `Receiver` objects of Flux in a cluster: what the notification-controller would do.
 
 use std::{net::SocketAddr, time::Duration};
 
-use embedded::Cluster;
 use hooks::{
     decide::{digest::hex, signature::Algorithm},
     receivers::{Options, Receiver, ReceiverStatus, Server},
 };
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
+use testcluster::TestCluster;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,10 +25,10 @@ const TOKEN: &str = "t0ken";
 const PUSH: &str = r#"{"ref":"refs/heads/main","repository":{"name":"app"}}"#;
 
 struct World {
-    cluster: Cluster,
     client: Client,
     server: Server,
-    _directory: tempfile::TempDir,
+    // The last to go.
+    _cluster: TestCluster,
 }
 
 /// A kind that only its definition knows.
@@ -47,9 +47,7 @@ pub(crate) fn definition(group: &str, kind: &str, plural: &str) -> Value {
 impl World {
     async fn new(own_namespace_only: bool) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let directory = tempfile::tempdir().unwrap();
-        let cluster = Cluster::open(embedded::Options::new(directory.path().join("cluster")));
-        let cluster = cluster.await.unwrap();
+        let cluster = TestCluster::open().await;
         let client = cluster.client();
         let definitions = [
             definition("notification.toolkit.fluxcd.io", "Receiver", "receivers"),
@@ -57,15 +55,13 @@ impl World {
         ];
         cluster::crds::install(&client, definitions).await.unwrap();
         for name in ["apps", "other"] {
-            let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-            let namespaces = Api::<Namespace>::all(client.clone());
-            namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+            cluster.make_namespace(name).await;
         }
         let mut options = Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         options.own_namespace_only = own_namespace_only;
         options.rules.resync = Duration::from_millis(50);
         let server = Server::start(client.clone(), options).await.unwrap();
-        Self { cluster, client, server, _directory: directory }
+        Self { client, server, _cluster: cluster }
     }
 
     fn receivers(&self) -> Api<Receiver> {
@@ -171,7 +167,6 @@ impl World {
 
     async fn end(self) {
         self.server.stop().await;
-        self.cluster.shutdown().await;
     }
 }
 

@@ -73,7 +73,7 @@ async fn flux_is_waited_for_until_it_has_seen_the_request() {
     cluster::crds::install(&world.client, [kind]).await.unwrap();
     let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
     let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "default", &resource);
+    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
     let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
         "metadata": {"name": "app"}, "spec": {}});
     api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use embedded::Cluster;
 use hooks::{
     controller,
     server::{Options, Server, StartError},
@@ -18,6 +17,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs,
     pki_types::CertificateDer,
 };
+use testcluster::TestCluster;
 
 /// Puts a new certificate into a directory; gives it as it is trusted.
 fn renew(directory: &Path) -> CertificateDer<'static> {
@@ -51,8 +51,7 @@ fn answers(address: SocketAddr, trusted: &CertificateDer<'static>) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_served_and_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    let cluster = Cluster::open(embedded::Options::new(directory.path().join("cluster")));
-    let cluster = cluster.await.unwrap();
+    let cluster = TestCluster::open().await;
     cluster::crds::install(&cluster.client(), hooks::crds()).await.unwrap();
     let options = || Options {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -76,5 +75,4 @@ async fn certificates_are_served_and_replaced() {
     }
     assert!(!answers(address, &first));
     server.stop().await;
-    cluster.shutdown().await;
 }
