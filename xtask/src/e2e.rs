@@ -13,54 +13,45 @@ use crate::{
     tools::Tools,
 };
 
-const TARGETS: [&str; 14] = [
-    "story",
-    "controller",
-    "backend",
-    "replicas",
-    "rights",
-    "identity",
-    "outage",
-    "same",
-    "deploy",
-    "kubectl",
-    "jupyter",
-    "browser",
-    "crash",
-    "wire",
+/// A test target of `e2e`.
+struct Target {
+    name: &'static str,
+    clusters: Clusters,
+    /// About how long it takes: what takes long begins early.
+    seconds: u64,
+}
+
+/// On which clusters a target runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clusters {
+    Own,
+    Real,
+    Both,
+    /// On ours, and only when it is named: the normal tests have a short form of it.
+    OwnIfNamed,
+}
+
+use Clusters::{Both, Own, OwnIfNamed, Real};
+
+const TARGETS: [Target; 14] = [
+    Target { name: "story", clusters: Both, seconds: 40 },
+    Target { name: "controller", clusters: Real, seconds: 40 },
+    Target { name: "backend", clusters: Both, seconds: 100 },
+    Target { name: "replicas", clusters: Both, seconds: 40 },
+    Target { name: "rights", clusters: Both, seconds: 40 },
+    Target { name: "identity", clusters: Both, seconds: 40 },
+    Target { name: "outage", clusters: Both, seconds: 220 },
+    Target { name: "same", clusters: Both, seconds: 50 },
+    Target { name: "deploy", clusters: Real, seconds: 50 },
+    Target { name: "kubectl", clusters: Both, seconds: 50 },
+    Target { name: "jupyter", clusters: Both, seconds: 100 },
+    Target { name: "browser", clusters: Own, seconds: 40 },
+    Target { name: "crash", clusters: Own, seconds: 200 },
+    Target { name: "wire", clusters: OwnIfNamed, seconds: 40 },
 ];
-/// What also runs, or only runs, on a real Kubernetes.
-const REAL: [&str; 11] = [
-    "story",
-    "controller",
-    "backend",
-    "replicas",
-    "rights",
-    "identity",
-    "outage",
-    "same",
-    "deploy",
-    "kubectl",
-    "jupyter",
-];
-/// What only runs there.
-const ONLY_REAL: [&str; 2] = ["controller", "deploy"];
-/// What only runs when it is named: the normal tests have a short form of it.
-const ONLY_NAMED: [&str; 1] = ["wire"];
 
 /// Kills in each of the two runs of `crash`, which go on side by side.
 const CRASHES: u32 = 100;
-
-/// About how long a target takes: what takes long begins early.
-fn seconds(target: &str) -> u64 {
-    match target {
-        "outage" => 220,
-        "crash" => 200,
-        "backend" | "jupyter" => 100,
-        "deploy" | "kubectl" | "same" => 50,
-        _ => 40,
-    }
-}
 
 /// `cargo xtask e2e`.
 pub(crate) fn run_alone(only: &[String], on_real: bool) -> Result<()> {
@@ -86,12 +77,12 @@ pub(crate) fn real(
     for which in [Which::Quartermaster, Which::Files, Which::Jupyterlab, Which::Busybox] {
         images.push(image::file(which, false)?);
     }
-    let targets = wanted(only)?.filter(|target| REAL.contains(target));
-    let job = |target| {
-        let program = suite.target(target)?;
-        let mut run = on_a_cluster(program, &images)?;
-        prepare(&mut run, target, suite, tools, skipped)?;
-        Ok(Job::new(format!("{target} on a real Kubernetes"), seconds(target), run))
+    let targets = wanted(only)?.filter(|target| matches!(target.clusters, Real | Both));
+    let job = |target: &Target| {
+        let name = target.name;
+        let mut run = on_a_cluster(suite.target(name)?, &images)?;
+        prepare(&mut run, name, suite, tools, skipped)?;
+        Ok(Job::new(format!("{name} on a real Kubernetes"), target.seconds, run))
     };
     targets.map(job).collect()
 }
@@ -117,17 +108,17 @@ pub(crate) fn own(
     skipped: &Skipped,
 ) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
-    for target in wanted(only)?.filter(|target| !ONLY_REAL.contains(target)) {
-        let names = match target {
+    for target in wanted(only)?.filter(|target| target.clusters != Real) {
+        let names = match target.name {
             "crash" => vec!["crash, one half", "crash, the other half"],
-            target => vec![target],
+            name => vec![name],
         };
         for name in names {
             // Each test starts large programs: one after the other.
-            let mut tests = suite.target(target)?.command();
+            let mut tests = suite.target(target.name)?.command();
             tests.arg("--test-threads=1");
-            prepare(&mut tests, target, suite, tools, skipped)?;
-            jobs.push(Job::new(name, seconds(target), tests));
+            prepare(&mut tests, target.name, suite, tools, skipped)?;
+            jobs.push(Job::new(name, target.seconds, tests));
         }
     }
     Ok(jobs)
@@ -151,12 +142,14 @@ fn prepare(
     tools.pass_on(target, tests)
 }
 
-fn wanted(only: &[String]) -> Result<impl Iterator<Item = &'static str>> {
-    if let Some(unknown) = only.iter().find(|name| !TARGETS.contains(&name.as_str())) {
-        bail!("there is no test target {unknown}; there are: {}", TARGETS.join(", "));
+fn wanted(only: &[String]) -> Result<impl Iterator<Item = &'static Target>> {
+    let names = || TARGETS.iter().map(|target| target.name);
+    if let Some(unknown) = only.iter().find(|wanted| names().all(|name| name != **wanted)) {
+        let all: Vec<_> = names().collect();
+        bail!("there is no test target {unknown}; there are: {}", all.join(", "));
     }
-    let all = only.is_empty();
-    Ok(TARGETS.into_iter().filter(move |name| {
-        if all { !ONLY_NAMED.contains(name) } else { only.iter().any(|wanted| wanted == name) }
+    Ok(TARGETS.iter().filter(move |target| match only {
+        [] => target.clusters != OwnIfNamed,
+        some => some.iter().any(|wanted| wanted == target.name),
     }))
 }

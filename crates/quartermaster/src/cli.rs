@@ -3,6 +3,7 @@
 
 mod backend;
 mod controller;
+mod go;
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 

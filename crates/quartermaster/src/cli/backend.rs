@@ -1,13 +1,13 @@
 //! Flags of `quartermaster as workspaces-backend`: those of the original with its variables and
 //! defaults, then our own. What cannot be read is refused; the original went on with its defaults.
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use cluster::client::Pace;
 use http::{HeaderName, Uri, uri::Authority};
 use web::{Cors, identity::Trusted};
 use workspaces::dialect::kubeflow::Profile;
 
-use super::ClusterChoice;
+use super::{ClusterChoice, go::GoFlag as _};
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkspacesBackend {
@@ -75,18 +75,7 @@ pub(crate) struct WorkspacesBackend {
     )]
     pub(crate) proxy_url_prefix: String,
     /// Serve the API as a Swagger document, with a page, below /api/v1/swagger/
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "SWAGGER_ENABLED",
-        hide_env_values = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, env = "SWAGGER_ENABLED", hide_env_values = true, go_bool = "false")]
     pub(crate) swagger_enabled: bool,
     /// Host that the document names
     #[arg(
@@ -150,49 +139,16 @@ pub(crate) struct Own {
     )]
     pub(crate) api_profile: Profile,
     /// Whether volumes and Secrets are mounted only with the label that releases them
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "REQUIRE_CAN_MOUNT",
-        hide_env_values = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "true",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, env = "REQUIRE_CAN_MOUNT", hide_env_values = true, go_bool = "true")]
     pub(crate) require_can_mount: bool,
     /// Refuse a pause request that does not say `paused`, which otherwise starts the workspace
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "STRICT_PAUSE_BODY",
-        hide_env_values = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, env = "STRICT_PAUSE_BODY", hide_env_values = true, go_bool = "false")]
     pub(crate) strict_pause_body: bool,
     /// Let everybody who can connect do everything
     #[arg(long)]
     pub(crate) insecure_disable_auth: bool,
     /// Of older originals; wants `--insecure-disable-auth` as well
-    #[arg(
-        long,
-        hide = true,
-        value_name = "BOOL",
-        env = "DISABLE_AUTH",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, hide = true, env = "DISABLE_AUTH", go_bool = "false")]
     pub(crate) disable_auth: bool,
 }
 
@@ -200,15 +156,6 @@ impl WorkspacesBackend {
     /// How fast requests go to the cluster; none for as fast as they can.
     pub(crate) fn pace(&self) -> Option<Pace> {
         Pace::new(self.client_qps, self.client_burst)
-    }
-}
-
-/// The words that Go reads as a boolean.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
-use super::{ClusterChoice, backend::boolean};
+use super::{ClusterChoice, go::GoFlag as _};
 use crate::config;
 
 /// Where the original finds its certificate.
@@ -24,54 +24,16 @@ pub(crate) struct WorkspacesController {
     #[arg(long, value_name = "ADDR", default_value = ":8081", value_parser = bind_address)]
     pub(crate) health_probe_bind_address: Bind,
     /// Be one among replicas: only the holder of the Lease kubeflow-workspace-controller works
-    #[arg(
-        long,
-        value_name = "BOOL",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, go_bool = "false")]
     pub(crate) leader_elect: bool,
     /// Serve /metrics over TLS, with a certificate made at the start
-    #[arg(
-        long,
-        value_name = "BOOL",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, go_bool = "false")]
     pub(crate) metrics_secure: bool,
     /// Offer HTTP/2 at the webhooks, and at /metrics if that is over TLS
-    #[arg(
-        long,
-        value_name = "BOOL",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, go_bool = "false")]
     pub(crate) enable_http2: bool,
     /// Make a VirtualService for each workspace
-    #[arg(
-        long,
-        value_name = "BOOL",
-        env = "USE_ISTIO",
-        hide_env_values = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = boolean
-    )]
+    #[arg(long, env = "USE_ISTIO", hide_env_values = true, go_bool = "false")]
     pub(crate) use_istio: bool,
     /// Gateway of these, as NAMESPACE/NAME
     #[arg(
