@@ -1,12 +1,9 @@
 //! Which pages of other origins may use an API from a browser.
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use crate::handler::{Handler, Pass};
 
 /// What a page may read of an answer besides its body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -69,13 +66,11 @@ impl Cors {
         self.origins.iter().any(|known| known.eq_ignore_ascii_case(text))
     }
 
-    /// Adds to every answer of a router what a browser wants to know, refusals included. The router
-    /// answers `OPTIONS` with `Allow`, which says what a preflight may promise.
-    pub fn wrap(self, router: Router) -> Router {
-        if self == Self::closed() {
-            return router;
-        }
-        router.layer(from_fn_with_state(std::sync::Arc::new(self), run))
+    /// Adds to every answer what a browser wants to know, refusals included. What is behind answers
+    /// `OPTIONS` with `Allow`, which says what a preflight may promise.
+    pub fn wrap(self, inner: impl Into<Handler>) -> Handler {
+        let inner = inner.into();
+        if self == Self::closed() { inner } else { inner.behind(self) }
     }
 
     fn add(&self, asked: &Asked, answer: &mut HeaderMap) {
@@ -129,18 +124,20 @@ struct Asked {
     private_network: bool,
 }
 
-async fn run(State(cors): State<std::sync::Arc<Cors>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let asked = Asked {
-        origin: origin(headers).cloned(),
-        preflight: *request.method() == Method::OPTIONS
-            && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
-        headers: headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned(),
-        private_network: headers.contains_key(&PRIVATE_NETWORK),
-    };
-    let mut response = next.run(request).await;
-    cors.add(&asked, response.headers_mut());
-    response
+impl Pass for Cors {
+    async fn pass(&self, request: Request, next: &Handler) -> Response {
+        let headers = request.headers();
+        let asked = Asked {
+            origin: origin(headers).cloned(),
+            preflight: *request.method() == Method::OPTIONS
+                && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
+            headers: headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned(),
+            private_network: headers.contains_key(&PRIVATE_NETWORK),
+        };
+        let mut response = next.answer(request).await;
+        self.add(&asked, response.headers_mut());
+        response
+    }
 }
 
 /// The one origin that a request names.
@@ -152,7 +149,7 @@ fn origin(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, response::IntoResponse, routing::any};
+    use axum::{Router, body::Body, response::IntoResponse, routing::any};
     use rstest::rstest;
     use tower::ServiceExt as _;
 

@@ -7,6 +7,7 @@
 mod client;
 mod cors;
 mod error;
+mod handler;
 pub mod identity;
 pub mod listener;
 pub mod local;
@@ -16,5 +17,6 @@ mod page;
 pub use client::{Client, Head, Render};
 pub use cors::Cors;
 pub use error::{Cause, Error, Kind, Origin};
+pub use handler::Handler;
 pub use identity::{Authenticate, Identity};
 pub use page::Page;

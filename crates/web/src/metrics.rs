@@ -75,13 +75,9 @@ struct Answered {
 
 /// The pattern of a route; none for what leads nowhere.
 #[derive(Debug, Clone)]
-pub(crate) struct Route(Option<MatchedPath>);
+struct Route(Option<MatchedPath>);
 
 impl Route {
-    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
-        Self(request.extensions().get().cloned())
-    }
-
     fn as_str(&self) -> &str {
         self.0.as_ref().map_or("none", MatchedPath::as_str)
     }
@@ -133,34 +129,50 @@ impl Requests {
         requests
     }
 
+    /// Counts those of one listener.
+    pub(crate) fn at(&self, listener: &'static str) -> RequestsAt {
+        let in_flight = self.in_flight.get_or_create_owned(&At { listener });
+        RequestsAt { listener, in_flight, all: self.clone() }
+    }
+}
+
+/// Counts of the requests of one listener.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestsAt {
+    listener: &'static str,
+    in_flight: Gauge,
+    all: Requests,
+}
+
+impl RequestsAt {
     /// Notes that a request came, until what is returned goes.
-    pub(crate) fn came(&self, listener: &'static str) -> InFlight {
-        let gauge = self.in_flight.get_or_create_owned(&At { listener });
-        gauge.inc();
-        InFlight(gauge)
+    pub(crate) fn came(&self) -> InFlight<'_> {
+        self.in_flight.inc();
+        InFlight(&self.in_flight)
     }
 
     /// Notes an answer.
     pub(crate) fn answered(
         &self,
-        listener: &'static str,
         method: &Method,
-        route: Route,
+        route: Option<&MatchedPath>,
         status: StatusCode,
         took: Duration,
     ) {
-        let asked = Asked { listener, method: name(method), route };
-        self.seconds.get_or_create(&asked).observe(took.as_secs_f64());
+        let Requests { answered, seconds, .. } = &self.all;
+        let route = Route(route.cloned());
+        let asked = Asked { listener: self.listener, method: name(method), route };
+        seconds.get_or_create(&asked).observe(took.as_secs_f64());
         let Asked { listener, method, route } = asked;
-        let answered = Answered { listener, method, route, status: class(status) };
-        self.answered.get_or_create(&answered).inc();
+        let labels = Answered { listener, method, route, status: class(status) };
+        answered.get_or_create(&labels).inc();
     }
 }
 
 /// A request on its way; it may also break off.
-pub(crate) struct InFlight(Gauge);
+pub(crate) struct InFlight<'a>(&'a Gauge);
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rstest::rstest;
 use tower::ServiceExt as _;
 use web::{
-    Client, Error, Head, Identity, Kind,
+    Client, Error, Handler, Head, Identity, Kind,
     local::{Guard, Local, Scope, TICKETS_PATH, Token, routes, start_url},
 };
 
@@ -30,7 +30,7 @@ fn render(error: &Error, head: &Head) -> Response {
 }
 
 struct Setup {
-    app: Router,
+    app: Handler,
     local: Local,
     token: Token,
     now: Arc<Mutex<Timestamp>>,

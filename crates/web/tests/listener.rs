@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 use web::{
-    Error, Head, Kind,
+    Error, Handler, Head, Kind,
     listener::{BindError, Drain, Limits, Stack, bind, read},
     metrics::{self, Requests},
 };
@@ -39,22 +39,30 @@ fn render(error: &Error, _head: &Head) -> Response {
     Response::builder().status(status).body(body).unwrap()
 }
 
-async fn start(router: Router, limits: Limits) -> (SocketAddr, Drain) {
+async fn start(router: impl Into<Handler>, limits: Limits) -> (SocketAddr, Drain) {
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.address();
     let drain = Drain::new();
-    tokio::spawn(listener.serve(router, limits, drain.clone()));
+    tokio::spawn(listener.serve(router.into(), limits, drain.clone()));
     (address, drain)
 }
 
-fn app() -> Router {
+fn app() -> Handler {
+    stack().wrap(routes())
+}
+
+fn stack() -> Stack {
+    Stack::new("test", render).body_limit(1000).answer_within(Duration::from_millis(200))
+}
+
+fn routes() -> Router {
     let length = |body: Body| async {
         match read(body).await {
             Ok(bytes) => Response::new(Body::from(bytes.len().to_string())),
             Err(error) => render(&error, &head()),
         }
     };
-    let router = Router::new()
+    Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/page", get(|| async { axum::response::Html("<p>") }))
         .route("/extractor", post(|body: Bytes| async move { body.len().to_string() }))
@@ -64,11 +72,7 @@ fn app() -> Router {
         )
         .route("/length", post(length))
         .route("/panic", any(|| async { panic!("boom") as () }))
-        .route("/slow", get(std::future::pending::<()>));
-    Stack::new("test", render)
-        .body_limit(1000)
-        .answer_within(Duration::from_millis(200))
-        .wrap(router)
+        .route("/slow", get(std::future::pending::<()>))
 }
 
 fn head() -> Head {
@@ -238,7 +242,7 @@ async fn a_tunnel_may_be_quiet_for_longer_than_a_head_may_take() {
             .unwrap()
     };
     let limits = Limits { header_time: Duration::from_millis(50), ..Limits::default() };
-    let router = app().route("/tunnel", get(tunnel));
+    let router = stack().wrap(routes().route("/tunnel", get(tunnel)));
     let (address, _drain) = start(router, limits).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";

@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
 use http::{Method, Request as HttpRequest, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -341,7 +340,7 @@ impl Rules for Picky {
     }
 }
 
-fn app() -> Router {
+fn app() -> web::Handler {
     let stack = Stack::new("admission", render)
         .body_limit(MAX_BYTES)
         .answer_within(std::time::Duration::from_millis(50));

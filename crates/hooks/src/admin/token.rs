@@ -11,13 +11,13 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
-use web::{Error, Head, Kind, listener::Stack, metrics};
+use web::{Error, Handler, Head, Kind, listener::Stack, metrics};
 
 use super::{Admin, Gate, answer::Problem, router, trouble};
 use crate::{decide::signature::equal, receive::Receiver};
 
 /// Probes, counts and the API. Without a token nobody may see or do anything but ask how it is.
-pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Router {
+pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Handler {
     let admin = Arc::new(Admin::new(Arc::clone(&receiver), Gate::Operators, None));
     let mut registry = metrics::registry();
     admin.register(&mut registry);

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use cluster::{
     Access,
     access::Reviews,
@@ -14,7 +13,7 @@ use cluster::{
 };
 use tokio::task::JoinHandle;
 use web::{
-    Cors,
+    Cors, Handler,
     identity::{Anybody, Door, HeaderSettings, ProxyHeaders},
     listener::{self, BindError, Drain, Limits, Listener, Stack},
     metrics::{self, Requests},
@@ -39,6 +38,9 @@ pub(crate) struct Settings {
     pub(crate) cors: Cors,
     pub(crate) options: kubeflow::Options,
 }
+
+/// What supervisors ask, who are nobody.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// The running API.
 pub(crate) struct Backend {
@@ -75,11 +77,11 @@ impl Backend {
         let ready = Readiness { caches: caches.clone(), health: Some(health.clone()), hooks: None };
         let options = settings.options;
         let state = kubeflow::State { client, caches, access, health: Some(health), options };
-        let api = kubeflow::router(state).fallback(listeners::nothing);
-        let api = protect(api, settings.identity, settings.cors.clone());
         let probes = listener::ops_router(move || ready.missing(), registry);
+        let api = kubeflow::router(state).merge(probes).fallback(listeners::nothing);
+        let api = protect(api, settings.identity, settings.cors.clone());
         let stack = Stack::new("api", listeners::render).counted(&requests);
-        let api = settings.cors.wrap(stack.wrap(api.merge(probes)));
+        let api = settings.cors.wrap(stack.wrap(api));
         let drain = Drain::new();
         let serving = tokio::spawn(listener.serve(api, Limits::default(), drain.clone()));
         Ok(Self { address, cluster: format!("the Kubernetes {version} at {url}"), drain, serving })
@@ -113,10 +115,10 @@ impl Backend {
     }
 }
 
-fn protect(api: Router, identity: Option<HeaderSettings>, cors: Cors) -> Router {
+fn protect(api: impl Into<Handler>, identity: Option<HeaderSettings>, cors: Cors) -> Handler {
     match identity {
         Some(headers) => Door::new(ProxyHeaders::new(headers), listeners::render)
-            .public(is_open)
+            .public(|method, path| PROBES.contains(&path) || is_open(method, path))
             .cors(cors)
             .protect(api),
         None => Door::new(Anybody, listeners::render).cors(cors).protect(api),

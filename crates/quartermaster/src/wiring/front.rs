@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use cluster::{
     Access,
     access::{Reviews, TokenReviews},
@@ -10,7 +9,7 @@ use cluster::{
 use http::Method;
 use kube::Client;
 use web::{
-    Cors, Render,
+    Cors, Handler, Render,
     identity::{Door, ProxyHeaders},
     local::{Guard, Local, Token},
 };
@@ -84,7 +83,12 @@ impl Front {
     }
 
     /// Guards the API on `port`.
-    pub(super) fn protect_api(&self, api: Router, port: u16, render: Render) -> Router {
+    pub(super) fn protect_api(
+        &self,
+        api: impl Into<Handler>,
+        port: u16,
+        render: Render,
+    ) -> Handler {
         match self {
             Self::Local(local) => Guard::new(local.clone(), port, render)
                 .pages(|_, path| path == "/" || path.starts_with("/workspace/connect/"))
@@ -95,32 +99,37 @@ impl Front {
     }
 
     /// Guards the way into workspaces. The local one does so itself, path by path.
-    pub(super) fn protect_apps(&self, apps: Router) -> Router {
+    pub(super) fn protect_apps(&self, apps: impl Into<Handler>) -> Handler {
         match self {
-            Self::Local(_) => apps,
+            Self::Local(_) => apps.into(),
             // What runs in a workspace is reached from its own pages only.
             other => other.door(apps, connect::render, Cors::closed()),
         }
     }
 
     /// Guards the probes on `port`: where supervisors of a cluster ask, they are open.
-    pub(super) fn protect_ops(&self, ops: Router, port: u16, render: Render) -> Router {
+    pub(super) fn protect_ops(
+        &self,
+        ops: impl Into<Handler>,
+        port: u16,
+        render: Render,
+    ) -> Handler {
         match self {
             Self::Local(local) => Guard::new(local.clone(), port, render)
                 .public(|_, path| path == "/livez" || path == "/readyz")
                 .protect(ops),
-            Self::Headers(..) | Self::Tokens(..) => ops,
+            Self::Headers(..) | Self::Tokens(..) => ops.into(),
         }
     }
 
-    fn door(&self, router: Router, render: Render, cors: Cors) -> Router {
+    fn door(&self, inner: impl Into<Handler>, render: Render, cors: Cors) -> Handler {
         match self {
-            Self::Local(_) => router,
+            Self::Local(_) => inner.into(),
             Self::Headers(who, _) => {
-                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(router)
+                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(inner)
             }
             Self::Tokens(who, _) => {
-                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(router)
+                Door::new(Arc::clone(who), render).public(is_open).cors(cors).protect(inner)
             }
         }
     }

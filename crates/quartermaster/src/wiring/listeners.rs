@@ -144,7 +144,7 @@ impl Rest {
                 .counted(requests)
                 .wrap(front.protect_apps(shared));
             let api = stack.wrap(protect(api.fallback(nothing)));
-            front.cors().wrap(api).merge(shared)
+            front.cors().wrap(api).beside(connect::ROOT, shared)
         } else {
             let connect = connect::api_router(Arc::clone(&backend), options.clone());
             let api = stack.wrap(protect(api.merge(connect).fallback(nothing)));

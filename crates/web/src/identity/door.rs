@@ -1,18 +1,14 @@
 //! The layer that lets nobody in whom it does not know.
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    middleware::{Next, from_fn_with_state},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use http::{Method, Request};
 
 use super::Authenticate;
-use crate::{Cors, Head, Render, local::source};
+use crate::{
+    Cors, Head, Render,
+    handler::{Handler, Pass},
+    local::source,
+};
 
 type Paths = fn(&Method, &str) -> bool;
 
@@ -49,33 +45,31 @@ impl<A: Authenticate> Door<A> {
         self
     }
 
-    /// Puts the door in front of a router, its fallback included.
-    pub fn protect(self, router: Router) -> Router {
-        router.layer(from_fn_with_state(Arc::new(self), run::<A>))
+    /// Puts the door in front of all there is.
+    pub fn protect(self, inner: impl Into<Handler>) -> Handler {
+        inner.into().behind(self)
     }
 }
 
-async fn run<A: Authenticate>(
-    State(door): State<Arc<Door<A>>>,
-    request: Request<Body>,
-    next: Next,
-) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let head = Head::of(&parts);
-    if let Err(error) = source::check_site(&parts)
-        && !door.cors.trusts(&parts.headers)
-    {
-        return (door.render)(&error, &head);
-    }
-    match door.who.authenticate(&mut parts).await {
-        Ok(identity) => {
-            parts.extensions.insert(identity);
+impl<A: Authenticate> Pass for Door<A> {
+    async fn pass(&self, request: Request<Body>, next: &Handler) -> Response {
+        let (mut parts, body) = request.into_parts();
+        if let Err(error) = source::check_site(&parts)
+            && !self.cors.trusts(&parts.headers)
+        {
+            return (self.render)(&error, &Head::of(&parts));
         }
-        Err(_) if (door.public)(&parts.method, parts.uri.path()) => {}
-        Err(error) => {
-            tracing::debug!(request = ?head, error = %error.log(), "request refused");
-            return (door.render)(&error, &head);
+        match self.who.authenticate(&mut parts).await {
+            Ok(identity) => {
+                parts.extensions.insert(identity);
+            }
+            Err(_) if (self.public)(&parts.method, parts.uri.path()) => {}
+            Err(error) => {
+                let head = Head::of(&parts);
+                tracing::debug!(request = ?head, error = %error.log(), "request refused");
+                return (self.render)(&error, &head);
+            }
         }
+        next.answer(Request::from_parts(parts, body)).await
     }
-    next.run(Request::from_parts(parts, body)).await
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
@@ -25,13 +25,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tower::Service as _;
 
 use super::{
     drain::Drain,
     io::{Busy, Impatient, Stage},
     tls::{self, Tls},
 };
+use crate::Handler;
 
 /// The other end of a connection, in the extensions of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +128,8 @@ impl Listener {
     }
 
     /// Serves until the drain stops. Connections end after their current answer, or with the grace.
-    pub async fn serve(self, router: Router, limits: Limits, drain: Drain) {
+    pub async fn serve(self, handler: impl Into<Handler>, limits: Limits, drain: Drain) {
+        let handler = handler.into();
         let places = Arc::new(Semaphore::new(limits.connections));
         let mut stopping = std::pin::pin!(drain.stopping());
         loop {
@@ -142,13 +143,13 @@ impl Listener {
                 () = &mut stopping => return,
                 next = next => next,
             };
-            let (router, tls) = (router.clone(), self.tls.clone());
+            let (handler, tls) = (handler.clone(), self.tls.clone());
             let ending = drain.clone();
             drain.spawn(async move {
                 // Small answers must not wait for the acknowledgement of the ones before.
                 let _ = stream.set_nodelay(true);
                 match tls {
-                    None => connection(stream, peer, router, limits, ending).await,
+                    None => connection(stream, peer, handler, limits, ending).await,
                     Some(tls) => {
                         let stream = tokio::select! {
                             biased;
@@ -157,10 +158,10 @@ impl Listener {
                         };
                         match stream {
                             Some(stream) if tls::speaks_http2(&stream) => {
-                                connection2(stream, peer, router, limits, ending).await;
+                                connection2(stream, peer, handler, limits, ending).await;
                             }
                             Some(stream) => {
-                                connection(stream, peer, router, limits, ending).await;
+                                connection(stream, peer, handler, limits, ending).await;
                             }
                             None => {}
                         }
@@ -185,7 +186,7 @@ async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, drain: Drain)
+async fn connection<S>(stream: S, peer: SocketAddr, handler: Handler, limits: Limits, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -196,12 +197,12 @@ where
         let held = Arc::clone(&busy);
         // An answer may begin, and end, while the body still comes.
         let request = request.map(|body| match body.is_end_stream() {
-            true => Body::new(body),
+            true => Body::empty(),
             false => Body::new(Held { body, _busy: held }),
         });
-        let answer = answer(&router, peer, request);
+        let handler = handler.clone();
         async move {
-            let answer = answer.await?;
+            let answer = answer(&handler, peer, request).await;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 told.has_no_heads();
             }
@@ -258,12 +259,13 @@ impl http_body::Body for Held {
 }
 
 /// The same over HTTP/2, whose requests share a connection.
-async fn connection2<S>(stream: S, peer: SocketAddr, router: Router, limits: Limits, drain: Drain)
+async fn connection2<S>(stream: S, peer: SocketAddr, handler: Handler, limits: Limits, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        answer(&router, peer, request.map(Body::new))
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(answer(&handler, peer, request.map(Body::new)).await) }
     });
     // The protocol has frames of its own instead of heads, and says itself when nothing comes.
     let stage = Arc::new(Stage::default());
@@ -292,10 +294,10 @@ where
 }
 
 fn answer(
-    router: &Router,
+    handler: &Handler,
     peer: SocketAddr,
     mut request: http::Request<Body>,
-) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+) -> impl Future<Output = Response> + Send {
     request.extensions_mut().insert(Peer(peer));
-    router.clone().call(request)
+    handler.answer(request)
 }

@@ -3,32 +3,24 @@
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{DefaultBodyLimit, State},
-    middleware::{Next, from_fn_with_state},
-    response::Response,
-};
+use axum::{body::Body, extract::DefaultBodyLimit, response::Response};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body::Body as _;
-use tower::ServiceBuilder;
 use tracing::Instrument as _;
 
 use super::body;
 use crate::{
     Error, Head, Kind, Render,
-    metrics::{Requests, Route},
+    handler::{Handler, Pass, RouteNote},
+    metrics::{Requests, RequestsAt},
 };
 
+static RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: in its extensions, its response and every log line about it.
@@ -44,7 +36,7 @@ pub struct Stack {
     body_patience: Duration,
     answer: Option<Duration>,
     page_headers: bool,
-    requests: Option<Requests>,
+    requests: Option<RequestsAt>,
 }
 
 impl Stack {
@@ -84,38 +76,33 @@ impl Stack {
     /// Counts its requests.
     #[must_use]
     pub fn counted(mut self, requests: &Requests) -> Self {
-        self.requests = Some(requests.clone());
+        self.requests = Some(requests.at(self.name));
         self
     }
 
-    /// Wraps a router, its guard and fallback included. A request passes, outermost first:
+    /// Wraps all there is, its guard included. A request passes, outermost first:
     ///
     /// 1. request id: the response and all log lines carry it, whatever happens below;
     /// 2. trace: one span and one line per request, with the path but never the query, and counts;
     /// 3. limits: length and pace of the body, time until the answer;
     /// 4. panic catch: inside the limits and the trace, so that a panic is an answer like others;
-    /// 5. the router: its guard (who may call), then its routes.
+    /// 5. what is inside: a guard (who may call), then routes.
     ///
     /// Header size and header time are limited before, on the connection ([`super::Limits`]).
-    pub fn wrap(self, router: Router) -> Router {
-        let state = Arc::new((self, Ids::new()));
-        // One layer of the router: each costs every request a few boxes.
-        let layers = ServiceBuilder::new()
-            .layer(from_fn_with_state(state, run))
-            // The limit of the stack covers raw bodies as well; axum's own covers extractors only.
-            .layer(DefaultBodyLimit::disable());
-        router.layer(layers)
+    pub fn wrap(self, inner: impl Into<Handler>) -> Handler {
+        let ids = Ids::new();
+        inner.into().behind(Stacked { stack: self, ids })
     }
 
     /// 3 and 4.
-    async fn limited(&self, mut request: Request<Body>, head: &Head, next: Next) -> Response {
+    async fn limited(&self, mut request: Request<Body>, head: &Head, next: &Handler) -> Response {
         if let Some(limit) = self.body {
             if request.body().size_hint().lower() > limit {
                 return self.too_large(request, limit, head).await;
             }
             request = request.map(|body| body::limit(body, limit, self.body_patience));
         }
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = AssertUnwindSafe(next.answer(request)).catch_unwind();
         let outcome = match self.answer {
             Some(time) => tokio::time::timeout(time, answer).await,
             None => Ok(answer.await),
@@ -152,43 +139,52 @@ impl Stack {
     }
 }
 
-async fn run(
-    State(shared): State<Arc<(Stack, Ids)>>,
-    mut request: Request<Body>,
-    next: Next,
-) -> Response {
-    let (stack, ids) = &*shared;
-    let id = given_id(request.headers()).unwrap_or_else(|| ids.next());
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let (parts, body) = request.into_parts();
-    let head = Head::of(&parts);
-    let request = Request::from_parts(parts, body);
-    // Of the level of the lines that must carry it: a quieter span would not be there for them.
-    let span = tracing::error_span!(
-        "request",
-        listener = stack.name,
-        id = id.to_str().unwrap_or_default(),
-        method = %head.method,
-        path = head.uri.path(),
-    );
-    let started = Instant::now();
-    let route = Route::of(&request);
-    let _in_flight = stack.requests.as_ref().map(|requests| requests.came(stack.name));
-    async {
-        let mut response = stack.limited(request, &head, next).await;
-        if stack.page_headers {
-            add_page_headers(&mut response);
+struct Stacked {
+    stack: Stack,
+    ids: Ids,
+}
+
+impl Pass for Stacked {
+    async fn pass(&self, mut request: Request<Body>, next: &Handler) -> Response {
+        let Self { stack, ids } = self;
+        let id = given_id(request.headers()).unwrap_or_else(|| ids.next());
+        request.extensions_mut().insert(RequestId(id.clone()));
+        if !request.body().is_end_stream() {
+            // The limit of the stack covers raw bodies as well; axum's own covers extractors only.
+            DefaultBodyLimit::disable().apply(&mut request);
         }
-        let (status, elapsed) = (response.status(), started.elapsed());
-        tracing::debug!(status = status.as_u16(), ?elapsed, "request answered");
-        if let Some(requests) = &stack.requests {
-            requests.answered(stack.name, &head.method, route, status, elapsed);
+        let (parts, body) = request.into_parts();
+        let head = Head::of(&parts);
+        let mut request = Request::from_parts(parts, body);
+        // Of the level of the lines that must carry it: a quieter span would not be there for them.
+        let span = tracing::error_span!(
+            "request",
+            listener = stack.name,
+            id = id.to_str().unwrap_or_default(),
+            method = %head.method,
+            path = head.uri.path(),
+        );
+        let counted = stack.requests.as_ref().map(|requests| {
+            let note = RouteNote::ask(request.extensions_mut());
+            (requests, requests.came(), note)
+        });
+        let started = Instant::now();
+        async {
+            let mut response = stack.limited(request, &head, next).await;
+            if stack.page_headers {
+                add_page_headers(&mut response);
+            }
+            let (status, elapsed) = (response.status(), started.elapsed());
+            tracing::debug!(status = status.as_u16(), ?elapsed, "request answered");
+            if let Some((requests, _in_flight, note)) = counted {
+                requests.answered(&head.method, note.route(), status, elapsed);
+            }
+            response.headers_mut().insert(REQUEST_ID.clone(), id);
+            response
         }
-        response.headers_mut().insert(REQUEST_ID.clone(), id);
-        response
+        .instrument(span)
+        .await
     }
-    .instrument(span)
-    .await
 }
 
 /// Headers that keep our pages from being framed, sniffed or fed with foreign scripts. A page that
@@ -205,7 +201,7 @@ fn add_page_headers(response: &mut Response) {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
     add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    add(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    add(RESOURCE_POLICY.clone(), "same-origin");
     if !html {
         return;
     }

@@ -3,15 +3,7 @@
 //! Order: where the request comes from, then a ticket of the start URL, then the credential. What is
 //! let through carries [`Identity::local`] and a [`Proof`].
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    middleware::{Next, from_fn_with_state},
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use http::{Method, Request, StatusCode, header};
 
 use super::{
@@ -19,7 +11,10 @@ use super::{
     link::{query_value, redirect_with_cookie, without_query},
     source,
 };
-use crate::{Client, Error, Head, Identity, Kind, Page, Render};
+use crate::{
+    Client, Error, Head, Identity, Kind, Page, Render,
+    handler::{Handler, Pass},
+};
 
 /// Name of the query parameter that carries a ticket.
 const TICKET: &str = "ticket";
@@ -69,9 +64,9 @@ impl Guard {
         self
     }
 
-    /// Puts the guard in front of a router, its fallback included.
-    pub fn protect(self, router: Router) -> Router {
-        router.layer(from_fn_with_state(Arc::new(self), run))
+    /// Puts the guard in front of all there is.
+    pub fn protect(self, inner: impl Into<Handler>) -> Handler {
+        inner.into().behind(self)
     }
 
     fn refuse(&self, error: &Error, head: &Head) -> Response {
@@ -101,30 +96,31 @@ impl Guard {
     }
 }
 
-async fn run(State(guard): State<Arc<Guard>>, request: Request<Body>, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let page = (guard.pages)(&parts.method, parts.uri.path());
-    let head = Head::of(&parts);
-    if let Err(error) = source::check(&parts, page) {
-        return guard.refuse(&error, &head);
+impl Pass for Guard {
+    async fn pass(&self, request: Request<Body>, next: &Handler) -> Response {
+        let (mut parts, body) = request.into_parts();
+        let page = (self.pages)(&parts.method, parts.uri.path());
+        if let Err(error) = source::check(&parts, page) {
+            return self.refuse(&error, &Head::of(&parts));
+        }
+        let proof = proof(self, &parts.headers);
+        if page
+            && parts.method == Method::GET
+            && let Some(ticket) = query_value(&parts.uri, TICKET)
+        {
+            return self.redeem(&ticket, &Head::of(&parts), proof.is_some());
+        }
+        if let Some(proof) = proof {
+            parts.extensions.insert(Identity::local());
+            parts.extensions.insert(proof);
+        } else if !(self.public)(&parts.method, parts.uri.path()) {
+            return self.refuse(&no_proof(), &Head::of(&parts));
+        }
+        let mut response = next.answer(Request::from_parts(parts, body)).await;
+        // Dialects whose contract opens them to every origin must not do so on this machine.
+        response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        response
     }
-    let proof = proof(&guard, &parts.headers);
-    if page
-        && parts.method == Method::GET
-        && let Some(ticket) = query_value(&parts.uri, TICKET)
-    {
-        return guard.redeem(&ticket, &head, proof.is_some());
-    }
-    if let Some(proof) = proof {
-        parts.extensions.insert(Identity::local());
-        parts.extensions.insert(proof);
-    } else if !(guard.public)(&parts.method, parts.uri.path()) {
-        return guard.refuse(&no_proof(), &head);
-    }
-    let mut response = next.run(Request::from_parts(parts, body)).await;
-    // Dialects whose contract opens them to every origin must not do so on this machine.
-    response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    response
 }
 
 fn proof(guard: &Guard, headers: &http::HeaderMap) -> Option<Proof> {

@@ -35,6 +35,7 @@ pub use api::api_router;
 pub use apps::{apps_router, shared_router};
 pub(crate) use live::token;
 pub use live::{Live, Secrets};
+pub use path::ROOT;
 pub use respond::render;
 
 /// What the connect path needs to know about workspaces.

@@ -1,7 +1,7 @@
 //! The parts of a connect path, read from the raw request target.
 
 /// Where all connect paths begin.
-pub(super) const ROOT: &str = "/workspace/connect/";
+pub const ROOT: &str = "/workspace/connect/";
 
 /// A path that names a port of a workspace. Nothing in it was unescaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -107,7 +107,7 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
 async fn operators(
     args: &Args,
     receiver: &Arc<Receiver>,
-) -> Result<Option<(Listener, axum::Router)>, String> {
+) -> Result<Option<(Listener, web::Handler)>, String> {
     let Some(address) = &args.admin_listen else { return Ok(None) };
     let token = match &args.admin_token_path {
         None => None,
