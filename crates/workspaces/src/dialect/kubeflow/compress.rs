@@ -31,12 +31,15 @@ impl Encoding {
         for entry in texts.flat_map(|text| text.split(',')) {
             let (name, quality) = entry.split_once(';').unwrap_or((entry, "q=1"));
             let quality = Some(thousandths(quality.trim()));
-            match name.trim().to_ascii_lowercase().as_str() {
-                "zstd" => zstd = quality,
-                "gzip" | "x-gzip" => gzip = quality,
-                "identity" => identity = quality,
-                "*" => others = quality,
-                _ => {}
+            let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
+            if is("zstd") {
+                zstd = quality;
+            } else if is("gzip") || is("x-gzip") {
+                gzip = quality;
+            } else if is("identity") {
+                identity = quality;
+            } else if is("*") {
+                others = quality;
             }
         }
         let zstd = zstd.or(others).unwrap_or(0);

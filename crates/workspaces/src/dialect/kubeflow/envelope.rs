@@ -1,12 +1,17 @@
 //! The bodies every route shares: `{"data": …}` and `{"error": …}`.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body as HttpBody,
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use web::{Cause, Error, Origin};
 
+/// Headers of an answer, those of the listener included.
+const HEADERS: usize = 12;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 200 with `{"data": …}`.
@@ -69,7 +74,13 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
 
 /// A body that is JSON already.
 pub(crate) fn raw_json(status: StatusCode, body: Bytes) -> Response {
-    (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+    let mut response = Response::new(HttpBody::from(body));
+    *response.status_mut() = status;
+    // Room for all that is added on the way out: a map of headers that grows is made anew.
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CONTENT_TYPE, JSON);
+    *response.headers_mut() = headers;
+    response
 }
 
 /// The error envelope; `detail` is the `cause`, which only some statuses carry.

@@ -18,8 +18,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match parts.extensions.get::<Identity>() {
-            Some(identity) => Ok(Self(identity.clone())),
+        match parts.extensions.remove::<Identity>() {
+            Some(identity) => Ok(Self(identity)),
             None => Err(Error::new(Kind::Unauthenticated, "the request has no identity").into()),
         }
     }

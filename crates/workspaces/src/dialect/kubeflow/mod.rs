@@ -13,6 +13,7 @@
 //! of any other body 400.
 
 mod actions;
+mod around;
 mod assets;
 mod attempts;
 mod audit;
@@ -54,19 +55,14 @@ mod workspaces;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn};
+use axum::Router;
 use cluster::{Access, Cache, Key, access::Attributes, client::Health};
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::Method;
 use kube::ResourceExt;
-use tower::{ServiceBuilder, util::MapRequestLayer};
-use tower_http::{
-    CompressionLevel,
-    compression::{CompressionLayer, Predicate, predicate::SizeAbove},
-};
 use web::{Error, Kind};
 
 use self::{
-    compress::{Encoding, Live},
+    around::Around,
     documents::Documents,
     error::Problem,
     extract::Caller,
@@ -136,16 +132,8 @@ impl Default for Options {
 /// All routes, with full paths. Callers are known by the [`web::Identity`] in the request's
 /// extensions; the listener puts it there.
 pub fn router(state: State) -> Router {
-    let compression = CompressionLayer::new()
-        .quality(CompressionLevel::Fastest)
-        .compress_when(SizeAbove::new(compress::SMALLEST as u64).and(not_live));
-    // Outermost first. Compression sees one settled wish of the client.
-    let layers = ServiceBuilder::new()
-        .layer(from_fn(profile::echo))
-        .layer(MapRequestLayer::new(settle_encoding))
-        .layer(compression);
     let routes = documents::mount(mount(table::routes()));
-    routes.layer(layers).with_state(Arc::new(App::new(state)))
+    routes.layer(Around).with_state(Arc::new(App::new(state)))
 }
 
 /// One operation of the table, for tests that leave none out.
@@ -226,7 +214,7 @@ impl App {
     async fn allow(
         &self,
         Caller(identity): &Caller,
-        verb: &str,
+        verb: &'static str,
         Target { group, version, resource }: Target,
         namespace: Option<&str>,
         name: Option<&str>,
@@ -260,19 +248,4 @@ fn starting() -> Problem {
     Error::new(Kind::Unavailable, "the server is starting; try again")
         .with_retry_after(Duration::from_secs(1))
         .into()
-}
-
-fn not_live(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
-    extensions.get::<Live>().is_none()
-}
-
-/// Replaces the client's wishes by the one that is granted, so that kept and fresh answers choose
-/// alike.
-fn settle_encoding<B>(mut request: Request<B>) -> Request<B> {
-    if request.headers().contains_key(header::ACCEPT_ENCODING) {
-        let granted = Encoding::negotiate(request.headers()).header();
-        let granted = granted.unwrap_or(HeaderValue::from_static("identity"));
-        request.headers_mut().insert(header::ACCEPT_ENCODING, granted);
-    }
-    request
 }

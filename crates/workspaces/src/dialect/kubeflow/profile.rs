@@ -5,11 +5,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use axum::{
-    extract::{FromRequestParts, Request},
-    middleware::Next,
-    response::Response,
-};
+use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 
 use super::{App, error::Problem, lists::Shape};
@@ -52,9 +48,14 @@ impl Profile {
     }
 
     /// What a client selects, if it does.
-    fn selected(headers: &HeaderMap) -> Option<Result<Self, UnknownProfile>> {
+    pub(super) fn selected(headers: &HeaderMap) -> Option<Result<Self, UnknownProfile>> {
         let value = headers.get(&SELECTED)?;
         Some(String::from_utf8_lossy(value.as_bytes()).parse())
+    }
+
+    /// Tells a client that selected a generation which one it got.
+    pub(super) fn name_in(self, headers: &mut HeaderMap) {
+        headers.insert(SELECTED.clone(), HeaderValue::from_static(self.as_str()));
     }
 }
 
@@ -85,15 +86,4 @@ impl FromRequestParts<Arc<App>> for Profile {
             None => Ok(app.options.default_profile),
         }
     }
-}
-
-/// Tells a client that selected a generation which one it got.
-pub(super) async fn echo(request: Request, next: Next) -> Response {
-    let selected = Profile::selected(request.headers()).and_then(Result::ok);
-    let mut response = next.run(request).await;
-    if let Some(profile) = selected {
-        let value = HeaderValue::from_static(profile.as_str());
-        response.headers_mut().insert(SELECTED.clone(), value);
-    }
-    response
 }

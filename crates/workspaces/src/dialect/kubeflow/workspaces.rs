@@ -47,11 +47,12 @@ pub(crate) async fn list_all(
     caller: Caller,
     query: Query,
     profile: Profile,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let wanted = ListQuery::read(&query, &headers, profile)?;
+    let headers = request.headers();
+    let wanted = ListQuery::read(&query, headers, profile)?;
     app.allow(&caller, "list", WORKSPACES, None, None).await?;
-    serve(&app, wanted, None, &headers).await
+    serve(&app, wanted, None, headers).await
 }
 
 /// `GET /workspaces/{namespace}`
@@ -61,11 +62,12 @@ pub(crate) async fn list(
     InNamespace(namespace): InNamespace,
     query: Query,
     profile: Profile,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let wanted = ListQuery::read(&query, &headers, profile)?;
+    let headers = request.headers();
+    let wanted = ListQuery::read(&query, headers, profile)?;
     app.allow(&caller, "list", WORKSPACES, Some(&namespace), None).await?;
-    serve(&app, wanted, Some(namespace), &headers).await
+    serve(&app, wanted, Some(namespace), headers).await
 }
 
 async fn serve(
@@ -124,7 +126,7 @@ pub(crate) async fn get(
     caller: Caller,
     Object { namespace, name }: Object,
     profile: Profile,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
     app.allow(&caller, "get", WORKSPACES, Some(&namespace), Some(&name)).await?;
     let workspace = cached(&app, &namespace, &name)?;
@@ -133,7 +135,7 @@ pub(crate) async fn get(
         let data = OldListItem::new(&workspace, kind.as_deref());
         return Ok(Data { data }.into_response());
     }
-    Ok(app.views.of(workspace)?.respond(&headers))
+    Ok(app.views.of(workspace)?.respond(request.headers()))
 }
 
 /// `PUT /workspaces/{namespace}/{name}`: the whole editable part anew.
