@@ -19,8 +19,62 @@ fn all() -> Vec<Endpoint> {
         .into_iter()
         .map(|endpoint| Endpoint { path: fill(endpoint.path), ..endpoint })
         .collect();
-    assert!(all.len() >= 18, "the table has shrunk");
+    assert!(all.len() >= CONTRACT.len(), "the table has shrunk");
     all
+}
+
+/// The operations of the contract (§13).
+const CONTRACT: [(&str, &str, &str); 29] = [
+    ("GET", "/healthcheck", "getHealthcheck"),
+    ("GET", "/namespaces", "listNamespaces"),
+    ("GET", "/workspaces", "listAllWorkspaces"),
+    ("GET", "/workspaces/{namespace}", "listWorkspacesByNamespace"),
+    ("POST", "/workspaces/{namespace}", "createWorkspace"),
+    ("GET", "/workspaces/{namespace}/{name}", "getWorkspace"),
+    ("PUT", "/workspaces/{namespace}/{name}", "updateWorkspace"),
+    ("DELETE", "/workspaces/{namespace}/{name}", "deleteWorkspace"),
+    ("POST", "/workspaces/{namespace}/{name}/actions/pause", "updateWorkspacePauseState"),
+    ("GET", "/workspaces/{namespace}/{name}/podtemplate/details", "getWorkspacePodTemplateDetails"),
+    (
+        "GET",
+        "/workspaces/{namespace}/{name}/podtemplate/logs/batch",
+        "getWorkspacePodTemplateLogsBatch",
+    ),
+    (
+        "GET",
+        "/workspaces/{namespace}/{name}/podtemplate/resources",
+        "getWorkspacePodTemplateResources",
+    ),
+    ("GET", "/workspacekinds", "listWorkspaceKinds"),
+    ("POST", "/workspacekinds", "createWorkspaceKind"),
+    ("GET", "/workspacekinds/{name}", "getWorkspaceKind"),
+    ("PUT", "/workspacekinds/{name}", "updateWorkspaceKind"),
+    ("DELETE", "/workspacekinds/{name}", "deleteWorkspaceKind"),
+    (
+        "POST",
+        "/workspacekinds/{name}/podtemplate/options/listvalues",
+        "podTemplateOptionsListValues",
+    ),
+    ("GET", "/workspacekinds/{name}/assets/icon", "getWorkspaceKindIcon"),
+    ("GET", "/workspacekinds/{name}/assets/logo", "getWorkspaceKindLogo"),
+    ("GET", "/storageclasses", "listStorageClasses"),
+    ("GET", "/persistentvolumeclaims/{namespace}", "listPVCs"),
+    ("POST", "/persistentvolumeclaims/{namespace}", "createPVC"),
+    ("DELETE", "/persistentvolumeclaims/{namespace}/{name}", "deletePVC"),
+    ("GET", "/secrets/{namespace}", "listSecrets"),
+    ("POST", "/secrets/{namespace}", "createSecret"),
+    ("GET", "/secrets/{namespace}/{name}", "getSecret"),
+    ("PUT", "/secrets/{namespace}/{name}", "updateSecret"),
+    ("DELETE", "/secrets/{namespace}/{name}", "deleteSecret"),
+];
+
+#[test]
+fn every_operation_of_the_contract_is_there() {
+    for (method, path, id) in CONTRACT {
+        let known = endpoints().into_iter().find(|known| known.id == id);
+        let known = known.map(|known| (known.method.to_string(), known.path));
+        assert_eq!(known, Some((method.to_owned(), format!("/api/v1{path}"))), "{id}");
+    }
 }
 
 /// Each path with its methods.
