@@ -12,13 +12,13 @@ pub use self::{reviews::Reviews, tokens::TokenReviews};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Attributes<'a> {
     /// `get`, `list`, `create`, `update`, `delete`, …
-    pub verb: &'a str,
+    pub verb: &'static str,
     /// API group; empty for the core group.
-    pub group: &'a str,
+    pub group: &'static str,
     /// Version of the group.
-    pub version: &'a str,
+    pub version: &'static str,
     /// Plural of the kind.
-    pub resource: &'a str,
+    pub resource: &'static str,
     /// Namespace; none means all of them, or a cluster-wide kind.
     pub namespace: Option<&'a str>,
     /// Name; none for lists.

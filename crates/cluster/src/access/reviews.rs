@@ -62,7 +62,7 @@ impl fmt::Debug for Reviews {
 struct Question {
     caller: Identity,
     /// Verb, group, version, resource.
-    what: [Box<str>; 4],
+    what: [&'static str; 4],
     namespace: Option<Box<str>>,
     name: Option<Box<str>>,
 }
@@ -78,19 +78,19 @@ impl Question {
         let Attributes { verb, group, version, resource, namespace, name } = *attributes;
         Self {
             caller: caller.clone(),
-            what: [verb.into(), group.into(), version.into(), resource.into()],
+            what: [verb, group, version, resource],
             namespace: namespace.map(Into::into),
             name: name.map(Into::into),
         }
     }
 
     fn is_read(&self) -> bool {
-        matches!(&*self.what[0], "get" | "list" | "watch")
+        matches!(self.what[0], "get" | "list" | "watch")
     }
 
     fn review(&self) -> SubjectAccessReview {
         let text = |text: &str| Some(text.to_owned());
-        let [verb, group, version, resource] = &self.what;
+        let [verb, group, version, resource] = self.what;
         SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: text(&self.caller.user),

@@ -67,7 +67,7 @@ fn user(name: &str) -> Identity {
     Identity { user: name.to_owned(), groups: Vec::new() }
 }
 
-const fn may<'a>(verb: &'a str, name: Option<&'a str>) -> Attributes<'a> {
+const fn may<'a>(verb: &'static str, name: Option<&'a str>) -> Attributes<'a> {
     Attributes {
         verb,
         group: "kubeflow.org",
