@@ -9,6 +9,7 @@ mod hooks;
 mod list;
 mod load;
 mod machine;
+mod peers;
 mod report;
 mod start;
 mod store;
@@ -22,14 +23,17 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 struct Cli {
     /// The program, built for release
-    #[arg(long)]
-    binary: PathBuf,
+    #[arg(long, required_unless_present = "one_answer")]
+    binary: Option<PathBuf>,
     /// Fewer objects and shorter runs, to see that it works
     #[arg(long)]
     quick: bool,
     /// Measure only these parts
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Serve what comes on the standard input, and nothing else, until killed
+    #[arg(long, hide = true)]
+    one_answer: bool,
     /// Where the report goes
     #[arg(long, default_value = "bench")]
     out: PathBuf,
@@ -53,12 +57,13 @@ enum Part {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    let Some(binary) = &cli.binary else { return peers::serve_one_answer().await };
     let size = if cli.quick { Size::QUICK } else { Size::FULL };
     let mut report = report::Report::new(machine::describe(), cli.quick);
     let wanted = |part: Part| cli.only.is_empty() || cli.only.contains(&part);
     if wanted(Part::Start) {
         say(&format!("{} starts", 2 * size.starts + 1));
-        start::measure(&cli.binary, size, &mut report).await?;
+        start::measure(binary, size, &mut report).await?;
     }
     if wanted(Part::Store) {
         say("the embedded store");
@@ -66,15 +71,15 @@ async fn main() -> Result<()> {
     }
     if wanted(Part::Lists) {
         say(&format!("lists of {} workspaces", size.workspaces));
-        list::measure(&cli.binary, size, &mut report).await?;
+        list::measure(binary, size, &mut report).await?;
     }
     if wanted(Part::Hooks) {
         say(&format!("webhooks, and {} of them queued", size.events));
-        hooks::measure(&cli.binary, size, &mut report).await?;
+        hooks::measure(binary, size, &mut report).await?;
     }
     if wanted(Part::Controller) {
         say("the controller of workspaces");
-        controller::measure(&cli.binary, size, &mut report).await?;
+        controller::measure(binary, size, &mut report).await?;
     }
     report.write(&cli.out)?;
     say(&format!("wrote {}", cli.out.join("report.md").display()));

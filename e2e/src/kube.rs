@@ -56,6 +56,13 @@ impl Kube {
         Answer::of(request.send().await.expect("an answer of the API")).await
     }
 
+    /// Changes what a merge patch names, whatever the version.
+    pub async fn merge(&self, path: &str, patch: &Value) -> Answer {
+        let request = self.http.patch(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/merge-patch+json").json(patch);
+        Answer::of(request.send().await.expect("an answer of the API")).await
+    }
+
     /// An object or list.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
