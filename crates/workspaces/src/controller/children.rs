@@ -117,22 +117,27 @@ impl WarningEvent {
     }
 }
 
-/// A ConfigMap with pictures: the hash of each key's content.
+/// A ConfigMap with pictures: the hash of each key's content, or why it cannot be read.
 #[derive(Debug)]
-pub(super) struct Pictures(Vec<(Box<str>, Box<str>)>);
+pub(super) struct Pictures(Result<Vec<(Box<str>, Box<str>)>, Box<str>>);
 
 impl Pictures {
-    fn of(value: &Value) -> Result<Self, serde_json::Error> {
-        let map: ConfigMap = serde_json::from_value(value.clone())?;
+    pub(super) fn of(value: &Value) -> Self {
+        let map: ConfigMap = match serde_json::from_value(value.clone()) {
+            Ok(map) => map,
+            Err(error) => return Self(Err(error.to_string().into())),
+        };
         let text = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
         let bytes = map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0));
         // `data` comes first and wins, as in the asset route.
         let hashed = text.chain(bytes).map(|(key, bytes)| (key.into(), hex(&bytes).into()));
-        Ok(Self(hashed.collect()))
+        Self(Ok(hashed.collect()))
     }
 
-    pub(super) fn sha256(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| **have == *key).map(|(_, hash)| &**hash)
+    /// The hash of a key's content; none if there is no such key.
+    pub(super) fn sha256(&self, key: &str) -> Result<Option<&str>, &str> {
+        let all = self.0.as_ref().map_err(|why| &**why)?;
+        Ok(all.iter().find(|(have, _)| **have == *key).map(|(_, hash)| &**hash))
     }
 }
 
@@ -177,7 +182,7 @@ impl Children {
             .index(|warning| Some(&warning.about))
             .start(client),
             pictures: Source::projected(ApiResource::erase::<ConfigMap>(&()), |value| {
-                Pictures::of(&value).map(Some)
+                Ok(Some(Pictures::of(&value)))
             })
             .labels(&format!("{}=true", label::IMAGE_SOURCE))
             .start(client),

@@ -1,5 +1,6 @@
 //! Tells users about changes of state, once per change.
 
+use cluster::Key;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
@@ -19,7 +20,7 @@ const MAX_MESSAGE: usize = 1024;
 /// The longest name of an event, less the version and the reason at its end.
 const MAX_NAME: usize = 253 - 21 - 24;
 
-/// Writes an event if the state is another than before. Losing one is no failure. The version is
+/// Writes an event if the state is another than before, or an error another error. Losing one is no failure. The version is
 /// that of the status, so that no change is told twice and none takes the name of another.
 pub(super) async fn announce(
     context: &Context,
@@ -29,8 +30,14 @@ pub(super) async fn announce(
     version: &str,
 ) {
     let is_error = new.state == WorkspaceState::Error;
-    // The first state of a new workspace is no change, unless it is bad news.
-    if old.map_or(!is_error, |old| old.state == new.state) {
+    let is_news = match old {
+        // The first state of a new workspace is no change, unless it is bad news.
+        None => is_error,
+        Some(old) if old.state == new.state => is_error && old.state_message != new.state_message,
+        Some(_) => true,
+    };
+    let key = Key::of(&workspace.metadata);
+    if !is_news || !context.memory.may_tell(&key, (context.options.now)()) {
         return;
     }
     let kind = if is_error { "Warning" } else { "Normal" };

@@ -125,10 +125,14 @@ fn asset(context: &Context, asset: &Asset) -> AssetStatus {
         return failed(AssetErrorType::NotFound, message);
     };
     match pictures.sha256(key) {
-        Some(hash) => AssetStatus { sha256: Some(hash.to_owned()), config_map: None },
-        None => {
+        Ok(Some(hash)) => AssetStatus { sha256: Some(hash.to_owned()), config_map: None },
+        Ok(None) => {
             let message = format!("key {key:?} not found in ConfigMap {namespace}/{name}");
             failed(AssetErrorType::KeyNotFound, message)
+        }
+        Err(why) => {
+            let message = format!("ConfigMap {namespace}/{name} cannot be read: {why}");
+            failed(AssetErrorType::Other, message)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -197,13 +197,16 @@ impl Collector for Now {
 /// Workspaces by kind and state. Kinds that there are not have no name: anybody could make up any
 /// number of them.
 fn count(caches: &Caches) -> BTreeMap<(String, &'static str), i64> {
-    let mut counts: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
-    for workspace in caches.workspaces.list(None) {
-        let kind = &workspace.spec.kind;
-        let known = caches.kinds.get(None, kind).is_some();
-        let kind = if known { kind.clone() } else { String::new() };
+    let workspaces = caches.workspaces.list(None);
+    let mut counts: HashMap<(&str, &'static str), i64> = HashMap::new();
+    for workspace in &workspaces {
         let state = workspace.status.as_ref().map(|status| status.state).unwrap_or_default();
-        *counts.entry((kind, state.as_str())).or_default() += 1;
+        *counts.entry((&workspace.spec.kind, state.as_str())).or_default() += 1;
     }
-    counts
+    let mut known = BTreeMap::new();
+    for ((kind, state), count) in counts {
+        let name = if caches.kinds.get(None, kind).is_some() { kind } else { "" };
+        *known.entry((name.to_owned(), state)).or_default() += count;
+    }
+    known
 }

@@ -13,6 +13,7 @@ mod children;
 mod error;
 mod events;
 mod kind;
+mod memory;
 mod metrics;
 mod objects;
 mod routes;
@@ -34,7 +35,7 @@ use kube::{Api, Client, api::ListParams};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::{children::Children, routes::Routes};
+use self::{children::Children, memory::Memory, routes::Routes};
 pub use self::{
     metrics::Metrics,
     routes::{GatewayApi, Istio},
@@ -91,6 +92,7 @@ struct Context {
     activity: activity::Watch,
     /// One writer of a kind's finalizers at a time.
     kinds: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    memory: Memory,
     /// Workspaces that changes may concern.
     workspace_queue: Queue<Key>,
     /// Kinds that changes may concern.
@@ -101,6 +103,16 @@ impl Context {
     /// The lock of a kind's finalizers.
     fn kind_lock(&self, kind: &str) -> Arc<tokio::sync::Mutex<()>> {
         self.kinds.lock().entry(kind.to_owned()).or_default().clone()
+    }
+
+    /// Whether the status that the last pass over a workspace wrote has come back.
+    async fn has_seen_status(&self, key: &Key) -> bool {
+        let Some(version) = self.memory.unseen(key) else { return true };
+        let seen = self.caches.workspaces.wait_for_version(key, &version, Duration::ZERO).await;
+        if seen {
+            self.memory.note_unseen(key, None);
+        }
+        seen
     }
 }
 
@@ -129,6 +141,7 @@ pub async fn run(client: Client, caches: Caches, options: Options, shutdown: Can
         activity: activity::Watch::new(&options.activity),
         options,
         kinds: Mutex::default(),
+        memory: Memory::default(),
         workspace_queue: Queue::new(),
         kind_queue: Queue::new(),
     });

@@ -11,6 +11,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{Context, OUTDATED_AGAIN, children::Child, error::StepError, events, objects::Objects};
@@ -32,9 +33,13 @@ pub(super) async fn reconcile(context: &Context, key: &Key) -> Outcome {
     // The objects of one that is being deleted go by garbage collection.
     let Some(workspace) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
         context.activity.forget(key);
+        context.memory.forget(key);
         return Outcome::Done;
     };
-    Pass { context, key, workspace: &workspace, written: Vec::new() }.run().await
+    if !context.has_seen_status(key).await {
+        return OUTDATED_AGAIN;
+    }
+    Pass { context, key, workspace: &workspace, written: Mutex::default() }.run().await
 }
 
 /// One pass over one workspace.
@@ -42,14 +47,17 @@ pub(super) struct Pass<'a> {
     pub(super) context: &'a Context,
     pub(super) key: &'a Key,
     pub(super) workspace: &'a Workspace,
-    /// What the caches must have seen before the next pass.
-    written: Vec<(Cache<Child>, Key, String)>,
+    /// What the caches should have seen before the next pass.
+    written: Mutex<Vec<(Cache<Child>, Key, String)>>,
 }
 
 impl Pass<'_> {
-    async fn run(mut self) -> Outcome {
+    async fn run(self) -> Outcome {
         let mut status = self.workspace.status.clone().unwrap_or_default();
         let paused = self.workspace.spec.paused;
+        if paused || status.pause_time != 0 {
+            self.note_start_or_pause();
+        }
         let (verdict, mut outcome) = match self.steps(&mut status).await {
             Ok(verdict) => {
                 let outcome = verdict.again.map_or(Outcome::Done, Outcome::After);
@@ -103,7 +111,7 @@ impl Pass<'_> {
     }
 
     /// All steps in their order, up to the state.
-    async fn steps(&mut self, status: &mut WorkspaceStatus) -> Result<Verdict, StepError> {
+    async fn steps(&self, status: &mut WorkspaceStatus) -> Result<Verdict, StepError> {
         let spec = &self.workspace.spec;
         let kind = self.context.caches.kinds.get(None, &spec.kind).ok_or_else(|| {
             let message = format!("Workspace references unknown WorkspaceKind: {}", spec.kind);
@@ -123,25 +131,39 @@ impl Pass<'_> {
         Ok(self.observe(Some(&stateful_set)))
     }
 
-    /// Makes or mends every object; gives the StatefulSet.
+    /// Makes or mends every object; gives the StatefulSet. What does not need another is written
+    /// beside it, and one that fails cuts no other off.
     async fn objects(
-        &mut self,
+        &self,
         kind: &WorkspaceKind,
         options: &ResolvedOptions<'_>,
     ) -> Result<Arc<Child>, StepError> {
         let connect_secret = self.context.options.connect_secret;
         let objects = Objects { workspace: self.workspace, kind, options, connect_secret };
         let metrics = &self.context.options.metrics;
-        metrics.step("service_account", self.service_account(&objects)).await?;
-        // A paused workspace shows nothing to anybody, so the Secret can wait.
-        if connect_secret && !self.workspace.spec.paused {
-            metrics.step("connect_secret", self.connect_secret()).await?;
-        }
-        let stateful_set = metrics.step("stateful_set", self.stateful_set(&objects)).await?;
-        let service = metrics.step("service", self.service(&objects)).await?;
-        metrics.step("routes", self.routes(&objects, &service.name)).await?;
-        metrics.step("role_bindings", self.role_bindings(&objects)).await?;
-        Ok(stateful_set)
+        let pod = async {
+            let account = metrics.step("service_account", self.service_account(&objects));
+            // A paused workspace shows nothing to anybody, so the Secret can wait.
+            let secret = async {
+                match connect_secret && !self.workspace.spec.paused {
+                    true => metrics.step("connect_secret", self.connect_secret()).await,
+                    false => Ok(()),
+                }
+            };
+            let (account, secret) = tokio::join!(account, secret);
+            account.and(secret)?;
+            let stateful_set = metrics.step("stateful_set", self.stateful_set(&objects));
+            // Not before the account is known to be ours: it is given rights.
+            let roles = metrics.step("role_bindings", self.role_bindings(&objects));
+            let (stateful_set, roles) = tokio::join!(stateful_set, roles);
+            roles.and(stateful_set)
+        };
+        let way = async {
+            let service = metrics.step("service", self.service(&objects)).await?;
+            metrics.step("routes", self.routes(&objects, &service.name)).await
+        };
+        let (stateful_set, way) = tokio::join!(pod, way);
+        way.and(stateful_set)
     }
 
     /// Keeps the kind from being deleted while this workspace uses it.
@@ -187,12 +209,13 @@ impl Pass<'_> {
         let stateful_set = stateful_set.or(cached.first());
         let pod = stateful_set.and_then(|set| self.pod(set));
         let warnings = |uid: &str| self.context.children.warnings.indexed(uid);
-        let about_set = stateful_set.map(|set| warnings(&set.uid)).unwrap_or_default();
+        let mut about_set = stateful_set.map(|set| warnings(&set.uid)).unwrap_or_default();
         let pod_uid = pod.as_ref().and_then(|pod| pod.metadata.uid.as_deref());
         let about_pod = pod_uid.map(warnings).unwrap_or_default();
         fn view(warning: &Arc<super::children::WarningEvent>) -> Warning<'_> {
             Warning { at: warning.at, reason: &warning.reason, message: &warning.message }
         }
+        about_set.retain(|warning| !self.context.memory.is_stale(self.key, warning.at));
         state::decide(&Observed {
             paused: self.workspace.spec.paused,
             stateful_set: stateful_set.map(|set| StatefulSetFacts {
@@ -205,6 +228,16 @@ impl Pass<'_> {
             stateful_set_warnings: about_set.iter().map(view).collect(),
             pod_warnings: about_pod.iter().map(view).collect(),
         })
+    }
+
+    /// A workspace that is started has nothing to do with what was wrong before it was paused.
+    fn note_start_or_pause(&self) {
+        let starts = !self.workspace.spec.paused;
+        let uid = self.workspace.metadata.uid.as_deref().unwrap_or_default();
+        let sets = self.context.children.stateful_sets.indexed(uid).into_iter().filter(|_| starts);
+        let warnings = sets.flat_map(|set| self.context.children.warnings.indexed(&set.uid));
+        let newest = warnings.map(|warning| warning.at).max();
+        self.context.memory.note_stale(self.key, newest);
     }
 
     /// The pod of a StatefulSet. A pod of that name that belongs to somebody else is not: the
@@ -237,7 +270,9 @@ impl Pass<'_> {
                 let version = written.metadata.resource_version.unwrap_or_default();
                 events::announce(self.context, self.workspace, old, status, &version).await;
                 let workspaces = &self.context.caches.workspaces;
-                workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await;
+                if !workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await {
+                    self.context.memory.note_unseen(self.key, Some(version.clone()));
+                }
                 Ok(version)
             }
             Err(source) if error::is_not_found(&source) => Err(Outcome::Done),
@@ -264,7 +299,8 @@ impl Pass<'_> {
     }
 
     async fn wait_until_seen(&self) {
-        for (cache, key, version) in &self.written {
+        let written = std::mem::take(&mut *self.written.lock());
+        for (cache, key, version) in &written {
             cache.wait_for_version(key, version, SEEN_WITHIN).await;
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of workspaces whose kind changes under them.
 
+use cluster::controller::Outcome;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, Pod},
@@ -11,7 +12,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::kit::{DEADLINE, World, paused};
+use super::kit::{DEADLINE, World, paused, until};
 use crate::model::{WorkspaceKind, fixtures};
 
 /// Does what the controller of StatefulSets would: says which revision is the newest.
@@ -44,6 +45,31 @@ fn without_probes() -> Value {
 
 async fn strategy(world: &World) -> String {
     world.only::<StatefulSet>().await.text("/spec/updateStrategy/type").to_owned()
+}
+
+/// What a pass told and has not seen come back is not what it knows: it must not take it for told.
+#[tokio::test]
+async fn a_status_that_is_late_is_not_forgotten() {
+    let world = World::new().await;
+    world.create(paused("lab")).await;
+    world.reconcile("lab").await;
+    assert_eq!(world.told("lab").await.0, "Paused");
+    world.wire.hold_workspaces(true);
+    let good = json!(world.kind().await.spec.pod_template.options);
+    let options = |options| json!({"spec": {"podTemplate": {"options": options}}});
+    let bad = good.to_string().replace("img-2", "img-3");
+    world.patch_kind(options(serde_json::from_str(&bad).unwrap())).await;
+    world.reconcile("lab").await;
+    assert_eq!(world.told("lab").await.0, "Error");
+    world.patch_kind(options(good)).await;
+    // What it knows says Paused, as it should.
+    assert_ne!(world.reconcile("lab").await, Outcome::Done);
+    world.wire.hold_workspaces(false);
+    until("it is told", || async {
+        world.reconcile("lab").await;
+        world.told("lab").await.0 == "Paused"
+    })
+    .await;
 }
 
 #[tokio::test]

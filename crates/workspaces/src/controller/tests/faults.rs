@@ -214,7 +214,8 @@ async fn a_call_that_fails_is_made_good(
     #[values(Path::Create, Path::Update, Path::Pause, Path::Taken, Path::Kindless)] path: Path,
     #[values(Fault::Before, Fault::After, Fault::Conflict, Fault::Busy, Fault::Cut)] fault: Fault,
 ) {
-    let world = World::with_kinds(options(), &[virtual_services(), http_routes()]).await;
+    let kinds = [virtual_services(), http_routes()];
+    let Some(world) = World::failing(fault, options(), &kinds).await else { return };
     let subject = |name: &str| Subject { world: &world, name: name.to_owned() };
     let faultless = subject("faultless");
     faultless.prepare(path).await;
@@ -258,7 +259,7 @@ async fn a_call_that_fails_is_made_good(
 async fn a_call_about_a_kind_that_fails_is_made_good(
     #[values(Fault::Before, Fault::After, Fault::Conflict, Fault::Busy, Fault::Cut)] fault: Fault,
 ) {
-    let world = World::new().await;
+    let Some(world) = World::failing(fault, options(), &[]).await else { return };
     let mut failures = 0;
     for calls in 0..CALLS {
         let subject = Subject { world: &world, name: format!("call-{calls}") };

@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::kit::{DEADLINE, NAMESPACE, World, paused};
+use super::{
+    super::children::Pictures,
+    kit::{DEADLINE, NAMESPACE, World, paused},
+};
 use crate::model::{KIND_PROTECTION, Workspace, WorkspaceKind};
 
 async fn status(world: &World) -> Value {
@@ -55,6 +58,13 @@ async fn counts_and_protection_follow_the_workspaces() {
     world.reconcile_kind().await;
     assert!(finalizers(&world).await.is_empty());
     assert_eq!(status(&world).await["workspaces"], 0);
+}
+
+/// A server of others may store what cannot be read.
+#[test]
+fn pictures_that_cannot_be_read_say_why() {
+    let unreadable = Pictures::of(&json!({"binaryData": {"a.svg": 5}}));
+    assert!(unreadable.sha256("a.svg").unwrap_err().contains("invalid type"), "{unreadable:?}");
 }
 
 #[tokio::test]

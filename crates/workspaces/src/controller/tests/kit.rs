@@ -30,8 +30,8 @@ use testcluster::TestCluster;
 use crate::{
     Caches,
     controller::{
-        Context, Options, activity::Watch, children::Children, has_role_bindings, kind, routes,
-        routes::Routes, workspace,
+        Context, Options, activity::Watch, children::Children, has_role_bindings, kind,
+        memory::Memory, routes, routes::Routes, workspace,
     },
     model::{Workspace, WorkspaceKind, fixtures},
 };
@@ -62,6 +62,8 @@ struct Watches {
     cut: tokio::sync::watch::Sender<usize>,
     /// So many that are opened find that their version is too old.
     expired: AtomicUsize,
+    /// Whether those of workspaces are silent for now.
+    held: tokio::sync::watch::Sender<bool>,
 }
 
 /// Counts the writes of the controller, and lets one of its calls fail. Watches are not counted.
@@ -119,11 +121,20 @@ impl Wire {
             let event = json!({"type": "ERROR", "object": status}).to_string() + "\n";
             return Ok(Response::new(axum::body::Body::from(event)));
         }
+        let of_workspaces = request.uri().path().ends_with("/workspaces");
+        let held = self.watches.held.subscribe();
         let mut cut = self.watches.cut.subscribe();
         let ended = async move { drop(cut.changed().await) };
         let answer = api.send(request).await?;
         Ok(answer.map(|body| {
-            let bytes = http_body_util::BodyExt::into_data_stream(body);
+            let bytes = http_body_util::BodyExt::into_data_stream(body).then(move |bytes| {
+                let mut held = held.clone();
+                async move {
+                    // The sender lives as long as the watch.
+                    let _ = held.wait_for(|held| !(*held && of_workspaces)).await;
+                    bytes
+                }
+            });
             axum::body::Body::from_stream(bytes.take_until(Box::pin(ended)))
         }))
     }
@@ -132,6 +143,11 @@ impl Wire {
     pub(super) fn cut_watches(&self, expired: usize) {
         self.watches.expired.store(expired, Ordering::SeqCst);
         self.watches.cut.send_modify(|count| *count += 1);
+    }
+
+    /// Keeps news of workspaces back, or lets them go.
+    pub(super) fn hold_workspaces(&self, held: bool) {
+        self.watches.held.send_replace(held);
     }
 
     fn note(&self, request: &Request<Body>) -> Option<Fault> {
@@ -195,7 +211,28 @@ impl World {
 
     /// A cluster that serves some more kinds, and no other routes.
     pub(super) async fn with_kinds(options: Options, kinds: &[ApiResource]) -> Self {
-        let cluster = TestCluster::open().await;
+        Self::on(TestCluster::open().await, options, kinds).await
+    }
+
+    /// A cluster to see a failure on. What a server does when its answer is lost is seen on both
+    /// sorts; the other failures are none of its business.
+    pub(super) async fn failing(
+        fault: Fault,
+        options: Options,
+        kinds: &[ApiResource],
+    ) -> Option<Self> {
+        let cluster = match fault {
+            Fault::After => TestCluster::open().await,
+            _ => {
+                let reason =
+                    "the call that fails does not reach the server, or it is all one to it";
+                TestCluster::embedded_only(reason).await?
+            }
+        };
+        Some(Self::on(cluster, options, kinds).await)
+    }
+
+    async fn on(cluster: TestCluster, options: Options, kinds: &[ApiResource]) -> Self {
         let client = cluster.client();
         cluster::crds::install(&client, crate::crds()).await.unwrap();
         cluster.make_namespace(NAMESPACE).await;
@@ -218,6 +255,7 @@ impl World {
             activity: Watch::new(&options.activity),
             options,
             kinds: Mutex::default(),
+            memory: Memory::default(),
             workspace_queue: cluster::Queue::new(),
             kind_queue: cluster::Queue::new(),
         };

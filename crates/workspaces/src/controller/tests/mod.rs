@@ -86,12 +86,15 @@ async fn a_paused_workspace_takes_four_writes_and_then_none() {
     world.wire.writes();
     world.create(paused("lab")).await;
     assert_eq!(world.reconcile("lab").await, Outcome::Done);
+    let mut writes = world.wire.writes();
+    // Beside each other, before the status.
+    writes[..3].sort();
     assert_eq!(
-        world.wire.writes(),
+        writes,
         [
             "POST /v1/namespaces/team-a/serviceaccounts",
-            "POST s/apps/v1/namespaces/team-a/statefulsets",
             "POST /v1/namespaces/team-a/services",
+            "POST s/apps/v1/namespaces/team-a/statefulsets",
             "PUT s/kubeflow.org/v1beta1/namespaces/team-a/workspaces/lab/status",
         ]
     );
@@ -207,4 +210,29 @@ async fn each_change_of_state_is_told_once() {
     assert_eq!(event.text("/type"), "Normal");
     assert_eq!(event.text("/involvedObject/name"), "lab");
     assert_eq!(event.text("/metadata/namespace"), NAMESPACE);
+}
+
+/// An error that becomes another one is told as well, but not without end.
+#[tokio::test]
+async fn each_other_error_is_told_once_and_not_for_ever() {
+    let world = World::new().await;
+    world.create(paused("lab")).await;
+    let choose = async |image: &str| {
+        let options = json!({"podTemplate": {"options": {"imageConfig": image}}});
+        world.patch("lab", json!({"spec": options})).await;
+        for _ in 0..2 {
+            world.reconcile("lab").await;
+        }
+    };
+    choose("nope-1").await;
+    assert_eq!(world.only::<Event>().await.text("/reason"), "Error");
+    choose("nope-2").await;
+    let told = world.all::<Event>().await;
+    let messages: Vec<_> = told.iter().map(|event| event.text("/message")).collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages.iter().any(|message| message.contains("nope-2")), "{messages:?}");
+    for round in 0..30 {
+        choose(&format!("nope-{round}")).await;
+    }
+    assert_eq!(world.all::<Event>().await.len(), 25);
 }

@@ -175,6 +175,48 @@ async fn several_owned_service_accounts_are_an_error_too() {
     );
 }
 
+/// Makes a Warning event, and waits until it is known.
+async fn warn(world: &World, name: &str, about: &Value, message: &str, at: &str) {
+    world
+        .post::<Event>(json!({
+            "metadata": {"name": name}, "type": "Warning", "reason": "Failed",
+            "message": message, "lastTimestamp": at, "involvedObject": about,
+        }))
+        .await;
+    let warnings = &world.context.children.warnings;
+    assert!(warnings.wait_for(&Key::new(Some(NAMESPACE), name), DEADLINE, |w| w.is_some()).await);
+}
+
+/// Events stay for an hour, whatever was done about them.
+#[tokio::test]
+async fn what_was_wrong_before_a_pause_is_not_told_after_it() {
+    let world = World::new().await;
+    world.create(fixtures::workspace("lab")).await;
+    world.reconcile("lab").await;
+    world.observe_stateful_set().await;
+    let set = world.only::<StatefulSet>().await;
+    let about = json!({
+        "kind": "StatefulSet", "namespace": NAMESPACE, "name": set.text("/metadata/name"),
+        "uid": set.uid(),
+    });
+    warn(&world, "old", &about, "no quota", "2026-01-01T00:00:00Z").await;
+    world.reconcile("lab").await;
+    let warned = |what: &str| format!("Workspace StatefulSet has warning event: {what}");
+    assert_eq!(world.told("lab").await, ("Error".into(), warned("no quota")));
+    for (is_paused, state) in [(true, "Paused"), (false, "Unknown")] {
+        world.patch("lab", json!({"spec": {"paused": is_paused}})).await;
+        for _ in 0..2 {
+            world.reconcile("lab").await;
+            world.observe_stateful_set().await;
+        }
+        world.reconcile("lab").await;
+        assert_eq!(world.told("lab").await.0, state);
+    }
+    warn(&world, "new", &about, "still no quota", "2026-01-01T00:30:00Z").await;
+    world.reconcile("lab").await;
+    assert_eq!(world.told("lab").await, ("Error".into(), warned("still no quota")));
+}
+
 #[tokio::test]
 async fn the_pod_and_its_warnings_make_the_state() {
     let world = World::new().await;
@@ -191,17 +233,10 @@ async fn the_pod_and_its_warnings_make_the_state() {
     assert_eq!(status.pod_template_pod.node_name, "n");
 
     let uid = pod.metadata.uid.clone().unwrap();
-    world
-        .post::<Event>(json!({
-            "metadata": {"name": "w"}, "type": "Warning", "reason": "Failed",
-            "message": "no program for image \"i\"", "lastTimestamp": "2026-01-01T00:00:00Z",
-            "involvedObject": {
-                "kind": "Pod", "namespace": NAMESPACE, "name": format!("{set}-0"), "uid": uid,
-            },
-        }))
-        .await;
-    let warnings = &world.context.children.warnings;
-    assert!(warnings.wait_for(&Key::new(Some(NAMESPACE), "w"), DEADLINE, |w| w.is_some()).await);
+    let about = json!({
+        "kind": "Pod", "namespace": NAMESPACE, "name": format!("{set}-0"), "uid": uid,
+    });
+    warn(&world, "w", &about, "no program for image \"i\"", "2026-01-01T00:00:00Z").await;
     world.reconcile("lab").await;
     assert_eq!(
         world.told("lab").await,

@@ -29,7 +29,7 @@ impl Pass<'_> {
         self.workspace.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    pub(super) async fn service_account(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+    pub(super) async fn service_account(&self, objects: &Objects<'_>) -> Result<(), StepError> {
         let cache = self.context.children.service_accounts.clone();
         let fields = objects::SERVICE_ACCOUNT_FIELDS;
         let make = |name: &str| Ok(objects.service_account(name));
@@ -38,7 +38,7 @@ impl Pass<'_> {
     }
 
     pub(super) async fn stateful_set(
-        &mut self,
+        &self,
         objects: &Objects<'_>,
     ) -> Result<Arc<Child>, StepError> {
         let cache = self.context.children.stateful_sets.clone();
@@ -49,7 +49,7 @@ impl Pass<'_> {
         self.ensure("StatefulSet", cache, fields, names, make).await
     }
 
-    pub(super) async fn service(&mut self, objects: &Objects<'_>) -> Result<Arc<Child>, StepError> {
+    pub(super) async fn service(&self, objects: &Objects<'_>) -> Result<Arc<Child>, StepError> {
         let cache = self.context.children.services.clone();
         let name = |attempt| naming::service(self.key.name(), self.uid(), attempt);
         let names = (0..ATTEMPTS).map(name).collect();
@@ -59,7 +59,7 @@ impl Pass<'_> {
 
     /// The routes that are wanted, of kinds that the API serves.
     pub(super) async fn routes(
-        &mut self,
+        &self,
         objects: &Objects<'_>,
         service: &str,
     ) -> Result<(), StepError> {
@@ -78,7 +78,7 @@ impl Pass<'_> {
     }
 
     async fn route(
-        &mut self,
+        &self,
         objects: &Objects<'_>,
         route: &Route,
         name: fn(&str, &str, u32) -> String,
@@ -105,7 +105,7 @@ impl Pass<'_> {
     /// Sees to it that the workspace owns exactly one object of a kind and that it is as wanted.
     /// The first of `names` that is free, or ours already, is used for a new one.
     async fn ensure(
-        &mut self,
+        &self,
         kind: &'static str,
         cache: Cache<Child>,
         fields: &'static [&'static str],
@@ -147,7 +147,7 @@ impl Pass<'_> {
         if child.deleting {
             return Err(StepError::Waiting(format!("for {kind} {:?} to go", child.name)));
         }
-        self.written.push((cache, object.key(), child.version.to_string()));
+        self.written.lock().push((cache, object.key(), child.version.to_string()));
         Ok(Arc::new(child))
     }
 
@@ -168,7 +168,7 @@ impl Pass<'_> {
     }
 
     /// One binding per wanted ClusterRole, and no others.
-    pub(super) async fn role_bindings(&mut self, objects: &Objects<'_>) -> Result<(), StepError> {
+    pub(super) async fn role_bindings(&self, objects: &Objects<'_>) -> Result<(), StepError> {
         let wanted = objects.role_bindings();
         let Some(cache) = self.context.children.role_bindings.clone() else {
             if !wanted.is_empty() {
@@ -200,7 +200,7 @@ impl Pass<'_> {
             let object = object.map_err(StepError::apply)?;
             self.context.options.metrics.wrote("RoleBinding", verb);
             let version = object.text("/metadata/resourceVersion").to_owned();
-            self.written.push((cache.clone(), object.key(), version));
+            self.written.lock().push((cache.clone(), object.key(), version));
         }
         Ok(())
     }

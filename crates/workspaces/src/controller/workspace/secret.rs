@@ -18,7 +18,7 @@ const LENGTH: usize = 32;
 impl Pass<'_> {
     /// Makes the Secret if there is none; an existing one is never changed, so that what runs keeps
     /// the secret that it was started with.
-    pub(super) async fn connect_secret(&mut self) -> Result<(), StepError> {
+    pub(super) async fn connect_secret(&self) -> Result<(), StepError> {
         let name = naming::connect_secret(self.key.name());
         let namespace = self.key.namespace();
         let Some(secrets) = self.context.children.secrets.clone() else { return Ok(()) };
@@ -32,7 +32,7 @@ impl Pass<'_> {
             Ok(object) => {
                 let version = object.text("/metadata/resourceVersion").to_owned();
                 self.context.options.metrics.wrote("Secret", "create");
-                self.written.push((secrets, Key::new(namespace, &name), version));
+                self.written.lock().push((secrets, Key::new(namespace, &name), version));
                 Ok(())
             }
             Err(source) if error::is_already_exists(&source) => {
