@@ -121,6 +121,49 @@ async fn other_names_are_found_when_generated_ones_are_taken() {
     assert_eq!(world.wire.writes(), [""; 0]);
 }
 
+#[tokio::test]
+async fn a_stateful_set_of_somebody_else_is_never_taken_over() {
+    let world = World::new().await;
+    world.create(fixtures::workspace("lab")).await;
+    let uid = world.workspace("lab").await.metadata.uid.unwrap();
+    let map: ConfigMap = world.post(json!({"metadata": {"name": "somebody"}})).await;
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": "somebody", "uid": map.metadata.uid,
+        "controller": true,
+    });
+    // One that only refers to the workspace is not its own either.
+    let referred = json!({
+        "apiVersion": "kubeflow.org/v1beta1", "kind": "Workspace", "name": "lab", "uid": uid,
+    });
+    let mut before = Vec::new();
+    for (attempt, owners) in [(0, json!([theirs])), (1, json!([theirs, referred]))] {
+        let name = crate::decide::naming::stateful_set("lab", &uid, attempt);
+        let template = json!({
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "main", "image": "theirs:1"}]},
+        });
+        let set: StatefulSet = world
+            .post(json!({
+                "metadata": {"name": name, "ownerReferences": owners},
+                "spec": {"replicas": 0, "serviceName": "x", "template": template,
+                         "selector": {"matchLabels": {"a": "b"}}},
+            }))
+            .await;
+        before.push((name, set.metadata.owner_references, set.spec));
+    }
+    world.reconcile("lab").await;
+    let api = world.api::<StatefulSet>();
+    for (name, owners, spec) in before {
+        let now = api.get(&name).await.unwrap();
+        assert_eq!((now.metadata.owner_references, now.spec), (owners, spec), "{name}");
+    }
+    let sets = world.all::<StatefulSet>().await;
+    assert_eq!(sets.len(), 3, "one of its own: {sets:?}");
+    world.wire.writes();
+    world.reconcile("lab").await;
+    assert_eq!(world.wire.writes(), [""; 0]);
+}
+
 /// Objects that the workspace owns beside those that the controller made.
 async fn add_second<K>(world: &World, value: Value)
 where

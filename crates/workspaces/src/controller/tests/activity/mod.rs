@@ -13,6 +13,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
+use prometheus_client::{encoding::text, registry::Registry};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -220,6 +221,44 @@ impl Lab {
     async fn only_replicas(&self) -> i64 {
         self.world.only::<StatefulSet>().await.value()["spec"]["replicas"].as_i64().unwrap()
     }
+}
+
+#[tokio::test]
+async fn probes_and_pauses_are_counted() {
+    let lab = Lab::new(rule(7200)).await;
+    let mut registry = Registry::default();
+    lab.world.context.options.metrics.register(&mut registry);
+    let counts = || {
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        let counts = page.lines().filter(|line| {
+            line.starts_with("controller_activity_probes_total")
+                || line.starts_with("controller_idle_pauses_total")
+                || line.starts_with("controller_writes_total{kind=\"Workspace\",verb=\"patch\"}")
+        });
+        let mut counts: Vec<_> = counts.map(str::to_owned).collect();
+        counts.sort();
+        counts
+    };
+    assert_eq!(counts(), ["controller_idle_pauses_total 0"]);
+    lab.jupyter.says(Says::active(START));
+    lab.settle().await;
+    lab.jupyter.says(Says { status: 500, ..Says::active(1) });
+    pass(2 * HOUR);
+    lab.settle().await;
+    lab.jupyter.says(Says::active(START));
+    pass(300 * SECOND);
+    lab.settle().await;
+    assert!(lab.is_paused().await);
+    assert_eq!(
+        counts(),
+        [
+            "controller_activity_probes_total{probe=\"Jupyter\",result=\"Failure\"} 1",
+            "controller_activity_probes_total{probe=\"Jupyter\",result=\"Success\"} 2",
+            "controller_idle_pauses_total 1",
+            "controller_writes_total{kind=\"Workspace\",verb=\"patch\"} 1",
+        ]
+    );
 }
 
 #[tokio::test]
