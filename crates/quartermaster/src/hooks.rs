@@ -82,7 +82,8 @@ fn not_started(error: StartError, flag: &str) -> Failure {
             Failure::new(format!("cannot listen at {address}: {error}"))
                 .hint(format!("choose another with {flag}; port 0 takes a free one"))
         }
-        StartError::Certificates(problem) => Failure::new(problem)
-            .hint("hooks.certificateDir has tls.crt and tls.key, in PEM"),
+        StartError::Certificates(problem) => {
+            Failure::new(problem).hint("hooks.certificateDir has tls.crt and tls.key, in PEM")
+        }
     }
 }

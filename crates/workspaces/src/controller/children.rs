@@ -117,9 +117,12 @@ impl WarningEvent {
     }
 }
 
-/// A ConfigMap with pictures: the hash of each key's content, or why it cannot be read.
+/// Keys, each with the hash of its content.
+type Hashes = Vec<(Box<str>, Box<str>)>;
+
+/// A ConfigMap with pictures, or why it cannot be read.
 #[derive(Debug)]
-pub(super) struct Pictures(Result<Vec<(Box<str>, Box<str>)>, Box<str>>);
+pub(super) struct Pictures(Result<Hashes, Box<str>>);
 
 impl Pictures {
     pub(super) fn of(value: &Value) -> Self {
