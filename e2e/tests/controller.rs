@@ -190,4 +190,96 @@ async fn two_replicas_share_the_work() {
     .await;
     assert!(second.stop().await.success());
     assert_eq!(holder(&kube).await, None, "it was given back");
+
+    let api = site.api(Program::new(binary())).await;
+    with_the_rights_of_the_original(&kube, &api.acting_as(ORIGINAL)).await;
+}
+
+/// Somebody who may do what the original may do, and nothing else.
+const ORIGINAL: &str = "original";
+
+/// The rules of the contract, word for word.
+async fn grant(kube: &Kube) {
+    let all = json!(["create", "delete", "get", "list", "patch", "update", "watch"]);
+    let rule = |group: &str, resources: Value, verbs: Value| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
+    let rbac = "rbac.authorization.k8s.io";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": ORIGINAL},
+        "rules": [
+            rule("kubeflow.org", json!(["workspaces", "workspacekinds"]), all.clone()),
+            rule(
+                "kubeflow.org",
+                json!(["workspaces/status", "workspacekinds/status"]),
+                json!(["get", "patch", "update"]),
+            ),
+            rule(
+                "kubeflow.org",
+                json!(["workspaces/finalizers", "workspacekinds/finalizers"]),
+                json!(["update"]),
+            ),
+            rule("apps", json!(["statefulsets"]), all.clone()),
+            rule("", json!(["services", "serviceaccounts"]), all.clone()),
+            rule(rbac, json!(["rolebindings"]), all.clone()),
+            rule("networking.istio.io", json!(["virtualservices"]), all.clone()),
+            rule(
+                "",
+                json!(["events", "configmaps", "namespaces", "pods"]),
+                json!(["get", "list", "watch"]),
+            ),
+            rule("", json!(["pods/exec"]), json!(["create"])),
+            rule(rbac, json!(["clusterroles"]), json!(["bind"])),
+            // Those of its election are a role of their namespace.
+            rule("coordination.k8s.io", json!(["leases"]), all),
+        ],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": ORIGINAL},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": ORIGINAL},
+        "subjects": [{"apiGroup": rbac, "kind": "User", "name": ORIGINAL}],
+    });
+    let path = "/apis/rbac.authorization.k8s.io/v1";
+    kube.create(&format!("{path}/clusterroles"), &role).await;
+    kube.create(&format!("{path}/clusterrolebindings"), &binding).await;
+}
+
+/// It works with no more rights than the original, roles of its workspaces included.
+async fn with_the_rights_of_the_original(kube: &Kube, kubeconfig: &Path) {
+    grant(kube).await;
+    let path = format!("{WORKSPACES}/{NAME}");
+    let kind = format!("{KINDS}/{NAME}");
+    let mut with_roles = kube.get(&kind).await.expect(200).json();
+    with_roles["spec"]["podTemplate"]["serviceAccount"] =
+        json!({"clusterRoles": [{"name": "view"}]});
+    kube.send(Method::PUT, &kind, Some(&with_roles)).await.expect(200);
+    let own = ["--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:0"];
+    let replica = Replica::start(kubeconfig, false, &own).await;
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    within(LONG, "the role is bound", async || {
+        let all = kube.get(bindings).await.expect(200).json();
+        let all = all["items"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|binding| binding["roleRef"]["name"] == "view").then_some(())
+    })
+    .await;
+    within(LONG, "it is to be paused", async || {
+        let mut paused = kube.get(&path).await.expect(200).json();
+        paused["spec"]["paused"] = json!(true);
+        let answer = kube.send(Method::PUT, &path, Some(&paused)).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    within(LONG, "it is paused", async || {
+        let live = kube.get(&path).await.expect(200).json();
+        (live["status"]["state"] == "Paused").then_some(())
+    })
+    .await;
+    kube.delete(&path).await;
+    within(LONG, "nobody uses the kind", async || {
+        let live = kube.get(&kind).await.expect(200).json();
+        (live["status"]["workspaces"] == 0).then_some(())
+    })
+    .await;
+    assert!(!replica.printed().contains("forbidden"), "{}", replica.printed());
+    assert!(replica.stop().await.success());
 }

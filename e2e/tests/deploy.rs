@@ -1,11 +1,12 @@
 //! The manifests of `deploy/manifests` on a real cluster: the program runs there as a pod, with
-//! exactly the rights that they give, and does its work for users that a proxy names.
+//! exactly the rights that they give, and does its work for users that a proxy names. Then those of
+//! the controller by itself.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{path::Path, process::Stdio};
 
-use quartermaster_e2e::{Answer, LONG, Program, Site, binary, http_client, skip, within};
+use quartermaster_e2e::{Answer, Kube, LONG, Program, Site, binary, http_client, skip, within};
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -90,6 +91,11 @@ async fn kubectl_is_held_to_the_rules(kubeconfig: &str, kind: &str) {
     let wanted = format!("imageConfig with id \"none\" not found in workspace kind \"{NAME}\"");
     assert!(error.contains(&wanted) && error.contains("Workspace \"applied\""), "{error}");
     kubectl(kubeconfig, &apply, &workspace("only")).await;
+    let paused = ["wait", "workspace/applied", "--for=jsonpath={.status.state}=Paused"];
+    kubectl(kubeconfig, &[&paused[..], &["--timeout=60s"]].concat(), "").await;
+    let sets = ["get", "statefulsets", "-l", "notebooks.kubeflow.org/workspace-name=applied"];
+    let sets = kubectl(kubeconfig, &[&sets[..], &["-o", "name"]].concat(), "").await;
+    assert_eq!(sets.lines().count(), 1, "{sets}");
     let changed = kind.replace("image: quartermaster/files", "image: quartermaster/other");
     assert_ne!(changed, kind);
     let (good, _, error) = try_kubectl(kubeconfig, &apply, &changed).await;
@@ -104,29 +110,101 @@ async fn kubectl_is_held_to_the_rules(kubeconfig: &str, kind: &str) {
     .await;
 }
 
-/// The manifests, for a cluster without a service proxy and with one node: the pod shares the
-/// network of its node and finds the API there. Its rights, user and file system stay as they are.
-async fn manifests(kubeconfig: &str, port: u16) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/manifests");
-    let text = kubectl(kubeconfig, &["kustomize", folder.to_str().unwrap()], "").await;
-    let api = format!(
-        "        env:\n        - name: KUBERNETES_SERVICE_HOST\n          value: 127.0.0.1\n        \
-         - name: KUBERNETES_SERVICE_PORT\n          value: \"{port}\"\n"
-    );
-    let edits = [
-        ("pod-security.kubernetes.io/enforce: restricted", "test: \"true\""),
-        ("replicas: 2", "replicas: 1"),
-        (
-            "      serviceAccountName: quartermaster\n",
-            "      serviceAccountName: quartermaster\n      hostNetwork: true\n      \
-             dnsPolicy: Default\n",
-        ),
-        ("        env:\n", &api),
-    ];
-    edits.iter().fold(text, |text, (from, to)| {
-        assert_eq!(text.matches(from).count(), 1, "{from:?} in {text}");
-        text.replace(from, to)
-    })
+/// One of the sets of manifests.
+struct Manifests {
+    folder: &'static str,
+    namespace: &'static str,
+    /// Deployment and ServiceAccount.
+    name: &'static str,
+    /// What the variables of its container come before.
+    before: &'static str,
+}
+
+const ALL: Manifests = Manifests {
+    folder: "deploy/manifests",
+    namespace: "quartermaster",
+    name: "quartermaster",
+    before: "        - name: QUARTERMASTER_CONFIG\n",
+};
+
+const CONTROLLER: Manifests = Manifests {
+    folder: "deploy/manifests/workspaces-controller",
+    namespace: "kubeflow-workspaces",
+    name: "workspaces-controller",
+    before: "        ports:\n",
+};
+
+impl Manifests {
+    /// The manifests, for a cluster without a service proxy and with one node: the pod shares the
+    /// network of its node and finds the API there. Its rights, user and file system stay as they
+    /// are.
+    async fn text(&self, kubeconfig: &str, port: u16) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(self.folder);
+        let text = kubectl(kubeconfig, &["kustomize", folder.to_str().unwrap()], "").await;
+        let variables = format!(
+            "        - name: KUBERNETES_SERVICE_HOST\n          value: 127.0.0.1\n        \
+             - name: KUBERNETES_SERVICE_PORT\n          value: \"{port}\"\n"
+        );
+        let variables = match self.before.contains("ports") {
+            true => format!("        env:\n{variables}{}", self.before),
+            false => format!("{variables}{}", self.before),
+        };
+        let account = format!("      serviceAccountName: {}\n", self.name);
+        let shared = format!("{account}      hostNetwork: true\n      dnsPolicy: Default\n");
+        let edits = [
+            ("pod-security.kubernetes.io/enforce: restricted", "test: \"true\""),
+            ("replicas: 2", "replicas: 1"),
+            (&account, &shared),
+            (self.before, &variables),
+        ];
+        edits.iter().fold(text, |text, (from, to)| {
+            assert_eq!(text.matches(from).count(), 1, "{from:?} in {text}");
+            text.replace(from, to)
+        })
+    }
+
+    /// Applies them, and waits until the program runs.
+    async fn apply(&self, kubeconfig: &str, kube: &Kube, port: u16) {
+        let text = self.text(kubeconfig, port).await;
+        // Definitions are known a moment after they are made.
+        kubectl(kubeconfig, &["apply", "-f", "-"], &text).await;
+        let deployment = format!("deployment/{}", self.name);
+        let rollout = ["-n", self.namespace, "rollout", "status", &deployment, "--timeout=120s"];
+        let (good, _, error) = try_kubectl(kubeconfig, &rollout, "").await;
+        if !good {
+            let list = kube.get(&self.pods()).await.text;
+            unreachable!("not rolled out: {error}\n{list}\n{}", self.logs(kube).await);
+        }
+    }
+
+    fn pods(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace)
+    }
+
+    /// What the program in the pod said.
+    async fn logs(&self, kube: &Kube) -> String {
+        let pods = self.pods();
+        let list = kube.get(&pods).await.expect(200).json();
+        let mut said = String::new();
+        for pod in list["items"].as_array().unwrap() {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            said.push_str(&kube.get(&format!("{pods}/{name}/log")).await.text);
+        }
+        said
+    }
+
+    /// Its rights were enough; takes the program away.
+    async fn remove(&self, kubeconfig: &str, kube: &Kube) {
+        let said = self.logs(kube).await;
+        // What users may not do is logged in other words than what the program may not do.
+        let account = format!("system:serviceaccount:{}", self.namespace);
+        assert!(!said.contains(&account), "{said}");
+        // Without the program nobody answers for the configuration.
+        let configuration =
+            "validatingwebhookconfiguration/workspaces-validating-webhook-configuration";
+        kubectl(kubeconfig, &["delete", configuration], "").await;
+        kubectl(kubeconfig, &["delete", "namespace", self.namespace, "--wait"], "").await;
+    }
 }
 
 #[tokio::test]
@@ -137,21 +215,8 @@ async fn the_manifests_run_it_with_exactly_their_rights() {
     };
     let api = site.api(Program::new(binary())).await;
     let kube = api.kube();
-    let text = manifests(kubeconfig, api.address.port()).await;
-    // Definitions are known a moment after they are made.
-    kubectl(kubeconfig, &["apply", "-f", "-"], &text).await;
-    let rollout = ["-n", "quartermaster", "rollout", "status", "deployment/quartermaster"];
-    let pods = "/api/v1/namespaces/quartermaster/pods";
-    let status = Command::new("kubectl")
-        .args(rollout)
-        .arg("--timeout=120s")
-        .env("KUBECONFIG", kubeconfig)
-        .status();
-    if !status.await.unwrap().success() {
-        let list = kube.get(pods).await.text;
-        unreachable!("not rolled out: {list}\n{}", logs(&kube).await);
-    }
-
+    let port = api.address.port();
+    ALL.apply(kubeconfig, &kube, port).await;
     kubectl_is_held_to_the_rules(kubeconfig, &site.files_kind(NAME)).await;
 
     let role = json!({
@@ -217,24 +282,9 @@ async fn the_manifests_run_it_with_exactly_their_rights() {
         (status == 404).then_some(())
     })
     .await;
-    let said = logs(&kube).await;
-    // What users may not do is logged in other words than what the program may not do.
-    assert!(!said.contains("system:serviceaccount:quartermaster"), "{said}");
-    // Without the program nobody answers for the configuration.
-    let configuration =
-        "validatingwebhookconfiguration/workspaces-validating-webhook-configuration";
-    kubectl(kubeconfig, &["delete", configuration], "").await;
-    kubectl(kubeconfig, &["delete", "namespace", "quartermaster", "--wait"], "").await;
-}
+    ALL.remove(kubeconfig, &kube).await;
 
-/// What the program in the pod said.
-async fn logs(kube: &quartermaster_e2e::Kube) -> String {
-    let pods = "/api/v1/namespaces/quartermaster/pods";
-    let list = kube.get(pods).await.expect(200).json();
-    let mut said = String::new();
-    for pod in list["items"].as_array().unwrap() {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        said.push_str(&kube.get(&format!("{pods}/{name}/log")).await.text);
-    }
-    said
+    CONTROLLER.apply(kubeconfig, &kube, port).await;
+    kubectl_is_held_to_the_rules(kubeconfig, &site.files_kind(NAME)).await;
+    CONTROLLER.remove(kubeconfig, &kube).await;
 }

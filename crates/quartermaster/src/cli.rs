@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     backend::WorkspacesBackend,
-    controller::{Bind, Place, WorkspacesController},
+    controller::{Bind, Own, Place, WorkspacesController},
 };
 
 /// Ready workspaces on Kubernetes, or on this machine alone.
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Print the custom resource definitions as YAML
     Crds,
-    /// Print the rights that `serve` needs in a cluster, as RBAC manifests
+    /// Print the rights that a program needs in a cluster, as RBAC manifests
     Rbac(Rbac),
     /// Serve a small file browser for one directory
     Files(Files),
@@ -379,9 +379,20 @@ impl FromStr for ClusterChoice {
     }
 }
 
+/// A program that needs rights in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Grantee {
+    Serve,
+    // With a lease and certificates of its own.
+    WorkspacesController,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Rbac {
-    /// The namespace that `serve` runs in
+    /// Which program
+    #[arg(long = "for", value_enum, value_name = "PROGRAM", default_value = "serve")]
+    pub(crate) program: Grantee,
+    /// The namespace that it runs in
     #[arg(long, value_name = "NAMESPACE", default_value = "quartermaster")]
     pub(crate) namespace: String,
     /// The service account that it runs as

@@ -1,5 +1,6 @@
 //! The rights that `serve` needs: put together from what its parts need. Asked about at the start, and
-//! printed as manifests by `quartermaster rbac`.
+//! printed as manifests by `quartermaster
+//! rbac`; and those of its parts that run by themselves.
 
 use cluster::permissions::{self, Missing, Rule};
 use k8s_openapi::{
@@ -9,12 +10,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Client;
+use workspaces::controller;
 
 use crate::{
     failure::Failure,
     output,
     settings::{Admission, Identity, Settings},
-    wiring::{manager, webhooks::Choice},
+    wiring::webhooks::Choice,
 };
 
 const DEFINITIONS: Rule =
@@ -59,6 +61,7 @@ impl Needed {
         }
         if settings.controller {
             cluster.extend(workspaces::permissions::CONTROLLER);
+            cluster.extend(workspaces::permissions::CONNECT_SECRETS);
             own_namespace.push(LEASE);
         }
         if let Some(Admission { install, options, .. }) = &settings.admission {
@@ -106,21 +109,25 @@ impl Needed {
 
     /// What the controller of workspaces needs by itself: no more than the original, or it can be done
     /// without.
-    pub(crate) fn by_controller(settings: &manager::Settings) -> Self {
+    pub(crate) fn by_controller(
+        options: &controller::Options,
+        leader_elect: bool,
+        certificates: Option<&Choice>,
+    ) -> Self {
         let mut cluster = workspaces::permissions::CONTROLLER.to_vec();
         let mut own_namespace = Vec::new();
-        if settings.options.istio.is_some() {
+        if options.istio.is_some() {
             cluster.extend(workspaces::permissions::ISTIO);
         }
-        if settings.options.gateway_api.is_some() {
+        if options.gateway_api.is_some() {
             cluster.extend(workspaces::permissions::GATEWAY_API);
         }
-        if settings.leader_elect {
+        if leader_elect {
             own_namespace.push(LEASE);
         }
-        if let Some(webhooks) = &settings.webhooks {
+        if let Some(certificates) = certificates {
             cluster.extend([WEBHOOKS, NEW_WEBHOOKS]);
-            match webhooks.certificates {
+            match certificates {
                 Choice::Directory(_) => {}
                 Choice::Secret(_) => own_namespace.push(FOREIGN_CERTIFICATES),
                 Choice::Own => own_namespace.extend([CERTIFICATES, NEW_CERTIFICATES]),
@@ -156,14 +163,18 @@ impl Needed {
         .hint("`quartermaster rbac` prints the roles to apply"))
     }
 
-    /// The roles and their bindings for a service account.
-    pub(crate) fn manifests(&self, namespace: &str, account: &str) -> Result<String, Failure> {
+    /// The roles of this name and their bindings for a service account.
+    pub(crate) fn manifests(
+        &self,
+        name: &str,
+        namespace: &str,
+        account: &str,
+    ) -> Result<String, Failure> {
         let meta = |name: &str, namespace: Option<&str>| ObjectMeta {
             name: Some(name.to_owned()),
             namespace: namespace.map(str::to_owned),
             ..ObjectMeta::default()
         };
-        let name = "quartermaster";
         let role_ref = |kind: &str| RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: kind.to_owned(),

@@ -25,20 +25,18 @@ pub const SERVING: &[Rule] = &[
     Rule::new("storage.k8s.io", &["storageclasses"], WATCH),
 ];
 
-/// For the controller.
+/// For the controller: no more than the original has, or it can be done without.
 pub const CONTROLLER: &[Rule] = &[
     Rule::new(GROUP, &["workspaces", "workspacekinds"], WATCH),
     Rule::new(GROUP, &["workspaces/status", "workspacekinds/status"], &["update"]),
     // Finalizers of kinds; and owner references that block deletion, where the cluster guards them.
     Rule::new(GROUP, &["workspacekinds"], &["patch"]),
     Rule::new(GROUP, &["workspaces/finalizers"], &["update"]),
-    Rule::new("", &["namespaces", "pods", "persistentvolumes", "persistentvolumeclaims"], WATCH),
-    Rule::new("storage.k8s.io", &["storageclasses"], WATCH),
+    Rule::new("", &["namespaces", "pods"], WATCH),
     Rule::new("", &["serviceaccounts", "services"], WATCH),
     Rule::new("", &["serviceaccounts", "services"], &["create", "update"]),
     Rule::new("apps", &["statefulsets"], WATCH),
     Rule::new("apps", &["statefulsets"], &["create", "update"]),
-    Rule::new("", &["secrets"], &["get", "list", "watch", "create"]),
     Rule::new("", &["configmaps", "events"], WATCH),
     Rule::new("", &["events"], &["create"]).or_else("changes of state leave no events"),
     Rule::new(GROUP, &["workspaces"], &["patch"]).or_else("idle workspaces are not paused"),
@@ -48,7 +46,13 @@ pub const CONTROLLER: &[Rule] = &[
     Rule::new(RBAC, &["rolebindings"], WATCH),
     Rule::new(RBAC, &["rolebindings"], &["create", "update", "delete"])
         .or_else("kinds cannot give their workspaces roles"),
+    Rule::new(RBAC, &["clusterroles"], &["bind"])
+        .or_else("kinds can give their workspaces no other roles than our own rights"),
 ];
+
+/// For the controller with [`crate::controller::Options::connect_secret`].
+pub const CONNECT_SECRETS: &[Rule] =
+    &[Rule::new("", &["secrets"], &["get", "list", "watch", "create"])];
 
 /// For the controller with [`crate::controller::Options::istio`].
 pub const ISTIO: &[Rule] = &[

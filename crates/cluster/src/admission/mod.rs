@@ -8,6 +8,7 @@
 pub mod certificates;
 pub mod configuration;
 pub mod keeper;
+mod meters;
 mod review;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails}
 use serde_json::{Map, Value};
 use web::Cause;
 
-pub use self::review::{DEADLINE, MAX_BYTES, render, router};
+pub use self::{
+    meters::Reviews,
+    review::{DEADLINE, MAX_BYTES, render, router},
+};
 
 /// What is about to be done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use web::{Error, Head, Kind, listener};
 
-use super::{Denial, Operation, Request, Rules};
+use super::{Denial, Operation, Request, Reviews, Rules, configuration::Webhook};
 
 /// The longest question: two objects as large as API servers take them, and what is around them.
 pub const MAX_BYTES: u64 = 7 << 20;
@@ -33,11 +33,24 @@ const ALL_KIB: u32 = 32 << 10;
 const VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// Answers the questions that arrive at a path by these rules. To be wrapped in a stack with the
+/// Answers the questions that arrive for a webhook by these rules. To be wrapped in a stack with the
 /// limits of this module and [`render`].
-pub fn router<R: Rules>(path: &str, rules: Arc<R>) -> Router {
-    let places = Arc::new(Semaphore::new(ALL_KIB as usize));
-    Router::new().route(path, post(answer::<R>).with_state((rules, places)))
+pub fn router<R: Rules>(webhook: &Webhook, rules: Arc<R>, reviews: &Reviews) -> Router {
+    let door = Door {
+        webhook: webhook.name,
+        rules,
+        places: Arc::new(Semaphore::new(ALL_KIB as usize)),
+        reviews: reviews.clone(),
+    };
+    Router::new().route(webhook.path, post(answer::<R>).with_state(Arc::new(door)))
+}
+
+/// What the questions for one webhook meet.
+struct Door<R> {
+    webhook: &'static str,
+    rules: Arc<R>,
+    places: Arc<Semaphore>,
+    reviews: Reviews,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +95,7 @@ struct GroupResource {
     resource: String,
 }
 
-async fn answer<R: Rules>(
-    State((rules, places)): State<(Arc<R>, Arc<Semaphore>)>,
-    request: HttpRequest,
-) -> Response {
+async fn answer<R: Rules>(State(door): State<Arc<Door<R>>>, request: HttpRequest) -> Response {
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         let text = "the body of a review must be application/json";
@@ -94,7 +104,7 @@ async fn answer<R: Rules>(
     let length = body.size_hint().upper().unwrap_or(MAX_BYTES).min(MAX_BYTES);
     let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(ALL_KIB).clamp(1, ALL_KIB);
     // Nobody closes it.
-    let Ok(_place) = places.acquire_many(kib).await else {
+    let Ok(_place) = door.places.acquire_many(kib).await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "ending");
     };
     let read = match listener::read(body).await {
@@ -103,14 +113,18 @@ async fn answer<R: Rules>(
     };
     let question = match question(&read) {
         Ok(question) => question,
-        Err(why) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", &why),
+        Err(why) => {
+            door.reviews.unreadable(door.webhook);
+            return refuse(StatusCode::BAD_REQUEST, "BadRequest", &why);
+        }
     };
     drop(read);
     let verdict = match question.operation() {
-        Some(operation) => rules.review(&question.request(operation)).await,
+        Some(operation) => door.rules.review(&question.request(operation)).await,
         // Whoever asks about something else has a configuration of their own making.
         None => Ok(Vec::new()),
     };
+    door.reviews.note(door.webhook, &verdict);
     if let Err(denial) = &verdict {
         let Question { namespace, name, .. } = &question;
         tracing::info!(code = denial.code, ?namespace, ?name, "a write is refused");

@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, client::Body};
 use parking_lot::Mutex;
+use prometheus_client::{encoding::text, registry::Registry};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -334,22 +335,28 @@ impl Rules for Picky {
             "bad" => Denial::invalid(request, cause()).map(|()| Vec::new()),
             "used" => Denial::conflict(request, cause()).map(|()| Vec::new()),
             "odd" => Ok(vec!["careful".to_owned()]),
+            "lost" => Err(Denial::internal("nobody knows")),
             "slow" => std::future::pending().await,
             _ => Ok(Vec::new()),
         }
     }
 }
 
-fn app() -> web::Handler {
+fn app(reviews: &Reviews) -> web::Handler {
     let stack = Stack::new("admission", render)
         .body_limit(MAX_BYTES)
         .answer_within(std::time::Duration::from_millis(50));
-    stack.wrap(router("/one", Arc::new(Picky)))
+    stack.wrap(router(&WEBHOOKS[0], Arc::new(Picky), reviews))
 }
 
 async fn ask(body: Vec<u8>, media_type: &str) -> (u16, Value) {
+    ask_counted(body, media_type, &Reviews::default()).await
+}
+
+async fn ask_counted(body: Vec<u8>, media_type: &str, reviews: &Reviews) -> (u16, Value) {
     let request = HttpRequest::post("/one").header("content-type", media_type);
-    let answer = app().oneshot(request.body(axum::body::Body::from(body)).unwrap()).await.unwrap();
+    let request = request.body(axum::body::Body::from(body)).unwrap();
+    let answer = app(reviews).oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap_or_default())
@@ -397,6 +404,27 @@ async fn an_answer_is_what_an_api_server_passes_on() {
     let used = verdict("used").await;
     assert_eq!(used["status"]["code"], 409);
     assert_eq!(used["status"]["details"]["kind"], "ones");
+}
+
+#[tokio::test]
+async fn verdicts_are_counted() {
+    let (reviews, mut registry) = (Reviews::default(), Registry::default());
+    reviews.register(&mut registry);
+    for name in ["good", "fine", "odd", "bad", "used", "lost"] {
+        let body = review(name).to_string().into();
+        assert_eq!(ask_counted(body, "application/json", &reviews).await.0, 200);
+    }
+    assert_eq!(ask_counted(b"{}".to_vec(), "application/json", &reviews).await.0, 400);
+    let mut page = String::new();
+    text::encode(&mut page, &registry).unwrap();
+    for (verdict, count) in
+        [("allowed", 2), ("warned", 1), ("denied", 2), ("failed", 1), ("unreadable", 1)]
+    {
+        let line = format!(
+            "admission_reviews_total{{webhook=\"one.example.org\",verdict=\"{verdict}\"}} {count}\n"
+        );
+        assert!(page.contains(&line), "{line} is not in\n{page}");
+    }
 }
 
 fn deep() -> String {

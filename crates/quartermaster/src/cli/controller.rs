@@ -97,6 +97,21 @@ pub(crate) struct Zap {
 /// What the original does not have.
 #[derive(Debug, Args)]
 pub(crate) struct Own {
+    /// Make an HTTPRoute of the Gateway API for each workspace
+    #[arg(long, env = "USE_GATEWAY_API", hide_env_values = true, go_bool = "false")]
+    pub(crate) use_gateway_api: bool,
+    /// Gateway of these, as NAMESPACE/NAME
+    #[arg(
+        long,
+        value_name = "GATEWAY",
+        env = "GATEWAY_NAME",
+        hide_env_values = true,
+        value_parser = gateway
+    )]
+    pub(crate) gateway_name: Option<String>,
+    /// Hosts of these, separated by commas; `*` are those of the gateway [default: *]
+    #[arg(long, value_name = "HOSTS", env = "GATEWAY_HOSTS", hide_env_values = true, value_parser = hosts)]
+    pub(crate) gateway_hosts: Option<Hosts>,
     /// Which cluster: `in-cluster` or `kubeconfig[:CONTEXT]` [default: that of the pod we run in,
     /// else that of the kubeconfig]
     #[arg(long, value_name = "CLUSTER", env = "QUARTERMASTER_CLUSTER", hide_env_values = true)]
@@ -190,7 +205,7 @@ impl Place {
     }
 }
 
-/// Hosts of VirtualServices.
+/// Hosts of routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hosts(pub(crate) Vec<String>);
 
@@ -220,6 +235,15 @@ fn hosts(text: &str) -> Result<Hosts, String> {
     match hosts.iter().all(|host| fits(host)) {
         true => Ok(Hosts(hosts)),
         false => Err("expected hosts such as * or a.example.org,*.b.example.org".to_owned()),
+    }
+}
+
+fn gateway(text: &str) -> Result<String, String> {
+    let parts = text.split_once('/');
+    let good = |(namespace, name)| config::name(namespace).is_ok() && domain(name).is_ok();
+    match parts.is_some_and(good) {
+        true => Ok(text.to_owned()),
+        false => Err("expected NAMESPACE/NAME".to_owned()),
     }
 }
 
@@ -271,6 +295,7 @@ mod tests {
         assert_eq!(own.webhook_bind_address, Bind(Some(Place::Everywhere(9443))));
         assert_eq!(own.webhook_cert_dir, PathBuf::from(CERTIFICATES));
         assert_eq!(own.webhook_service, "workspaces-webhook-service");
+        assert!(!own.use_gateway_api && own.gateway_name.is_none());
         assert_eq!((own.webhook_url, own.webhook_cert_secret), (None, None));
     }
 
@@ -287,6 +312,9 @@ mod tests {
             "--istio-hosts=a.example.org, *.b.example.org",
             "--cluster-domain=corp.example",
             "--max-concurrent-reconciles=3",
+            "--use-gateway-api",
+            "--gateway-name=edge/front",
+            "--gateway-hosts=ws.example.org",
             "--enable-webhooks=false",
         ])
         .unwrap();
@@ -295,6 +323,9 @@ mod tests {
         assert_eq!(controller.hosts(), ["a.example.org", "*.b.example.org"]);
         assert_eq!(controller.cluster_domain, "corp.example");
         assert_eq!(controller.max_concurrent_reconciles, 3);
+        assert!(controller.own.use_gateway_api);
+        assert_eq!(controller.own.gateway_name.as_deref(), Some("edge/front"));
+        assert_eq!(controller.own.gateway_hosts.unwrap().0, ["ws.example.org"]);
         let controller = read(&["--istio-host=c.example.org", "--enable-webhooks=no"]).unwrap();
         assert_eq!(controller.hosts(), ["c.example.org"]);
         assert!(controller.webhooks(), "only the word false switches them off");
@@ -318,6 +349,10 @@ mod tests {
     #[case("--cluster-domain=a..b")]
     #[case("--max-concurrent-reconciles=0")]
     #[case("--max-concurrent-reconciles=1e3")]
+    #[case("--gateway-name=front")]
+    #[case("--gateway-name=edge/front/more")]
+    #[case("--gateway-name=/front")]
+    #[case("--gateway-hosts=https://a.example.org")]
     #[case("--webhook-url=http://127.0.0.1:9443")]
     #[case("--webhook-service=a/b")]
     #[case("--webhook-cert-secret=")]

@@ -1,17 +1,19 @@
-//! `quartermaster rbac`: what `serve` must be allowed to do, ready for `kubectl apply`.
+//! `quartermaster rbac`: what a program must be allowed to do, ready for `kubectl apply`.
 
 use cluster::client::{self, Target};
 use hooks::model::Hook;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::{Api, api::ListParams};
+use workspaces::controller;
 
 use crate::{
-    cli::{self, ClusterChoice},
+    cli::{self, ClusterChoice, Grantee},
     config::Config,
     failure::Failure,
     output,
     permissions::Needed,
     settings::Settings,
+    wiring::webhooks::Choice,
 };
 
 pub(crate) fn run(options: cli::Rbac) -> Result<(), Failure> {
@@ -24,9 +26,17 @@ pub(crate) fn run(options: cli::Rbac) -> Result<(), Failure> {
                 .hint("--hooks-of is `kubeconfig`, `kubeconfig:CONTEXT` or `in-cluster`"));
         }
     };
-    let settings = Settings::serve(cli::Serve::default(), file)?;
-    let needed = Needed::by(&settings).with(targets);
-    output::data(&needed.manifests(&options.namespace, &options.service_account)?);
+    let (needed, name) = match options.program {
+        Grantee::WorkspacesController => {
+            let (plain, made) = (controller::Options::default(), Choice::Own);
+            (Needed::by_controller(&plain, true, Some(&made)), "workspaces-controller")
+        }
+        Grantee::Serve => {
+            let settings = Settings::serve(cli::Serve::default(), file)?;
+            (Needed::by(&settings).with(targets), "quartermaster")
+        }
+    };
+    output::data(&needed.manifests(name, &options.namespace, &options.service_account)?);
     Ok(())
 }
 

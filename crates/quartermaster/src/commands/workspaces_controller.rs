@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use cluster::client::Target;
-use workspaces::controller::{self, Istio};
+use workspaces::controller::{self, GatewayApi, Istio};
 
 use crate::{
-    cli::{Bind, ClusterChoice, WorkspacesController},
+    cli::{Bind, ClusterChoice, Own, WorkspacesController},
     failure::Failure,
     output,
     signals::Signals,
@@ -59,6 +59,18 @@ fn level(zap: &str) -> &str {
     }
 }
 
+fn gateway_api(own: &Own) -> Result<Option<GatewayApi>, Failure> {
+    if !own.use_gateway_api {
+        return Ok(None);
+    }
+    let gateway = own.gateway_name.clone().ok_or_else(|| {
+        Failure::usage("HTTPRoutes need a gateway")
+            .hint("say --gateway-name NAMESPACE/NAME, or leave --use-gateway-api out")
+    })?;
+    let hosts = own.gateway_hosts.clone().map_or_else(Vec::new, |hosts| hosts.0);
+    Ok(Some(GatewayApi { gateway, hosts }))
+}
+
 fn settings(flags: WorkspacesController) -> Result<Settings, Failure> {
     let (istio_hosts, webhooks) = (flags.hosts(), flags.webhooks());
     if flags.use_istio && flags.istio_gateway.is_empty() {
@@ -66,6 +78,7 @@ fn settings(flags: WorkspacesController) -> Result<Settings, Failure> {
             .hint("say --istio-gateway NAMESPACE/NAME, or leave --use-istio out"));
     }
     let own = flags.own;
+    let gateway_api = gateway_api(&own)?;
     let target = match own.cluster {
         None => Target::Auto,
         Some(ClusterChoice::Elsewhere(target)) => target,
@@ -85,6 +98,7 @@ fn settings(flags: WorkspacesController) -> Result<Settings, Failure> {
     let options = controller::Options {
         workers: flags.max_concurrent_reconciles.into(),
         istio,
+        gateway_api,
         ..controller::Options::default()
     };
     let webhooks = match own.webhook_bind_address {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cluster::{
     Key,
-    admission::{Denial, Operation, Request, configuration::Webhook},
+    admission::{Denial, Operation, Request, Reviews, configuration::Webhook},
 };
 use embedded::{
     api::{Details, admission as own},
@@ -23,8 +23,11 @@ use workspaces::{
 };
 
 /// All rules, for the cluster with this store.
-pub(super) fn rules(store: &Store) -> Vec<Arc<dyn own::Admission>> {
-    let rule = |webhook| Arc::new(Rule { webhook, there: Stored(store.clone()) }) as Arc<_>;
+pub(super) fn rules(store: &Store, reviews: &Reviews) -> Vec<Arc<dyn own::Admission>> {
+    let rule = |webhook| {
+        let (there, reviews) = (Stored(store.clone()), reviews.clone());
+        Arc::new(Rule { webhook, there, reviews }) as Arc<_>
+    };
     WEBHOOKS.iter().map(rule).collect()
 }
 
@@ -32,6 +35,7 @@ pub(super) fn rules(store: &Store) -> Vec<Arc<dyn own::Admission>> {
 struct Rule {
     webhook: &'static Webhook,
     there: Stored,
+    reviews: Reviews,
 }
 
 impl own::Admission for Rule {
@@ -60,7 +64,9 @@ impl own::Admission for Rule {
             object: request.object,
             old_object: request.old_object,
         };
-        review(&request, &self.there).map_err(in_words_of_the_api)
+        let verdict = review(&request, &self.there);
+        self.reviews.note(self.webhook.name, &verdict);
+        verdict.map_err(in_words_of_the_api)
     }
 }
 

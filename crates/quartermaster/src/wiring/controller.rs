@@ -8,6 +8,9 @@ use workspaces::{Caches, controller};
 use super::place::Place;
 use crate::settings::Settings;
 
+/// How many workspaces are worked on at a time: they wait for disks of the API's most of the time.
+const WORKERS: usize = 16;
+
 /// The task and its end.
 pub(super) struct Controller {
     task: JoinHandle<()>,
@@ -29,6 +32,7 @@ impl Controller {
         let (client, caches) = (place.client().clone(), caches.clone());
         let work = move |stop| {
             let options = controller::Options {
+                workers: WORKERS,
                 connect_secret: true,
                 metrics: metrics.clone(),
                 ..Default::default()

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use axum::{Router, routing::get};
 use cluster::{
-    admission::certificates::{self, Kept},
+    admission::{
+        Reviews,
+        certificates::{self, Kept},
+    },
     client::{self, Connected, Target},
     lease::{self, Lease, Timing},
 };
@@ -69,7 +72,10 @@ impl Manager {
             broken(&error).hint(hint)
         })?;
         let Connected { client, health, url, version, namespace } = connected;
-        Needed::by_controller(&settings).check(&client, &namespace).await?;
+        let certificates = settings.webhooks.as_ref().map(|webhooks| &webhooks.certificates);
+        Needed::by_controller(&settings.options, settings.leader_elect, certificates)
+            .check(&client, &namespace)
+            .await?;
         cluster::crds::served(&client, workspaces::crds())
             .await
             .map_err(|error| broken(&error).hint("apply what `quartermaster crds` prints"))?;
@@ -80,6 +86,8 @@ impl Manager {
         let requests = Requests::new(&mut registry);
         caches.register(&mut registry);
         settings.options.metrics.register(&mut registry);
+        let reviews = Reviews::default();
+        reviews.register(&mut registry);
         let ready = Readiness { caches: caches.clone(), health: Some(health), hooks: None };
         if let Some(listener) = probes {
             let router = listener::probes(move || ready.missing());
@@ -95,8 +103,8 @@ impl Manager {
         }
         let webhooks = match (admission, settings.webhooks) {
             (Some(listener), Some(options)) => {
-                let parts = (&client, &caches, &requests, &drain);
-                Some(Webhooks::start(listener, options, &namespace, parts).await?)
+                let (parts, meters) = ((&client, &caches, &drain), (&requests, &reviews));
+                Some(Webhooks::start(listener, options, &namespace, parts, meters).await?)
             }
             _ => None,
         };

@@ -12,6 +12,7 @@ pub(crate) mod webhooks;
 
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
+use cluster::admission::Reviews;
 use hooks::admin::Gate;
 use web::{
     listener::Drain,
@@ -53,8 +54,9 @@ impl Server {
     /// Starts all parts; afterwards the server can be used, and `endpoints.json` says so.
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
         // The lock on a data directory comes first: nothing else may touch it.
-        let mut place = Place::open(&settings).await?;
-        match Self::on(&mut place, settings).await {
+        let reviews = Reviews::default();
+        let mut place = Place::open(&settings, &reviews).await?;
+        match Self::on(&mut place, settings, reviews).await {
             Ok(started) => Ok(started.with(place)),
             Err(failure) => {
                 place.abandon().await;
@@ -63,7 +65,11 @@ impl Server {
         }
     }
 
-    async fn on(place: &mut Place, settings: Settings) -> Result<Started, Failure> {
+    async fn on(
+        place: &mut Place,
+        settings: Settings,
+        reviews: Reviews,
+    ) -> Result<Started, Failure> {
         let token = match &settings.data_dir {
             Some(dir) if front::wants_token(&settings) => {
                 own_directory(dir)?;
@@ -103,6 +109,7 @@ impl Server {
         }
         let counted = workspaces::controller::Metrics::default();
         counted.register(&mut registry);
+        reviews.register(&mut registry);
         let ready = listeners::Readiness {
             caches: caches.clone(),
             health: place.health(),
@@ -116,8 +123,8 @@ impl Server {
         let webhooks = match (admission, &settings.admission) {
             (Some(listener), Some(wanted)) => {
                 let (options, namespace) = (wanted.into(), place.pod_namespace());
-                let parts = (&client, &caches, &requests, &drain);
-                Some(Webhooks::start(listener, options, namespace, parts).await?)
+                let (parts, meters) = ((&client, &caches, &drain), (&requests, &reviews));
+                Some(Webhooks::start(listener, options, namespace, parts, meters).await?)
             }
             _ => None,
         };

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cluster::client::{self, Connected, Health};
+use cluster::{
+    admission::Reviews,
+    client::{self, Connected, Health},
+};
 use embedded::{
     Cluster, OpenError,
     node::{Commands, Logs, Node, NodeOptions},
@@ -31,12 +34,12 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) async fn open(settings: &Settings, reviews: &Reviews) -> Result<Self, Failure> {
         match &settings.cluster {
             ClusterChoice::Embedded(dir) => {
                 let opened = Cluster::open(embedded::Options::new(dir)).await;
                 let cluster = opened.map_err(|error| unusable(&error))?;
-                cluster.set_admission(admission::rules(cluster.store()));
+                cluster.set_admission(admission::rules(cluster.store(), reviews));
                 let client = cluster.client();
                 Ok(Self::Own { cluster, client, node: None })
             }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use cluster::admission::{
-    self,
+    self, Reviews,
     configuration::{Configuration, Reached},
     keeper::{self, Certificates, Keeper},
 };
@@ -120,14 +120,15 @@ impl Webhooks {
         listener: Listener,
         options: Options,
         namespace: &str,
-        (client, caches, requests, drain): (&Client, &Caches, &Requests, &Drain),
+        (client, caches, drain): (&Client, &Caches, &Drain),
+        (requests, reviews): (&Requests, &Reviews),
     ) -> Result<Self, Failure> {
         let keeper =
             Keeper::new(client, options.keeper(namespace)).await.map_err(|error| broken(&error))?;
         let rules = workspaces::admission::Webhooks::new(client.clone(), caches.clone());
         let rules = Arc::new(rules);
         let router = WEBHOOKS.iter().fold(axum::Router::new(), |router, webhook| {
-            router.merge(admission::router(webhook.path, Arc::clone(&rules)))
+            router.merge(admission::router(webhook, Arc::clone(&rules), reviews))
         });
         let router = Stack::new("admission", admission::render)
             .body_limit(admission::MAX_BYTES)
@@ -159,11 +160,17 @@ async fn nothing(request: axum::extract::Request) -> axum::response::Response {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
-    #[test]
-    fn the_manifest_says_what_the_program_keeps() {
-        let file = include_str!("../../../../deploy/manifests/webhooks.yaml");
+    #[rstest]
+    #[case("quartermaster", include_str!("../../../../deploy/manifests/webhooks.yaml"))]
+    #[case(
+        "kubeflow-workspaces",
+        include_str!("../../../../deploy/manifests/workspaces-controller/webhooks.yaml")
+    )]
+    fn the_manifest_says_what_the_program_keeps(#[case] namespace: &str, #[case] file: &str) {
         let manifest: serde_json::Value = serde_saphyr::from_str(file).unwrap();
         let options = Options {
             way: Way::Service(SERVICE.to_owned()),
@@ -171,7 +178,7 @@ mod tests {
             install: false,
             http2: true,
         };
-        let kept = options.keeper("quartermaster").configuration.unwrap();
+        let kept = options.keeper(namespace).configuration.unwrap();
         assert_eq!(manifest, kept.manifest());
     }
 }
