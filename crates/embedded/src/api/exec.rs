@@ -9,7 +9,7 @@ use std::{io, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt, TryStreamExt, future::BoxFuture};
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -146,6 +146,10 @@ fn has(parts: &Parts, name: header::HeaderName, word: &str) -> bool {
 /// The upgrade of a request for a WebSocket, the protocol, and the answer.
 fn switch(parts: &Parts) -> Result<(OnUpgrade, &'static str, Response<Body>), Status> {
     let bad = || Status::bad_request("Upgrade request required");
+    // kubectl asks that way again when it was refused, and shows what it then is told.
+    if parts.method != Method::GET || has(parts, header::UPGRADE, "SPDY/3.1") {
+        return Err(Status::bad_request("commands in pods are run over WebSocket here"));
+    }
     if !has(parts, header::UPGRADE, "websocket") || !has(parts, header::CONNECTION, "upgrade") {
         return Err(bad());
     }

@@ -107,8 +107,8 @@ pub(crate) async fn answer(
                     review::token(api, parts, body, &query, &target)
                 }
                 "exec" if target.resource.is("pods") => match parts.method {
-                    Method::GET => exec::answer(api, parts, &query, &target),
-                    _ => Err(Status::bad_request("commands in pods are run over WebSocket here")),
+                    Method::GET | Method::POST => exec::answer(api, parts, &query, &target),
+                    _ => Err(Status::method_not_allowed()),
                 },
                 "attach" | "portforward" | "proxy" if target.resource.is("pods") => {
                     Err(Status::not_implemented(format!(
