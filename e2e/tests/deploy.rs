@@ -131,7 +131,7 @@ const CONTROLLER: Manifests = Manifests {
     folder: "deploy/manifests/workspaces-controller",
     namespace: "kubeflow-workspaces",
     name: "workspaces-controller",
-    before: "        ports:\n",
+    before: "\n        ports:\n",
 };
 
 impl Manifests {
@@ -146,7 +146,7 @@ impl Manifests {
              - name: KUBERNETES_SERVICE_PORT\n          value: \"{port}\"\n"
         );
         let variables = match self.before.contains("ports") {
-            true => format!("        env:\n{variables}{}", self.before),
+            true => format!("\n        env:\n{}{}", variables.trim_end(), self.before),
             false => format!("{variables}{}", self.before),
         };
         let account = format!("      serviceAccountName: {}\n", self.name);

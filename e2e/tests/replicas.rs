@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use quartermaster_e2e::{Api, LONG, Program, Site, Up, binary, within};
+use serde_json::Value;
 
 const CONFIG: &str = "auth: {mode: local}\ncontroller: {lease: {durationSeconds: 6}}\n";
 const LEASE: Duration = Duration::from_secs(6);
@@ -15,6 +16,16 @@ async fn replica(api: &Api) -> Up {
 
 fn leads(replica: &Up) -> bool {
     replica.printed().contains(" leading ")
+}
+
+/// Who holds the leases of the namespace in which the replicas have theirs.
+async fn holders(api: &Api) -> Vec<Value> {
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let leases = api.kube().get(path).await.expect(200).json();
+    let leases = leases["items"].as_array().into_iter().flatten();
+    let holders: Vec<_> = leases.map(|one| one["spec"]["holderIdentity"].clone()).collect();
+    assert!(!holders.is_empty(), "no lease in the namespace");
+    holders
 }
 
 #[tokio::test]
@@ -51,13 +62,12 @@ async fn one_controls_and_the_other_follows() {
         third.printed().contains("standing by").then_some(())
     })
     .await;
+    let held = holders(&api).await;
     let (status, leader) = other.stop().await;
     assert!(status.success(), "{status}");
     drop(leader);
-    within(LEASE, "the third leads before the lease could run out", async || {
-        leads(&third).then_some(())
-    })
-    .await;
+    assert_ne!(holders(&api).await, held, "it must not end before it has given the lease back");
+    within(LONG, "the third leads", async || leads(&third).then_some(())).await;
     for name in ["by-first", "by-second"] {
         third.delete(&format!("/workspaces/default/{name}")).await.expect(204);
         within(LONG, "it is gone", async || third.workspace(name).await.is_none().then_some(()))

@@ -29,9 +29,8 @@ async fn what_nobody_uses_is_paused_and_all_else_is_kept() {
         let answer = up.create_kind(&site.jupyter_kind(kind, &jupyter.programs)).await;
         assert!(matches!(answer.status.as_u16(), 201 | 409), "{answer:?}");
         up.create_workspace(workspace, kind).await;
-    }
-    for name in ["quiet", "busy", "broken"] {
-        up.wait_for_state(name, "Running", LONG).await;
+        // One after the other: they are slow starters, and slower beside each other.
+        up.wait_for_state(workspace, "Running", LONG).await;
     }
     let lab = opened(&up, "busy").await;
     let kernel = new_kernel(&lab).await;
