@@ -1,6 +1,11 @@
 //! Hooks of a cluster on a listener of their own: journal, receiver, controller, put together.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -9,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, Gate},
     certificates::Certificates,
-    controller, journal, listener,
+    controller, journal,
+    listener::{self, Handler},
     meters::Meters,
     receive::{self, Receiver, Table},
 };
@@ -41,20 +47,14 @@ pub enum StartError {
 
 /// Hooks that are being served.
 pub struct Server {
-    address: SocketAddr,
     client: Client,
     receiver: Arc<Receiver>,
-    listening: JoinHandle<()>,
-    controlling: JoinHandle<()>,
-    /// Ends the listener.
-    close: watch::Sender<bool>,
-    /// Ends the controller.
-    stop: CancellationToken,
+    serving: Serving,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 
@@ -62,12 +62,6 @@ impl Server {
     /// Starts to serve the `Hook` objects of the cluster, whose definition must be installed.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
         let Options { listen, directory, certificates, controller } = options;
-        let certificates = certificates.map(|directory| Certificates::read(&directory));
-        let certificates = certificates.transpose().map_err(StartError::Certificates)?;
-        let tls = certificates.as_ref().map(Certificates::tls);
-        let failed = |error| StartError::Listen(listen, error);
-        let socket = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
         let meters = Arc::<Meters>::default();
         let kept = journal::Options {
             directory: Some(directory),
@@ -75,29 +69,17 @@ impl Server {
             ..journal::Options::default()
         };
         let receiver = Receiver::new(Table::default(), receive::Limits::default(), meters);
-        let (close, closed) = watch::channel(false);
-        let limits = listener::Limits::default();
-        let listening = listener::serve(socket, limits, tls, Arc::clone(&receiver), closed);
-        let stop = CancellationToken::new();
-        if let Some(certificates) = certificates {
-            tokio::spawn(certificates.follow(stop.clone()));
-        }
-        let controlling =
-            controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop.clone());
-        Ok(Self {
-            address,
-            client,
-            receiver,
-            listening: tokio::spawn(listening),
-            controlling: tokio::spawn(controlling),
-            close,
-            stop,
-        })
+        let (handler, limits) = (Arc::clone(&receiver), listener::Limits::default());
+        let control =
+            |stop| controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop);
+        let serving =
+            Serving::start(listen, certificates.as_deref(), limits, handler, control).await?;
+        Ok(Self { client, receiver, serving })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address
     }
 
     /// The API for operators; whoever mounts it has to know its callers. `url` goes before the
@@ -109,14 +91,57 @@ impl Server {
 
     /// Takes no more requests, finishes what is in flight, writes everything down.
     pub async fn stop(self) {
+        self.serving.stop("hooks", self.receiver.finished()).await;
+    }
+}
+
+/// A listener and the controller that says what is served there.
+pub(crate) struct Serving {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    listening: JoinHandle<()>,
+    controlling: JoinHandle<()>,
+    /// Ends the listener.
+    close: watch::Sender<bool>,
+    /// Ends the controller.
+    stop: CancellationToken,
+}
+
+impl Serving {
+    /// Starts both; over TLS if there are certificates, which are read anew when they change.
+    pub(crate) async fn start<C: Future<Output = ()> + Send + 'static>(
+        listen: SocketAddr,
+        certificates: Option<&Path>,
+        limits: listener::Limits,
+        handler: Arc<impl Handler>,
+        control: impl FnOnce(CancellationToken) -> C,
+    ) -> Result<Self, StartError> {
+        let certificates = certificates.map(Certificates::read);
+        let certificates = certificates.transpose().map_err(StartError::Certificates)?;
+        let tls = certificates.as_ref().map(Certificates::tls);
+        let failed = |error| StartError::Listen(listen, error);
+        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let (close, closed) = watch::channel(false);
+        let listening = tokio::spawn(listener::serve(socket, limits, tls, handler, closed));
+        let stop = CancellationToken::new();
+        if let Some(certificates) = certificates {
+            tokio::spawn(certificates.follow(stop.clone()));
+        }
+        let controlling = tokio::spawn(control(stop.clone()));
+        Ok(Self { address, listening, controlling, close, stop })
+    }
+
+    /// Takes no more requests, waits until those in flight are finished, ends the controller.
+    pub(crate) async fn stop(self, what: &str, finished: impl Future<Output = ()>) {
         // Nobody listens any more: then it has ended already.
         let _ = self.close.send(true);
         let listened = self.listening.await;
-        self.receiver.finished().await;
+        finished.await;
         self.stop.cancel();
         for ended in [listened, self.controlling.await] {
             if let Err(error) = ended {
-                tracing::error!(%error, "a part of the hooks broke");
+                tracing::error!(%error, "a part of the {what} broke");
             }
         }
     }

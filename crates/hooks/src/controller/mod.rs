@@ -107,7 +107,7 @@ pub async fn run(
         opening: tokio::sync::Mutex::default(),
         served: Mutex::default(),
     });
-    let watcher = tokio::spawn(watch(Arc::clone(&context)));
+    let watcher = tokio::spawn(watch(context.cache.clone(), context.queue.clone(), matters));
     let how = controller::Options { name: "hooks", workers: 4, observe: None };
     let reconcile = |key: Key| {
         let context = Arc::clone(&context);
@@ -122,26 +122,32 @@ pub async fn run(
     }
 }
 
-/// Turns changes into keys.
-async fn watch(context: Arc<Context>) {
-    let mut changes = context.cache.subscribe();
-    let all = || context.cache.keys().into_iter().for_each(|key| context.queue.add(key));
-    context.cache.ready().await;
+/// Turns changes into keys: those of which something is other than before that `matters`, and all
+/// at the start and after a gap.
+pub(crate) async fn watch<T: Send + Sync + 'static, M: PartialEq>(
+    cache: Cache<T>,
+    queue: Queue<Key>,
+    matters: impl Fn(&T) -> M,
+) {
+    let mut changes = cache.subscribe();
+    let all = || cache.keys().into_iter().for_each(|key| queue.add(key));
+    cache.ready().await;
     all();
     while let Some(change) = changes.next().await {
         match change {
             Change::Object { key, old, new } => {
-                let generation = |hook: &Option<Arc<Hook>>| {
-                    hook.as_ref().map(|hook| (hook.metadata.uid.clone(), hook.metadata.generation))
-                };
-                // Our own status is no news.
-                if generation(&old) != generation(&new) {
-                    context.queue.add(key);
+                if old.as_deref().map(&matters) != new.as_deref().map(&matters) {
+                    queue.add(key);
                 }
             }
             Change::Resync => all(),
         }
     }
+}
+
+/// What of a hook has to change so that it is looked at again: our own status is no news.
+fn matters(hook: &Hook) -> impl PartialEq + use<> {
+    (hook.metadata.uid.clone(), hook.metadata.generation)
 }
 
 impl Context {

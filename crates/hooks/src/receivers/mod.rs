@@ -20,7 +20,7 @@ use std::{
 };
 
 use cluster::{
-    Cache, Change, Key, Queue, Source,
+    Cache, Key, Queue, Source,
     controller::{self, Outcome},
 };
 use kube::{
@@ -29,7 +29,6 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::model::{
@@ -41,8 +40,10 @@ use self::{
     desk::{Desk, Place},
 };
 use crate::{
-    certificates::Certificates, controller::Options as Rules, listener, model::Span,
-    server::StartError,
+    controller::{Options as Rules, watch},
+    listener,
+    model::Span,
+    server::{Serving, StartError},
 };
 
 /// How often the tokens of receivers are read anew that say nothing about it.
@@ -73,67 +74,37 @@ impl Options {
 
 /// Receivers that are being served.
 pub struct Server {
-    address: SocketAddr,
     desk: Arc<Desk>,
-    listening: JoinHandle<()>,
-    controlling: JoinHandle<()>,
-    /// Ends the listener.
-    close: watch::Sender<bool>,
-    /// Ends the controller.
-    stop: CancellationToken,
+    serving: Serving,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 
 impl Server {
     /// Starts to serve the receivers of the cluster.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
-        let failed = |error| StartError::Listen(options.listen, error);
-        let certificates = options.certificates.as_deref().map(Certificates::read);
-        let certificates = certificates.transpose().map_err(StartError::Certificates)?;
-        let tls = certificates.as_ref().map(Certificates::tls);
-        let socket = TcpListener::bind(options.listen).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
         let desk = Desk::new(client.clone(), options.own_namespace_only);
-        let (close, closed) = watch::channel(false);
         let limits = listener::Limits { header_bytes: 256 << 10, ..listener::Limits::default() };
-        let listening = listener::serve(socket, limits, tls, Arc::clone(&desk), closed);
-        let stop = CancellationToken::new();
-        if let Some(certificates) = certificates {
-            tokio::spawn(certificates.follow(stop.clone()));
-        }
-        let controlling = run(client, Arc::clone(&desk), options, stop.clone());
-        Ok(Self {
-            address,
-            desk,
-            listening: tokio::spawn(listening),
-            controlling: tokio::spawn(controlling),
-            close,
-            stop,
-        })
+        let (listen, certificates) = (options.listen, options.certificates.clone());
+        let (handler, served) = (Arc::clone(&desk), Arc::clone(&desk));
+        let control = |stop| run(client, served, options, stop);
+        let serving =
+            Serving::start(listen, certificates.as_deref(), limits, handler, control).await?;
+        Ok(Self { desk, serving })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.serving.address
     }
 
     /// Takes no more requests and finishes what is in flight.
     pub async fn stop(self) {
-        // Nobody listens any more: then it has ended already.
-        let _ = self.close.send(true);
-        let listened = self.listening.await;
-        self.desk.finished().await;
-        self.stop.cancel();
-        for ended in [listened, self.controlling.await] {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of the receivers broke");
-            }
-        }
+        self.serving.stop("receivers", self.desk.finished()).await;
     }
 }
 
@@ -152,7 +123,7 @@ async fn run(client: Client, desk: Arc<Desk>, options: Options, shutdown: Cancel
     let cache = Source::<Receiver>::all().start(&client);
     let (queue, places) = (Queue::new(), Mutex::default());
     let context = Arc::new(Context { client, cache, desk, options, queue, places });
-    let watcher = tokio::spawn(watch(Arc::clone(&context)));
+    let watcher = tokio::spawn(watch(context.cache.clone(), context.queue.clone(), matters));
     let how = controller::Options { name: "receivers", workers: 4, observe: None };
     let reconcile = |key: Key| {
         let context = Arc::clone(&context);
@@ -162,31 +133,12 @@ async fn run(client: Client, desk: Arc<Desk>, options: Options, shutdown: Cancel
     watcher.abort();
 }
 
-/// Turns changes into keys.
-async fn watch(context: Arc<Context>) {
-    let mut changes = context.cache.subscribe();
-    let all = || context.cache.keys().into_iter().for_each(|key| context.queue.add(key));
-    context.cache.ready().await;
-    all();
-    while let Some(change) = changes.next().await {
-        match change {
-            Change::Object { key, old, new } => {
-                let matters = |one: &Option<Arc<Receiver>>| {
-                    one.as_ref().map(|one| {
-                        let all = one.metadata.annotations.as_ref();
-                        let asked = all.and_then(|all| all.get(status::REQUESTED).cloned());
-                        let deleted = one.metadata.deletion_timestamp.is_some();
-                        (one.metadata.uid.clone(), one.metadata.generation, asked, deleted)
-                    })
-                };
-                // Our own status is no news.
-                if matters(&old) != matters(&new) {
-                    context.queue.add(key);
-                }
-            }
-            Change::Resync => all(),
-        }
-    }
+/// What of a receiver has to change so that it is looked at again: our own status is no news.
+fn matters(receiver: &Receiver) -> impl PartialEq + use<> {
+    let metadata = &receiver.metadata;
+    let all = metadata.annotations.as_ref();
+    let asked = all.and_then(|all| all.get(status::REQUESTED).cloned());
+    (metadata.uid.clone(), metadata.generation, asked, metadata.deletion_timestamp.is_some())
 }
 
 impl Context {
