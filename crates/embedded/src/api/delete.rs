@@ -37,7 +37,6 @@ pub(crate) enum Propagation {
 /// The options of a deletion, from its body or its query.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeleteOptions {
-    #[allow(dead_code, reason = "read by admission, which follows")]
     pub(crate) caller: Caller,
     pub(crate) grace_seconds: Option<i64>,
     pub(crate) uid: Option<String>,

@@ -1,16 +1,7 @@
 //! Which rule the names of a kind follow.
 
 use super::kinds::NameRule;
-use crate::schema::names::{label, label_1035, subdomain};
-
-/// What is wrong with a segment of a path, or with the beginning of one.
-fn segment(text: &str, prefix: bool) -> Vec<String> {
-    if matches!(text, "." | "..") && !prefix {
-        return vec![format!("may not be '{text}'")];
-    }
-    let contained = ["/", "%"].into_iter().filter(|illegal| text.contains(illegal));
-    contained.map(|illegal| format!("may not contain '{illegal}'")).collect()
-}
+use crate::schema::names::{label, label_1035, segment, subdomain};
 
 impl NameRule {
     /// What is wrong with a name; of a prefix (`generateName`) only what no suffix can mend.

@@ -64,10 +64,14 @@ impl ImageTable {
         Ok(Self { entries })
     }
 
-    /// The entry for an image name.
+    /// The entry for an image name. Programs have no digests: one that no entry names is passed over.
     #[must_use]
     pub fn find(&self, image: &str) -> Option<&ImageEntry> {
         let image = normalise(image);
+        self.fitting(image).or_else(|| self.fitting(image.split_once('@')?.0))
+    }
+
+    fn fitting(&self, image: &str) -> Option<&ImageEntry> {
         // A name without a tag is the same as one tagged `latest`.
         let tagged = if has_tag(image) { String::new() } else { format!("{image}:latest") };
         self.entries
@@ -116,12 +120,21 @@ mod tests {
     #[case("docker.io/quartermaster/files", Some("quartermaster/files"))]
     #[case("docker.io/library/busybox:1", Some("busybox:*"))]
     #[case("busybox", Some("busybox:*"))]
+    #[case("busybox@sha256:ab", Some("busybox:*"))]
+    #[case("docker.io/quartermaster/files@sha256:ab", Some("quartermaster/files"))]
+    #[case("team/pinned@sha256:ab", Some("team/pinned@sha256:ab"))]
+    #[case("team/pinned@sha256:cd", None)]
     #[case("localhost:5000/busybox", None)]
     #[case("example.org/team/jupyter-scipy:v1", Some("*/jupyter*"))]
     #[case("jupyter", None)]
     #[case("", None)]
     fn finds_the_first_entry_that_fits(#[case] image: &str, #[case] expected: Option<&str>) {
-        let table = table(&["quartermaster/files", "docker.io/library/busybox:*", "*/jupyter*"]);
+        let table = table(&[
+            "quartermaster/files",
+            "docker.io/library/busybox:*",
+            "*/jupyter*",
+            "team/pinned@sha256:ab",
+        ]);
         let found =
             table.find(image).map(|entry| entry.image.trim_start_matches("docker.io/library/"));
         assert_eq!(found, expected);

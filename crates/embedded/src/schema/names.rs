@@ -119,6 +119,15 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
     problems
 }
 
+/// What is wrong with a segment of a path, or with the beginning of one.
+pub(crate) fn segment(text: &str, prefix: bool) -> Vec<String> {
+    if matches!(text, "." | "..") && !prefix {
+        return vec![format!("may not be '{text}'")];
+    }
+    let contained = ["/", "%"].into_iter().filter(|illegal| text.contains(illegal));
+    contained.map(|illegal| format!("may not contain '{illegal}'")).collect()
+}
+
 /// What is wrong with the name of a port.
 pub(crate) fn port_name(text: &str) -> Vec<String> {
     let mut problems = Vec::new();

@@ -101,10 +101,4 @@ impl Caller {
     pub(crate) fn is_superuser(&self) -> bool {
         self.0.as_ref().is_none_or(|user| user.is_superuser())
     }
-
-    /// Whether this is the machine itself, and not somebody who came in over a listener.
-    #[allow(dead_code, reason = "for admission")]
-    pub(crate) fn is_machine(&self) -> bool {
-        self.0.is_none()
-    }
 }

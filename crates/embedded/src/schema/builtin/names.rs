@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::schema::{
     Cause,
-    names::{config_key, label, port_name, subdomain},
+    names::{config_key, label, port_name, segment, subdomain},
 };
 
 fn report(field: &str, text: &str, problems: Vec<String>, causes: &mut Vec<Cause>) {
@@ -28,14 +28,7 @@ pub(super) fn check_qualified(field: &str, text: &str, causes: &mut Vec<Cause>) 
 
 /// Anything that can be one segment of a path.
 pub(super) fn check_segment(field: &str, text: &str, causes: &mut Vec<Cause>) {
-    let problems = match text {
-        "." | ".." => vec![format!("may not be '{text}'")],
-        text => {
-            let contained = ["/", "%"].into_iter().filter(|illegal| text.contains(illegal));
-            contained.map(|illegal| format!("may not contain '{illegal}'")).collect()
-        }
-    };
-    report(field, text, problems, causes);
+    report(field, text, segment(text, false), causes);
 }
 
 /// A key of a Secret or ConfigMap.

@@ -227,6 +227,8 @@ impl Normal {
                 text = text.replace(name, &format!("{prefix}<generated {}>", index + 1));
             }
         }
+        // Before the names of this run: one can look like a part of it.
+        let text = UID.replace_all(&text, "<uid>");
         let numbers = &mut self.numbers;
         let text = UNIQUE.replace_all(&text, |found: &regex::Captures<'_>| {
             let number = &found[1];
@@ -236,7 +238,6 @@ impl Normal {
             });
             format!("-{}", index + 1)
         });
-        let text = UID.replace_all(&text, "<uid>");
         let text = TIME.replace_all(&text, "<time>");
         let text = ADDRESS.replace_all(&text, "<address>");
         let text = REVISIONS.replace_all(&text, "$1<revision>");
@@ -251,7 +252,8 @@ fn chance_is_taken_out_and_nothing_else() {
     let body = json!({
         "metadata": {
             "name": "web-abcde", "generateName": "web-", "namespace": format!("n-{pid}-7"),
-            "uid": "0f0e0d0c-0b0a-4908-8706-050403020100", "resourceVersion": "17",
+            "uid": format!("0f0e0d0c-{:04}-4908-8706-050403020100", pid % 10_000),
+            "resourceVersion": "17",
             "creationTimestamp": "2024-02-03T04:05:06Z", "managedFields": [{"manager": "m"}],
         },
         "data": {"pods": "web-abcde", "other": format!("m-{pid}-9 n-{pid}-7"), "count": 17},
