@@ -10,7 +10,12 @@
 
 mod compare;
 
-use kube::{Api, Client, api::PostParams, core::ApiResource};
+use kube::{
+    Api, Client, Resource,
+    api::PostParams,
+    core::{ApiResource, Request},
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use self::compare::{covers, hash};
@@ -161,6 +166,34 @@ pub fn api(client: &Client, resource: &ApiResource, namespace: &str) -> Api<Obje
     } else {
         Api::namespaced_with(client.clone(), namespace, resource)
     }
+}
+
+/// Writes the status of an object, and gives the version that it has then. The rest of the answer is
+/// passed over: the object is known.
+pub async fn replace_status<K>(client: &Client, object: &K) -> Result<String, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let bytes = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let (meta, params) = (object.meta(), PostParams::default());
+    let (path, name) = (K::url_path(&(), meta.namespace.as_deref()), meta.name.as_deref());
+    let request = Request::new(path);
+    let request = request.replace_subresource("status", name.unwrap_or_default(), &params, bytes);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let written: Written = client.request(request).await?;
+    Ok(written.metadata.resource_version)
+}
+
+/// What is of interest in an object that was just written.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    resource_version: String,
 }
 
 /// Puts a value at a JSON pointer of object keys, making the objects on the way.

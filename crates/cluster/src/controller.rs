@@ -9,6 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use crate::queue::Turn;
 use crate::queue::{Next, Queue};
 
 /// What is to happen to a key after its reconcile.
@@ -18,6 +19,8 @@ pub enum Outcome {
     Done,
     /// Another look after this time.
     After(Duration),
+    /// Another look when no other key waits.
+    Later,
     /// It failed in a way that may pass: again after a pause that grows.
     Retry,
 }
@@ -45,14 +48,27 @@ pub async fn run<K, F>(
     K: Clone + Eq + Hash + fmt::Display + Send + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
+    run_in_turns(queue, options, |key, _| reconcile(key), shutdown).await;
+}
+
+/// The same for a reconciler that puts off what can wait: it is told when nothing else does.
+pub async fn run_in_turns<K, F>(
+    queue: Queue<K>,
+    options: Options<K>,
+    reconcile: impl Fn(K, Turn) -> F,
+    shutdown: CancellationToken,
+) where
+    K: Clone + Eq + Hash + fmt::Display + Send + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
     let mut workers = JoinSet::new();
     let mut keys: HashMap<Id, (K, Instant)> = HashMap::new();
     loop {
         let mut wake = None;
         while workers.len() < options.workers.max(1) && !shutdown.is_cancelled() {
             match queue.next() {
-                Next::Key(key) => {
-                    let task = workers.spawn(reconcile(key.clone()));
+                Next::Key(key, turn) => {
+                    let task = workers.spawn(reconcile(key.clone(), turn));
                     keys.insert(task.id(), (key, Instant::now()));
                 }
                 Next::Idle(until) => {
@@ -99,6 +115,10 @@ fn finish<K: Clone + Eq + Hash + fmt::Display>(
         Outcome::After(delay) => {
             queue.succeeded(&key);
             queue.add_after(key.clone(), delay);
+        }
+        Outcome::Later => {
+            queue.succeeded(&key);
+            queue.add_later(key.clone());
         }
         Outcome::Retry => {
             let pause = queue.retry(key.clone());

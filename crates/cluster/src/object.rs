@@ -7,7 +7,10 @@ use kube::{
     Resource,
     core::{ApiResource, DynamicResourceScope},
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 /// Namespace and name.
@@ -49,6 +52,9 @@ impl fmt::Display for Key {
 }
 
 /// An object of any kind as the JSON it came as, so that nothing is lost between read and write.
+///
+/// `metadata.managedFields` is not even read: it can be as large as the rest, nobody here asks who
+/// wrote which field, and an API server keeps its own when none come back.
 #[derive(Debug, Clone)]
 pub struct Object {
     /// Only what addresses the object; everything else is in the JSON.
@@ -117,11 +123,52 @@ impl Serialize for Object {
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = Map::deserialize(deserializer)?;
-        if !map.get("metadata").is_some_and(Value::is_object) {
+        let map = Level::Object.deserialize(deserializer)?;
+        if !map.contains_key("metadata") {
             return Err(D::Error::missing_field("metadata"));
         }
         Ok(Value::Object(map).into())
+    }
+}
+
+/// Which fields are read: those of an object, or of its metadata.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Object,
+    Metadata,
+}
+
+impl<'de> DeserializeSeed<'de> for Level {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Object { "an object" } else { "metadata" })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            let value = match (self, name.as_str()) {
+                (Self::Metadata, "managedFields") => {
+                    access.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                (Self::Object, "metadata") => {
+                    Value::Object(access.next_value_seed(Self::Metadata)?)
+                }
+                _ => access.next_value()?,
+            };
+            fields.insert(name, value);
+        }
+        Ok(fields)
     }
 }
 
@@ -151,5 +198,24 @@ impl Resource for Object {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_read_whole_but_for_managed_fields() {
+        let text = r#"{"kind": "X", "metadata": {"name": "a", "managedFields": [{"manager": "m"}],
+            "labels": {"managedFields": "kept"}}, "spec": {"metadata": {"managedFields": 1}}}"#;
+        let mut whole: Value = serde_json::from_str(text).unwrap();
+        let object: Object = serde_json::from_str(text).unwrap();
+        assert_eq!(object.key(), Key::new(None, "a"));
+        whole["metadata"].as_object_mut().unwrap().remove("managedFields");
+        assert_eq!(*object.value(), whole);
+        for bad in ["[]", "{}", r#"{"metadata": null}"#, r#"{"metadata": "x"}"#] {
+            assert!(serde_json::from_str::<Object>(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! A work queue of keys: each key waits at most once and is worked on by at most one worker.
+//! A work queue of keys: each key waits at most once and is worked on by at most one worker. What can
+//! wait gives way to everything else.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -39,6 +40,9 @@ struct State<K> {
     /// What is in `waiting`, or is to be added when its worker is done.
     dirty: HashSet<K>,
     working: HashSet<K>,
+    /// What can wait, in its order; only those that are in `late` too still do.
+    later: VecDeque<K>,
+    late: HashSet<K>,
     /// When delayed keys become due; a key has one time, the earliest.
     delayed: BTreeSet<(Instant, u64)>,
     due: HashMap<K, (Instant, u64)>,
@@ -48,10 +52,19 @@ struct State<K> {
     next_retry: Option<Instant>,
 }
 
+/// Why it is a key's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It was added.
+    Now,
+    /// It could wait, and nothing else does.
+    Later,
+}
+
 /// What there is to do.
 pub(crate) enum Next<K> {
     /// This key.
-    Key(K),
+    Key(K, Turn),
     /// Nothing until then, unless something is added.
     Idle(Option<Instant>),
 }
@@ -76,6 +89,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 waiting: VecDeque::new(),
                 dirty: HashSet::new(),
                 working: HashSet::new(),
+                later: VecDeque::new(),
+                late: HashSet::new(),
                 delayed: BTreeSet::new(),
                 due: HashMap::new(),
                 by_number: HashMap::new(),
@@ -99,6 +114,11 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         self.0.added.notify_one();
     }
 
+    /// Adds a key that a worker has, to be worked on again when nothing else waits.
+    pub(crate) fn add_later(&self, key: K) {
+        self.0.state.lock().late.insert(key);
+    }
+
     /// Adds a key after the pause that its failures in a row call for; gives the pause.
     pub(crate) fn retry(&self, key: K) -> Duration {
         let now = Instant::now();
@@ -114,7 +134,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 
     /// How many keys wait for a worker.
     pub fn len(&self) -> usize {
-        self.0.state.lock().waiting.len()
+        let state = self.0.state.lock();
+        state.waiting.len() + state.late.len()
     }
 
     /// Whether no key waits for a worker.
@@ -127,6 +148,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         let state = self.0.state.lock();
         let soon = Instant::now() + within;
         state.waiting.is_empty()
+            && state.late.is_empty()
             && state.working.is_empty()
             && state.delayed.first().is_none_or(|(at, _)| *at > soon)
     }
@@ -148,6 +170,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 impl<K: Clone + Eq + Hash> State<K> {
     fn add(&mut self, key: K) {
         self.forget_delay(&key);
+        if !self.working.contains(&key) {
+            self.late.remove(&key);
+        }
         if self.dirty.insert(key.clone()) && !self.working.contains(&key) {
             self.waiting.push_back(key);
         }
@@ -196,17 +221,35 @@ impl<K: Clone + Eq + Hash> State<K> {
         match self.waiting.pop_front() {
             Some(key) => {
                 self.dirty.remove(&key);
-                self.working.insert(key.clone());
-                Next::Key(key)
+                self.hand_out(key, Turn::Now)
             }
-            None => Next::Idle(self.delayed.first().map(|(at, _)| *at)),
+            None => self.next_late(),
         }
+    }
+
+    /// Whoever works on a key now sees all that it was to be looked at for.
+    fn hand_out(&mut self, key: K, turn: Turn) -> Next<K> {
+        self.forget_delay(&key);
+        self.working.insert(key.clone());
+        Next::Key(key, turn)
+    }
+
+    fn next_late(&mut self) -> Next<K> {
+        while let Some(key) = self.later.pop_front() {
+            if self.late.remove(&key) {
+                return self.hand_out(key, Turn::Later);
+            }
+        }
+        Next::Idle(self.delayed.first().map(|(at, _)| *at))
     }
 
     fn done(&mut self, key: &K) {
         self.working.remove(key);
         if self.dirty.contains(key) {
+            self.late.remove(key);
             self.waiting.push_back(key.clone());
+        } else if self.late.contains(key) {
+            self.later.push_back(key.clone());
         }
     }
 }
@@ -217,9 +260,17 @@ mod tests {
 
     fn take(queue: &Queue<u32>) -> Option<u32> {
         match queue.next() {
-            Next::Key(key) => Some(key),
+            Next::Key(key, _) => Some(key),
             Next::Idle(_) => None,
         }
+    }
+
+    /// Works on a key, which can then wait.
+    fn put_off(queue: &Queue<u32>, key: u32) {
+        queue.add(key);
+        assert_eq!(take(queue), Some(key));
+        queue.add_later(key);
+        queue.done(&key);
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,6 +308,64 @@ mod tests {
         queue.add(1);
         assert_eq!(take(&queue), Some(1));
         queue.done(&1);
+        assert!(queue.is_idle(Duration::from_secs(60)));
+    }
+
+    /// It was added, and then once more for later, before a worker came to it.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_makes_those_planned_before_it_void() {
+        let queue = Queue::new();
+        queue.add(1);
+        assert_eq!(take(&queue), Some(1));
+        queue.add(1);
+        queue.add_after(1, Duration::from_secs(5));
+        queue.done(&1);
+        assert_eq!(take(&queue), Some(1));
+        queue.done(&1);
+        assert!(queue.is_idle(Duration::from_secs(60)));
+        queue.add(1);
+        assert_eq!(take(&queue), Some(1));
+        queue.add_after(1, Duration::from_secs(5));
+        queue.done(&1);
+        assert!(!queue.is_idle(Duration::from_secs(60)), "this one was planned since");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_gives_way() {
+        let queue = Queue::new();
+        put_off(&queue, 1);
+        put_off(&queue, 2);
+        queue.add(3);
+        assert_eq!(queue.len(), 3);
+        assert_eq!(take(&queue), Some(3));
+        assert!(matches!(queue.next(), Next::Key(1, Turn::Later)));
+        assert!(matches!(queue.next(), Next::Key(2, Turn::Later)));
+        assert_eq!(take(&queue), None);
+        [1, 2, 3].iter().for_each(|key| queue.done(key));
+        assert!(queue.is_idle(Duration::from_secs(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_waits_once() {
+        let queue = Queue::new();
+        put_off(&queue, 1);
+        queue.add(1);
+        assert!(matches!(queue.next(), Next::Key(1, Turn::Now)), "it waits no longer");
+        assert_eq!(take(&queue), None);
+        queue.add_later(1);
+        queue.add(1);
+        queue.done(&1);
+        assert!(matches!(queue.next(), Next::Key(1, Turn::Now)), "something changed meanwhile");
+        queue.done(&1);
+        assert_eq!(take(&queue), None);
+        put_off(&queue, 1);
+        queue.add(1);
+        assert_eq!(take(&queue), Some(1));
+        queue.add_later(1);
+        queue.done(&1);
+        assert!(matches!(queue.next(), Next::Key(1, Turn::Later)));
+        queue.done(&1);
+        assert_eq!(take(&queue), None, "though it stood there twice");
         assert!(queue.is_idle(Duration::from_secs(60)));
     }
 

@@ -8,6 +8,7 @@ mod go;
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use workspaces::decide::names::{check_label, check_subdomain};
 
 pub(crate) use self::{
     backend::WorkspacesBackend,
@@ -393,10 +394,20 @@ pub(crate) struct Rbac {
     #[arg(long = "for", value_enum, value_name = "PROGRAM", default_value = "serve")]
     pub(crate) program: Grantee,
     /// The namespace that it runs in
-    #[arg(long, value_name = "NAMESPACE", default_value = "quartermaster")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        default_value = "quartermaster",
+        value_parser = namespace_name
+    )]
     pub(crate) namespace: String,
     /// The service account that it runs as
-    #[arg(long, value_name = "NAME", default_value = "quartermaster")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "quartermaster",
+        value_parser = service_account_name
+    )]
     pub(crate) service_account: String,
     /// Configuration file: what it switches off needs no rights
     #[arg(short, long, value_name = "FILE")]
@@ -405,6 +416,35 @@ pub(crate) struct Rbac {
     /// `kubeconfig[:CONTEXT]`
     #[arg(long, value_name = "CLUSTER")]
     pub(crate) hooks_of: Option<ClusterChoice>,
+    /// A ClusterRole that kinds may give their workspaces; may be repeated
+    #[arg(long = "bind", value_name = "CLUSTERROLE", value_parser = cluster_role_name)]
+    pub(crate) bind: Vec<String>,
+}
+
+fn namespace_name(text: &str) -> Result<String, String> {
+    named(text, check_label("", text))
+}
+
+fn service_account_name(text: &str) -> Result<String, String> {
+    named(text, check_subdomain("", text))
+}
+
+/// Takes a name with which nothing is wrong.
+fn named(text: &str, problems: Vec<web::Cause>) -> Result<String, String> {
+    match problems.into_iter().next() {
+        Some(problem) => Err(problem.message),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// Names of roles are segments of paths, and no more than that.
+fn cluster_role_name(text: &str) -> Result<String, String> {
+    if matches!(text, "" | "." | "..") || text.contains(['/', '%']) || text.len() > 253 {
+        return Err("the name of a ClusterRole is neither empty nor . nor .., has no / and no %, \
+                    and at most 253 bytes"
+            .to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -47,7 +47,7 @@ const LEASE: Rule = Rule::new("coordination.k8s.io", &["leases"], &["get", "crea
 pub(crate) struct Needed {
     cluster: Vec<Rule>,
     own_namespace: Vec<Rule>,
-    /// What objects of the cluster make necessary.
+    /// What objects of the cluster make necessary, and what is granted by name.
     more: Vec<PolicyRule>,
 }
 
@@ -115,6 +115,7 @@ impl Needed {
         certificates: Option<&Choice>,
     ) -> Self {
         let mut cluster = workspaces::permissions::CONTROLLER.to_vec();
+        cluster.extend(workspaces::permissions::BIND_ANY_ROLE);
         let mut own_namespace = Vec::new();
         if options.istio.is_some() {
             cluster.extend(workspaces::permissions::ISTIO);

@@ -1,6 +1,7 @@
 //! What workspaces need to be allowed in the cluster, by part.
 
 use cluster::permissions::{Rule, WATCH};
+use k8s_openapi::api::rbac::v1::PolicyRule;
 
 use crate::model::GROUP;
 
@@ -46,9 +47,23 @@ pub const CONTROLLER: &[Rule] = &[
     Rule::new(RBAC, &["rolebindings"], WATCH),
     Rule::new(RBAC, &["rolebindings"], &["create", "update", "delete"])
         .or_else("kinds cannot give their workspaces roles"),
-    Rule::new(RBAC, &["clusterroles"], &["bind"])
-        .or_else("kinds can give their workspaces no other roles than our own rights"),
 ];
+
+/// For a controller that lets kinds give their workspaces any role at all: whoever may write a kind
+/// can then do whatever any role of the cluster allows, in every namespace that has a workspace.
+pub const BIND_ANY_ROLE: &[Rule] = &[Rule::new(RBAC, &["clusterroles"], &["bind"])
+    .or_else("kinds can give their workspaces no other roles than our own rights, or those named")];
+
+/// For a controller that lets kinds give their workspaces these roles.
+pub fn bind_roles(names: &[String]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![RBAC.to_owned()]),
+        resources: Some(vec!["clusterroles".to_owned()]),
+        resource_names: Some(names.to_vec()),
+        verbs: vec!["bind".to_owned()],
+        ..PolicyRule::default()
+    }
+}
 
 /// For the controller with [`crate::controller::Options::connect_secret`].
 pub const CONNECT_SECRETS: &[Rule] =

@@ -157,6 +157,12 @@ impl<T: Send + Sync + 'static> Cache<T> {
         self.shared.state.read().indexed(value)
     }
 
+    /// Shows each value in the index of the [`Source`] with its objects. Nothing is changed
+    /// meanwhile, so the look should be a short one.
+    pub fn each_indexed(&self, look: impl FnMut(&str, &[Arc<T>])) {
+        self.shared.state.read().each_indexed(look);
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.shared.state.read().len()
@@ -199,6 +205,12 @@ impl<T: Send + Sync + 'static> Cache<T> {
     ) -> bool {
         let seen = |state: &State<T>| state.has_seen(key, resource_version);
         self.wait(at_most, seen).await
+    }
+
+    /// Whether the cache holds this version of the object or a newer one, or knows that it is gone
+    /// since.
+    pub fn has_seen(&self, key: &Key, resource_version: &str) -> bool {
+        self.shared.state.read().has_seen(key, resource_version)
     }
 
     /// Waits until the object of this name is as the predicate wants it; false if that took too

@@ -76,6 +76,10 @@ impl<T> State<T> {
         self.indexed.get(value).cloned().unwrap_or_default()
     }
 
+    pub(super) fn each_indexed(&self, mut look: impl FnMut(&str, &[Arc<T>])) {
+        self.indexed.iter().for_each(|(value, objects)| look(value, objects));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -111,7 +115,9 @@ impl<T> State<T> {
         if let Some(value) = self.index.and_then(|index| index(&old))
             && let Some(objects) = self.indexed.get_mut(value)
         {
-            objects.retain(|object| !Arc::ptr_eq(object, &old));
+            if let Some(at) = objects.iter().position(|object| Arc::ptr_eq(object, &old)) {
+                objects.swap_remove(at);
+            }
             if objects.is_empty() {
                 self.indexed.remove(value);
             }

@@ -11,7 +11,6 @@ use kube::{
     Api, Client, Resource,
     runtime::watcher::{self, Event},
 };
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -104,11 +103,7 @@ impl<T: Send + Sync + 'static> Feed<'_, T> {
     fn apply(&self, object: Object) {
         let key = object.key();
         let version = version(&object).to_owned();
-        let mut value = object.into_value();
-        if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.remove("managedFields");
-        }
-        match (self.source.parse)(value) {
+        match (self.source.parse)(object.into_value()) {
             Ok(Some(object)) => self.insert(key, Arc::new(object), &version),
             Ok(None) => self.remove(&key, Some(&version)),
             Err(error) => {

@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) fn run(options: cli::Rbac) -> Result<(), Failure> {
     let file = Config::load_optional(options.config.as_deref())?;
-    let targets = match &options.hooks_of {
+    let mut more = match &options.hooks_of {
         None => Vec::new(),
         Some(ClusterChoice::Elsewhere(target)) => super::block_on(targets(target))?,
         Some(ClusterChoice::Embedded(_)) => {
@@ -26,6 +26,9 @@ pub(crate) fn run(options: cli::Rbac) -> Result<(), Failure> {
                 .hint("--hooks-of is `kubeconfig`, `kubeconfig:CONTEXT` or `in-cluster`"));
         }
     };
+    if !options.bind.is_empty() {
+        more.push(workspaces::permissions::bind_roles(&options.bind));
+    }
     let (needed, name) = match options.program {
         Grantee::WorkspacesController => {
             let (plain, made) = (controller::Options::default(), Choice::Own);
@@ -33,7 +36,7 @@ pub(crate) fn run(options: cli::Rbac) -> Result<(), Failure> {
         }
         Grantee::Serve => {
             let settings = Settings::serve(cli::Serve::default(), file)?;
-            (Needed::by(&settings).with(targets), "quartermaster")
+            (Needed::by(&settings).with(more), "quartermaster")
         }
     };
     output::data(&needed.manifests(name, &options.namespace, &options.service_account)?);

@@ -45,6 +45,8 @@ async fn wrong_command_lines_end_with_64() {
         vec!["serve", "--cluster", "kubeconfig:"],
         vec!["serve", "--cluster", "embedded"],
         vec!["up", "--log", "a=b=c"],
+        vec!["rbac", "--bind", "a/b"],
+        vec!["rbac", "--namespace", "Mine"],
         vec!["check"],
         vec!["files"],
         vec!["completions", "cobol"],

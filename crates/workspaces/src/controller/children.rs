@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     rbac::v1::RoleBinding,
 };
 use kube::{Client, Resource, core::ApiResource};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::objects;
@@ -36,7 +36,7 @@ pub(super) struct Child {
 impl Child {
     /// The kept part of an object; none if no workspace controls it. `owned` lists the JSON
     /// pointers of the fields that are ours.
-    pub(super) fn of(value: &Value, owned: &[&str]) -> Option<Self> {
+    pub(super) fn of(value: Value, owned: &[&str]) -> Option<Self> {
         let meta = &value["metadata"];
         let owner = meta["ownerReferences"].as_array()?.iter().find(|owner| {
             let group = owner["apiVersion"].as_str().and_then(|text| text.split_once('/'));
@@ -46,7 +46,7 @@ impl Child {
         })?;
         let text = |value: &Value| value.as_str().unwrap_or_default().into();
         let status = &value["status"];
-        Some(Self {
+        let child = Self {
             namespace: text(&meta["namespace"]),
             name: text(&meta["name"]),
             uid: text(&meta["uid"]),
@@ -58,8 +58,14 @@ impl Child {
             observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
             update_revision: text(&status["updateRevision"]),
             holds_updates: value["spec"]["updateStrategy"]["type"] == objects::ON_DELETE,
-            compared: compared(value, owned).to_string().into(),
-        })
+            compared: Box::default(),
+        };
+        Some(Self { compared: compared(value, owned).to_string().into(), ..child })
+    }
+
+    /// The name of the pod of a StatefulSet.
+    pub(super) fn pod_name(&self) -> String {
+        format!("{}-0", self.name)
     }
 
     /// The parts that are compared, at their places.
@@ -68,13 +74,11 @@ impl Child {
     }
 }
 
-fn compared(value: &Value, owned: &[&str]) -> Value {
-    let meta = &value["metadata"];
-    let mut kept =
-        json!({"metadata": {"labels": meta["labels"], "annotations": meta["annotations"]}});
-    for pointer in owned {
-        let Some(part) = value.pointer(pointer) else { continue };
-        apply::set(&mut kept, pointer, part.clone());
+fn compared(mut value: Value, owned: &[&str]) -> Value {
+    let mut kept = Value::Null;
+    for pointer in ["/metadata/labels", "/metadata/annotations"].iter().chain(owned) {
+        let Some(part) = value.pointer_mut(pointer) else { continue };
+        apply::set(&mut kept, pointer, part.take());
     }
     kept
 }
@@ -92,8 +96,8 @@ pub(super) struct WarningEvent {
 }
 
 impl WarningEvent {
-    fn of(value: &Value) -> Option<Self> {
-        let event: Event = serde_json::from_value(value.clone()).ok()?;
+    fn of(value: Value) -> Option<Self> {
+        let event: Event = serde_json::from_value(value).ok()?;
         let about = event.involved_object;
         if !matches!(about.kind.as_deref(), Some("Pod" | "StatefulSet")) {
             return None;
@@ -179,7 +183,7 @@ impl Children {
             role_bindings: role_bindings
                 .then(|| children::<RoleBinding>(objects::ROLE_BINDING_FIELDS).start(client)),
             warnings: Source::projected(ApiResource::erase::<Event>(&()), |value| {
-                Ok(WarningEvent::of(&value))
+                Ok(WarningEvent::of(value))
             })
             .fields("type=Warning")
             .index(|warning| Some(&warning.about))
@@ -220,11 +224,11 @@ fn children<K: Resource<DynamicType = ()>>(owned: &'static [&'static str]) -> So
 
 /// The objects of a kind that workspaces own.
 pub(super) fn children_of(resource: ApiResource, owned: &'static [&'static str]) -> Source<Child> {
-    let parse = move |value: Value| Ok(Child::of(&value, owned));
+    let parse = move |value: Value| Ok(Child::of(value, owned));
     Source::projected(resource, parse).index(|child| Some(&child.workspace_uid))
 }
 
 /// The child that an object just written is.
-pub(super) fn written(object: &Object, owned: &[&str]) -> Child {
-    Child::of(object.value(), owned).unwrap_or_default()
+pub(super) fn written(object: Object, owned: &[&str]) -> Child {
+    Child::of(object.into_value(), owned).unwrap_or_default()
 }

@@ -60,7 +60,7 @@ async fn update(context: &Context, key: &Key) -> Result<(), kube::Error> {
         version = written.metadata.resource_version;
     }
     if let Some(version) = version {
-        let seen = super::workspace::SEEN_WITHIN;
+        let seen = super::workspace::WAIT_TO_SEE;
         context.caches.kinds.wait_for_version(key, &version, seen).await;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use prometheus_client::{
 };
 
 use super::error::StepError;
-use crate::Caches;
+use crate::{Caches, model::WorkspaceState};
 
 type Two = [(&'static str, &'static str); 2];
 type Histograms = Family<Two, Histogram, fn() -> Histogram>;
@@ -114,6 +114,7 @@ impl Metrics {
         let next = match outcome {
             Outcome::Done => "done",
             Outcome::After(_) => "again",
+            Outcome::Later => "later",
             Outcome::Retry => "retry",
         };
         let labels = [("controller", controller), ("next", next)];
@@ -197,16 +198,22 @@ impl Collector for Now {
 /// Workspaces by kind and state. Kinds that there are not have no name: anybody could make up any
 /// number of them.
 fn count(caches: &Caches) -> BTreeMap<(String, &'static str), i64> {
-    let workspaces = caches.workspaces.list(None);
-    let mut counts: HashMap<(&str, &'static str), i64> = HashMap::new();
-    for workspace in &workspaces {
-        let state = workspace.status.as_ref().map(|status| status.state).unwrap_or_default();
-        *counts.entry((&workspace.spec.kind, state.as_str())).or_default() += 1;
-    }
+    let kinds: HashSet<String> =
+        caches.kinds.keys().iter().map(|kind| kind.name().to_owned()).collect();
     let mut known = BTreeMap::new();
-    for ((kind, state), count) in counts {
-        let name = if caches.kinds.get(None, kind).is_some() { kind } else { "" };
-        *known.entry((name.to_owned(), state)).or_default() += count;
-    }
+    caches.workspaces.each_indexed(|kind, workspaces| {
+        let name = if kinds.contains(kind) { kind } else { "" };
+        let mut counts: Vec<(WorkspaceState, i64)> = Vec::new();
+        for workspace in workspaces {
+            let state = workspace.status.as_ref().map(|status| status.state).unwrap_or_default();
+            match counts.iter_mut().find(|(counted, _)| *counted == state) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((state, 1)),
+            }
+        }
+        for (state, count) in counts {
+            *known.entry((name.to_owned(), state.as_str())).or_default() += count;
+        }
+    });
     known
 }

@@ -28,7 +28,7 @@ use std::{
 
 use cluster::{
     Key, Queue,
-    controller::{self, Outcome},
+    controller::{self, Outcome, Turn},
 };
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{Api, Client, api::ListParams};
@@ -105,20 +105,19 @@ impl Context {
         self.kinds.lock().entry(kind.to_owned()).or_default().clone()
     }
 
-    /// Whether the status that the last pass over a workspace wrote has come back.
-    async fn has_seen_status(&self, key: &Key) -> bool {
-        let Some(version) = self.memory.unseen(key) else { return true };
-        let seen = self.caches.workspaces.wait_for_version(key, &version, Duration::ZERO).await;
-        if seen {
-            self.memory.note_unseen(key, None);
-        }
-        seen
+    /// How long a kind may wait to be counted.
+    fn kind_delay(&self) -> Duration {
+        let workspaces = u32::try_from(self.caches.workspaces.len()).unwrap_or(u32::MAX);
+        (KIND_DELAY + KIND_DELAY_EACH.saturating_mul(workspaces)).min(LONGEST_KIND_DELAY)
     }
 }
 
 /// A kind is looked at this long after the first of a burst of changes: its counts need not follow
-/// each of a thousand new workspaces.
+/// each of a thousand new workspaces …
 const KIND_DELAY: Duration = Duration::from_millis(100);
+/// … and the more there are to count, the less often.
+const KIND_DELAY_EACH: Duration = Duration::from_micros(100);
+const LONGEST_KIND_DELAY: Duration = Duration::from_secs(5);
 
 /// Works until the token is cancelled; what is being done then is finished first.
 pub async fn run(client: Client, caches: Caches, options: Options, shutdown: CancellationToken) {
@@ -160,20 +159,20 @@ async fn run_queue(name: &'static str, context: &Arc<Context>, shutdown: Cancell
     let queue = if kinds { &context.kind_queue } else { &context.workspace_queue };
     let workers = if kinds { 2 } else { context.options.workers };
     let options = controller::Options { name, workers, observe: None };
-    let reconcile = |key: Key| {
+    let reconcile = |key: Key, turn: Turn| {
         let context = context.clone();
         async move {
             let begin = Instant::now();
             let outcome = if kinds {
                 kind::reconcile(&context, &key).await
             } else {
-                workspace::reconcile(&context, &key).await
+                workspace::reconcile(&context, &key, turn).await
             };
             context.options.metrics.reconciled(name, outcome, begin.elapsed());
             outcome
         }
     };
-    controller::run(queue.clone(), options, reconcile, shutdown).await;
+    controller::run_in_turns(queue.clone(), options, reconcile, shutdown).await;
 }
 
 /// Whether the API has RoleBindings: small ones have not.

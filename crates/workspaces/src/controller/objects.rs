@@ -40,6 +40,10 @@ pub(super) struct Objects<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) kind: &'a WorkspaceKind,
     pub(super) options: &'a ResolvedOptions<'a>,
+    /// The image of the chosen option, pinned or not.
+    pub(super) image: &'a str,
+    /// Whether a change of the template must not end what runs now.
+    pub(super) in_use: bool,
     /// Whether the pod gets the secret of the connect proxy.
     pub(super) connect_secret: bool,
 }
@@ -61,7 +65,8 @@ impl Objects<'_> {
     /// Whether a change of the template waits for the next restart.
     pub(super) fn holds_updates(&self) -> bool {
         let policy = self.kind.metadata.annotations.as_ref();
-        policy.and_then(|all| all.get(annotation::UPDATE_POLICY)).is_some_and(|p| p == "OnRestart")
+        let policy = policy.and_then(|all| all.get(annotation::UPDATE_POLICY));
+        self.in_use || policy.is_some_and(|policy| policy == "OnRestart")
     }
 
     fn metadata(&self, name: &str) -> Value {

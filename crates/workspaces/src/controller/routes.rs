@@ -242,8 +242,8 @@ async fn try_remove_all(client: &Client, resource: &ApiResource) -> Result<usize
     let mut count = 0;
     loop {
         let list = api.list(&page).await?;
-        for object in &list.items {
-            if let Some(child) = Child::of(object.value(), &[]) {
+        for object in list.items {
+            if let Some(child) = Child::of(object.into_value(), &[]) {
                 delete(client, resource, &child).await?;
                 count += 1;
             }

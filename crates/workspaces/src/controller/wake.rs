@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use tokio::task::JoinSet;
 
-use super::{Context, KIND_DELAY, children::Child, children::WarningEvent, routes};
+use super::{Context, children::Child, children::WarningEvent, routes};
 use crate::model::{Asset, Workspace, WorkspaceKind, annotation, label};
 
 /// Starts a task per watch; they end when the set is dropped.
@@ -105,8 +105,9 @@ fn workspace_changed(
         old.metadata.uid == new.metadata.uid
             && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
             && old.spec == new.spec
-            && old.annotations().get(annotation::KEEP_ALIVE)
-                == new.annotations().get(annotation::KEEP_ALIVE)
+            && [annotation::KEEP_ALIVE, annotation::IMAGE_DIGEST]
+                .iter()
+                .all(|key| old.annotations().get(*key) == new.annotations().get(*key))
     };
     if let (Some(old), Some(new)) = (old, new)
         && is_same(old, new)
@@ -116,7 +117,7 @@ fn workspace_changed(
     }
     context.workspace_queue.add(key.clone());
     for workspace in [old, new].into_iter().flatten() {
-        context.kind_queue.add_after(Key::new(None, &workspace.spec.kind), KIND_DELAY);
+        context.kind_queue.add_after(Key::new(None, &workspace.spec.kind), context.kind_delay());
     }
 }
 
@@ -126,7 +127,16 @@ fn kind_changed(
     old: Option<&WorkspaceKind>,
     new: Option<&WorkspaceKind>,
 ) {
-    context.kind_queue.add(key.clone());
+    let is_counted = matches!((old, new), (Some(old), Some(new))
+        if old.metadata.generation == new.metadata.generation
+            && old.metadata.finalizers == new.metadata.finalizers
+            && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+            && old.spec == new.spec);
+    match is_counted {
+        // Most likely by ourselves; if not, it is put right with the next counts.
+        true => context.kind_queue.add_after(key.clone(), context.kind_delay()),
+        false => context.kind_queue.add(key.clone()),
+    }
     let policy = |kind: &WorkspaceKind| {
         let annotations = kind.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get(annotation::UPDATE_POLICY)).cloned()

@@ -2,33 +2,51 @@
 
 mod apply;
 mod secret;
+mod sight;
 
 use std::{sync::Arc, time::Duration};
 
-use cluster::{Cache, Key, controller::Outcome, error};
+use cluster::{
+    Cache, Key,
+    controller::{Outcome, Turn},
+    error,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api,
-    api::{Patch, PatchParams, PostParams},
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
 };
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{Context, OUTDATED_AGAIN, children::Child, error::StepError, events, objects::Objects};
+use self::sight::Sight;
+use super::{
+    Context, OUTDATED_AGAIN,
+    children::Child,
+    error::StepError,
+    events,
+    memory::{self, Unseen},
+    objects::Objects,
+};
 use crate::{
     decide::{
         naming,
         options::{ResolvedOptions, resolve_both},
+        pin,
         state::{self, Observed, StatefulSetFacts, Verdict, Warning},
     },
-    model::{KIND_PROTECTION, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus},
+    model::{
+        KIND_PROTECTION, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus, annotation,
+    },
 };
 
-/// How long a pass waits for the caches to see what it wrote.
-pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long a pass waits for the caches to see what it did, where the next must not start before.
+pub(super) const WAIT_TO_SEE: Duration = Duration::from_secs(10);
+/// How soon a pass follows one that found out that something may be done.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Brings everything of a workspace in line.
-pub(super) async fn reconcile(context: &Context, key: &Key) -> Outcome {
+pub(super) async fn reconcile(context: &Context, key: &Key, turn: Turn) -> Outcome {
     let found = context.caches.workspaces.get(key.namespace(), key.name());
     // The objects of one that is being deleted go by garbage collection.
     let Some(workspace) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
@@ -36,10 +54,19 @@ pub(super) async fn reconcile(context: &Context, key: &Key) -> Outcome {
         context.memory.forget(key);
         return Outcome::Done;
     };
-    if !context.has_seen_status(key).await {
+    if !context.memory.has_seen(key, &context.caches.workspaces) {
         return OUTDATED_AGAIN;
     }
-    Pass { context, key, workspace: &workspace, written: Mutex::default() }.run().await
+    let sight = Sight::of(context, &workspace);
+    if turn == Turn::Now
+        && let Some(outcome) = context.memory.settled(key, sight.number())
+    {
+        return outcome;
+    }
+    let written = Written { sight, objects: Vec::new(), status: None, pin_waits: false };
+    let way_later = turn == Turn::Now && workspace.spec.paused && workspace.status.is_none();
+    let workspace = &workspace;
+    Pass { context, key, workspace, way_later, written: Mutex::new(written) }.run().await
 }
 
 /// One pass over one workspace.
@@ -47,8 +74,21 @@ pub(super) struct Pass<'a> {
     pub(super) context: &'a Context,
     pub(super) key: &'a Key,
     pub(super) workspace: &'a Workspace,
+    /// Whether what leads to the workspace can wait until nothing else does: it is new and paused,
+    /// and an API server makes Services one after the other.
+    way_later: bool,
+    written: Mutex<Written>,
+}
+
+/// What a pass wrote, for the next one.
+struct Written {
+    /// All that it saw, and wrote.
+    sight: Sight,
     /// What the caches should have seen before the next pass.
-    written: Mutex<Vec<(Cache<Child>, Key, String)>>,
+    objects: Vec<(Cache<Child>, Key, Box<str>)>,
+    status: Option<String>,
+    /// Whether another digest waits until what runs is not used.
+    pin_waits: bool,
 }
 
 impl Pass<'_> {
@@ -60,14 +100,19 @@ impl Pass<'_> {
         }
         let (verdict, mut outcome) = match self.steps(&mut status).await {
             Ok(verdict) => {
-                let outcome = verdict.again.map_or(Outcome::Done, Outcome::After);
+                let nothing = if self.way_later { Outcome::Later } else { Outcome::Done };
+                let outcome = verdict.again.map_or(nothing, Outcome::After);
                 (Some(verdict), outcome)
             }
             Err(failed) => self.failed(failed),
         };
+        let mut settles = verdict.is_some();
         if let Some(verdict) = verdict {
             state::enter(&mut status, &verdict, paused, (self.context.options.now)());
             let culling = self.activity(&mut status);
+            if self.written.lock().pin_waits && self.is_unused(&status) {
+                outcome = sooner(outcome, Some(AT_ONCE));
+            }
             outcome = match self.write_status(&status).await {
                 Ok(version) => {
                     self.tell(&culling, &status, &version).await;
@@ -76,11 +121,38 @@ impl Pass<'_> {
                         false => sooner(outcome, culling.again),
                     }
                 }
-                Err(failure) => failure,
+                Err(failure) => {
+                    settles = false;
+                    failure
+                }
             };
         }
-        self.wait_until_seen().await;
+        self.note(settles, outcome);
         outcome
+    }
+
+    /// Leaves to the next pass what this one saw and wrote. With a timer or a probe there is more to
+    /// be done about that than nothing.
+    fn note(self, settles: bool, outcome: Outcome) {
+        let (context, written) = (self.context, self.written.into_inner());
+        let settles = settles
+            && matches!(outcome, Outcome::Done | Outcome::Later)
+            && !context.activity.is_busy(self.key);
+        let unseen = Unseen::new(written.status, written.objects);
+        if unseen.is_some() {
+            // In case it never comes back: then it is gone, and nobody tells.
+            context.workspace_queue.add_after(self.key.clone(), memory::LOST_AFTER);
+        }
+        let settled = settles.then(|| (written.sight.number(), outcome));
+        context.memory.note_pass(self.key, unseen, settled);
+    }
+
+    /// Notes an object that was written, in the place of an older version of it.
+    fn wrote(&self, cache: Cache<Child>, old: Option<&Child>, new: &Child) {
+        let mut written = self.written.lock();
+        written.sight.wrote(old, new);
+        let key = Key::new(self.key.namespace(), &new.name);
+        written.objects.push((cache, key, new.version.clone()));
     }
 
     /// What a failure means for state and retries; no verdict leaves the status alone.
@@ -122,13 +194,38 @@ impl Pass<'_> {
         let options = resolve_both(&spec.kind, &kind, &spec.pod_template.options)
             .map_err(StepError::Stalled)?;
         note_options(status, &options);
-        let stateful_set = self.objects(&kind, &options).await?;
+        let option = &*options.image.current.spec.image;
+        let pin = self.workspace.annotations().get(annotation::IMAGE_DIGEST);
+        let pinned = pin::image(option, pin.map(String::as_str));
+        let image = pinned.unwrap_or(option);
+        let in_use = self.is_in_use(option, image, status);
+        self.written.lock().pin_waits = in_use;
+        let stateful_set = self.objects(&kind, &options, image, in_use).await?;
         let account = naming::service_account(self.key.name());
         let pod = self.pod(&stateful_set);
         status.pending_restart |= stateful_set.holds_updates
             && pod.as_ref().is_some_and(|p| state::is_outdated(p, &stateful_set.update_revision));
         status.pod_template_pod = state::pod_facts(pod.as_deref(), &account);
-        Ok(self.observe(Some(&stateful_set)))
+        let mut verdict = self.observe(Some(&stateful_set));
+        if let Err(bad) = pinned {
+            verdict.message = format!("{}, {bad}", verdict.message);
+        }
+        Ok(verdict)
+    }
+
+    /// Whether what runs goes on although another digest is wanted.
+    fn is_in_use(&self, option: &str, wanted: &str, status: &WorkspaceStatus) -> bool {
+        let uid = self.workspace.metadata.uid.as_deref().unwrap_or_default();
+        let sets = self.context.children.stateful_sets.indexed(uid);
+        let pod = sets.first().and_then(|set| self.pod(set));
+        let running = pod.as_deref().and_then(state::running_image);
+        running.is_some_and(|running| pin::is_all_that_differs(option, wanted, running))
+            && !self.is_unused(status)
+    }
+
+    fn is_unused(&self, status: &WorkspaceStatus) -> bool {
+        let clock = self.context.activity.clock(&self.context.options);
+        pin::is_unused(self.workspace, &status.activity, clock)
     }
 
     /// Makes or mends every object; gives the StatefulSet. What does not need another is written
@@ -137,9 +234,12 @@ impl Pass<'_> {
         &self,
         kind: &WorkspaceKind,
         options: &ResolvedOptions<'_>,
+        image: &str,
+        in_use: bool,
     ) -> Result<Arc<Child>, StepError> {
         let connect_secret = self.context.options.connect_secret;
-        let objects = Objects { workspace: self.workspace, kind, options, connect_secret };
+        let workspace = self.workspace;
+        let objects = Objects { workspace, kind, options, image, in_use, connect_secret };
         let metrics = &self.context.options.metrics;
         let pod = async {
             let account = metrics.step("service_account", self.service_account(&objects));
@@ -159,6 +259,9 @@ impl Pass<'_> {
             roles.and(stateful_set)
         };
         let way = async {
+            if self.way_later {
+                return Ok(());
+            }
             let service = metrics.step("service", self.service(&objects)).await?;
             metrics.step("routes", self.routes(&objects, &service.name)).await
         };
@@ -198,7 +301,7 @@ impl Pass<'_> {
             })?;
         self.context.options.metrics.wrote("WorkspaceKind", "patch");
         let version = patched.metadata.resource_version.unwrap_or_default();
-        kinds.wait_for_version(&Key::new(None, name), &version, SEEN_WITHIN).await;
+        kinds.wait_for_version(&Key::new(None, name), &version, WAIT_TO_SEE).await;
         Ok(())
     }
 
@@ -243,7 +346,7 @@ impl Pass<'_> {
     /// The pod of a StatefulSet. A pod of that name that belongs to somebody else is not: the
     /// connect proxy trusts what the status says about the pod.
     fn pod(&self, stateful_set: &Child) -> Option<Arc<Pod>> {
-        let name = format!("{}-0", stateful_set.name);
+        let name = stateful_set.pod_name();
         let pod = self.context.caches.pods.get(self.key.namespace(), &name)?;
         let mut owners = pod.metadata.owner_references.iter().flatten();
         owners
@@ -258,21 +361,18 @@ impl Pass<'_> {
         if old.is_some_and(|old| is_told(old, status)) {
             return Ok(self.workspace.metadata.resource_version.clone().unwrap_or_default());
         }
-        let namespace = self.key.namespace().unwrap_or_default();
-        let api = Api::<Workspace>::namespaced(self.context.client.clone(), namespace);
         let mut workspace = self.workspace.clone();
         workspace.status = Some(status.clone());
-        let written = api.replace_status(self.key.name(), &PostParams::default(), &workspace).await;
-        match written {
-            Ok(written) => {
+        match cluster::apply::replace_status(&self.context.client, &workspace).await {
+            Ok(version) => {
                 self.context.options.metrics.wrote("Workspace", "status");
                 self.note_start(old, status);
-                let version = written.metadata.resource_version.unwrap_or_default();
-                events::announce(self.context, self.workspace, old, status, &version).await;
-                let workspaces = &self.context.caches.workspaces;
-                if !workspaces.wait_for_version(self.key, &version, SEEN_WITHIN).await {
-                    self.context.memory.note_unseen(self.key, Some(version.clone()));
+                {
+                    let mut written = self.written.lock();
+                    written.sight.wrote_status(self.workspace, &version);
+                    written.status = Some(version.clone());
                 }
+                events::announce(self.context, self.workspace, old, status, &version).await;
                 Ok(version)
             }
             Err(source) if error::is_not_found(&source) => Err(Outcome::Done),
@@ -295,13 +395,6 @@ impl Pass<'_> {
             let now = (self.context.options.now)();
             let after = now.saturating_sub(created.0.as_millisecond());
             self.context.options.metrics.started(after);
-        }
-    }
-
-    async fn wait_until_seen(&self) {
-        let written = std::mem::take(&mut *self.written.lock());
-        for (cache, key, version) in &written {
-            cache.wait_for_version(key, version, SEEN_WITHIN).await;
         }
     }
 }

@@ -163,7 +163,7 @@ pub fn subject<'a>(
 
 /// When somebody asked last to keep a workspace running, in ms since 1970; 0 if nobody did, or not
 /// in words that can be read.
-fn kept_alive(workspace: &Workspace) -> i64 {
+pub(super) fn kept_alive(workspace: &Workspace) -> i64 {
     let annotations = workspace.metadata.annotations.as_ref();
     let text = annotations.and_then(|annotations| annotations.get(annotation::KEEP_ALIVE));
     let time = text.and_then(|text| text.parse::<Timestamp>().ok());

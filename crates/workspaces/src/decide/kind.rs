@@ -41,8 +41,12 @@ impl Usage {
     /// Counts one more workspace with these options.
     pub fn add(&mut self, image: &str, pod: &str) {
         self.total += 1;
-        *self.image.entry(image.to_owned()).or_default() += 1;
-        *self.pod.entry(pod.to_owned()).or_default() += 1;
+        for (counts, id) in [(&mut self.image, image), (&mut self.pod, pod)] {
+            match counts.get_mut(id) {
+                Some(count) => *count += 1,
+                None => _ = counts.insert(id.to_owned(), 1),
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod kind;
 pub mod names;
 pub mod naming;
 pub mod options;
+pub mod pin;
 pub mod quantity;
 pub mod quota;
 pub mod request;

@@ -161,6 +161,12 @@ pub fn is_outdated(pod: &Pod, update_revision: &str) -> bool {
     PodView::new(pod).is_outdated(update_revision)
 }
 
+/// The image that runs, if one does and is to go on.
+pub fn running_image(pod: &Pod) -> Option<&str> {
+    let pod = PodView::new(pod);
+    pod.running_image().filter(|_| !pod.is_terminating())
+}
+
 /// What the pod is, for the status; empty names without one.
 pub fn pod_facts(pod: Option<&Pod>, service_account: &str) -> PodTemplatePod {
     let spec = pod.and_then(|pod| pod.spec.as_ref());

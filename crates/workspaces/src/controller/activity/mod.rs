@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::{OUTDATED_AGAIN, Outcome, events, workspace::Pass};
 use crate::{
     decide::{
-        activity::{Failed, Notice, Probed, Steady, subject},
+        activity::{Clock, Failed, Notice, Probed, Steady, subject},
         filter::Labels,
     },
     model::{ProbeResult, Workspace, WorkspaceKind, WorkspaceState, WorkspaceStatus},
@@ -69,9 +69,13 @@ impl Watch {
     }
 
     /// Whether a probe of a workspace runs, or its result waits for a pass.
-    #[cfg(test)]
     pub(super) fn is_busy(&self, key: &cluster::Key) -> bool {
         self.probes.is_known(key)
+    }
+
+    /// What time it is.
+    pub(super) fn clock(&self, options: &super::Options) -> Clock {
+        self.clock.lock().look((options.now)(), (options.activity.uptime)())
     }
 
     /// Ends what is done for a workspace.
@@ -118,8 +122,7 @@ impl Pass<'_> {
             self.context.options.metrics.probed(probed.what, result);
             probed.record(&mut status.activity);
         }
-        let options = &self.context.options;
-        let clock = watch.clock.lock().look((options.now)(), (options.activity.uptime)());
+        let clock = watch.clock(&self.context.options);
         let namespace = self.namespace();
         let Some(subject) = subject(self.workspace, status, kind, &namespace, clock) else {
             return Culling::default();
@@ -215,7 +218,7 @@ impl Pass<'_> {
                 let message = format!("Workspace was not used since {since} and is paused");
                 self.event(version, "Normal", "IdlePaused", &message).await;
                 let version = written.metadata.resource_version.unwrap_or_default();
-                let seen = super::workspace::SEEN_WITHIN;
+                let seen = super::workspace::WAIT_TO_SEE;
                 context.caches.workspaces.wait_for_version(self.key, &version, seen).await;
                 Outcome::Done
             }

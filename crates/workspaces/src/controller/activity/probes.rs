@@ -83,7 +83,6 @@ impl Probes {
     }
 
     /// Whether a probe runs, or its result waits.
-    #[cfg(test)]
     pub(super) fn is_known(&self, key: &Key) -> bool {
         self.known.lock().contains_key(key)
     }

@@ -60,7 +60,7 @@ impl Objects<'_> {
         let image = &self.options.image.current.spec;
         let mut container = Map::new();
         put(&mut container, "name", "main");
-        put(&mut container, "image", image.image.as_str());
+        put(&mut container, "image", self.image);
         put(&mut container, "imagePullPolicy", image.image_pull_policy.as_str());
         put(&mut container, "env", self.env()?);
         put(&mut container, "ports", self.container_ports()?);

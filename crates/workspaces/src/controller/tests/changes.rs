@@ -1,6 +1,6 @@
 //! What becomes of workspaces whose kind changes under them.
 
-use cluster::controller::Outcome;
+use cluster::controller::{Outcome, Turn};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, Pod},
@@ -12,7 +12,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::kit::{DEADLINE, World, paused, until};
+use super::{
+    super::Options,
+    kit::{DEADLINE, World, paused, until},
+};
 use crate::model::{WorkspaceKind, fixtures};
 
 /// Does what the controller of StatefulSets would: says which revision is the newest.
@@ -54,6 +57,7 @@ async fn a_status_that_is_late_is_not_forgotten() {
     world.create(paused("lab")).await;
     world.reconcile("lab").await;
     assert_eq!(world.told("lab").await.0, "Paused");
+    world.sees_writes("lab").await;
     world.wire.hold_workspaces(true);
     let good = json!(world.kind().await.spec.pod_template.options);
     let options = |options| json!({"spec": {"podTemplate": {"options": options}}});
@@ -63,7 +67,7 @@ async fn a_status_that_is_late_is_not_forgotten() {
     assert_eq!(world.told("lab").await.0, "Error");
     world.patch_kind(options(good)).await;
     // What it knows says Paused, as it should.
-    assert_ne!(world.reconcile("lab").await, Outcome::Done);
+    assert_ne!(world.pass(Turn::Later, "lab").await, Outcome::Done);
     world.wire.hold_workspaces(false);
     until("it is told", || async {
         world.reconcile("lab").await;
@@ -98,6 +102,69 @@ async fn a_change_waits_for_the_next_restart_if_the_kind_says_so() {
     world.patch_kind(policy(Value::Null)).await;
     world.reconcile("lab").await;
     assert_eq!(strategy(&world).await, "RollingUpdate");
+}
+
+#[tokio::test]
+async fn another_digest_waits_while_the_workspace_is_used() {
+    const NOW: i64 = 1_000_000_000;
+    let world = World::with(Options { now: || NOW, ..Options::default() }).await;
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let pin =
+        |pin: Value| json!({"metadata": {"annotations": {"quartermaster.io/image-digest": pin}}});
+    let ours = json!(format!("reg.example.org/nb:2@{digest}"));
+    let set = async || {
+        let set = world.only::<StatefulSet>().await;
+        let image = set.text("/spec/template/spec/containers/0/image").to_owned();
+        (image, set.text("/spec/updateStrategy/type").to_owned())
+    };
+    let is = |image: &str, strategy: &str| (image.to_owned(), strategy.to_owned());
+    let option = "reg.example.org/nb:2";
+    let pinned = format!("{option}@{digest}");
+    world.create(fixtures::workspace("lab")).await;
+    world.reconcile("lab").await;
+    let name = revise(&world, "r1").await;
+    running_pod(&world, &name, "r1").await;
+    let running = json!([{"name": "main", "image": option, "imageID": "", "ready": true,
+        "restartCount": 0, "state": {"running": {"startedAt": "1970-01-12T00:00:00Z"}}}]);
+    world.pod(&name, json!({"containerStatuses": running})).await;
+    world.reconcile("lab").await;
+    assert_eq!(set().await, is(option, "RollingUpdate"));
+
+    // Nobody knows whether it is used.
+    world.patch("lab", pin(ours.clone())).await;
+    world.reconcile("lab").await;
+    assert_eq!(set().await, is(&pinned, "OnDelete"));
+    revise(&world, "r2").await;
+    world.reconcile("lab").await;
+    let pending = async || world.workspace("lab").await.status.unwrap().pending_restart;
+    assert_eq!((world.told("lab").await.0.as_str(), pending().await), ("Running", true));
+    world.patch("lab", pin(Value::Null)).await;
+    world.reconcile("lab").await;
+    assert_eq!(set().await, is(option, "RollingUpdate"));
+    revise(&world, "r1").await;
+
+    // It was used lately, then it was not.
+    for (ago, strategy) in [(60, "OnDelete"), (3600, "RollingUpdate")] {
+        let probe = json!({"startTime": NOW - 10, "endTime": NOW, "result": "Success"});
+        let activity = json!({"lastActivity": NOW - ago * 1000, "lastProbe": probe});
+        world.patch_status("lab", json!({"status": {"activity": activity}})).await;
+        world.patch("lab", pin(ours.clone())).await;
+        world.reconcile("lab").await;
+        assert_eq!(set().await, is(&pinned, strategy), "{ago}");
+    }
+
+    // A pin for something else does nothing, and what is none is said to be.
+    world.patch("lab", pin(json!(format!("reg.example.org/nb:1@{digest}")))).await;
+    world.reconcile("lab").await;
+    assert_eq!(set().await, is(option, "RollingUpdate"));
+    revise(&world, "r1").await;
+    world.reconcile("lab").await;
+    assert_eq!(world.told("lab").await.1, "Workspace is running");
+    world.patch("lab", pin(json!("reg.example.org/nb:3"))).await;
+    world.reconcile("lab").await;
+    assert_eq!(set().await, is(option, "RollingUpdate"));
+    let message = world.told("lab").await.1;
+    assert!(message.contains("quartermaster.io/image-digest is ignored"), "{message}");
 }
 
 #[tokio::test]

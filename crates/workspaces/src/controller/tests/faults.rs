@@ -14,7 +14,6 @@ use super::{
     super::{
         GatewayApi, Istio, Options, kind,
         routes::{http_routes, virtual_services},
-        workspace,
     },
     kit::{DEADLINE, Fault, NAMESPACE, World},
 };
@@ -89,8 +88,7 @@ impl Subject<'_> {
     }
 
     async fn reconcile(&self) -> Outcome {
-        let key = Key::new(Some(NAMESPACE), &self.name);
-        workspace::reconcile(&self.world.context, &key).await
+        self.world.reconcile(&self.name).await
     }
 
     /// Reconciles until there is nothing left to do.

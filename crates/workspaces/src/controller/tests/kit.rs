@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use cluster::{Key, Object, controller::Outcome};
+use cluster::{
+    Cache, Key, Object,
+    controller::{Outcome, Turn},
+};
 use futures::StreamExt;
 use http::{Method, Request, Response};
 use k8s_openapi::{
@@ -30,10 +33,16 @@ use testcluster::TestCluster;
 use crate::{
     Caches,
     controller::{
-        Context, Options, activity::Watch, children::Children, has_role_bindings, kind,
-        memory::Memory, routes, routes::Routes, workspace,
+        Context, Options,
+        activity::Watch,
+        children::{Child, Children},
+        has_role_bindings, kind,
+        memory::Memory,
+        routes,
+        routes::Routes,
+        workspace,
     },
-    model::{Workspace, WorkspaceKind, fixtures},
+    model::{Workspace, WorkspaceKind, fixtures, label},
 };
 
 pub(super) const NAMESPACE: &str = "team-a";
@@ -292,10 +301,24 @@ impl World {
         self.seen(&made).await;
     }
 
+    pub(super) async fn patch_status(&self, name: &str, patch: Value) {
+        let api = self.api::<Workspace>();
+        let patch = Patch::Merge(patch);
+        let made = api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+        self.seen(&made).await;
+    }
+
     async fn seen(&self, made: &Workspace) {
         let version = made.resource_version().unwrap();
         let cache = &self.context.caches.workspaces;
         assert!(cache.wait_for_version(&Key::of(&made.metadata), &version, DEADLINE).await);
+    }
+
+    /// Waits until the controller knows this version of an object.
+    pub(super) async fn sees(&self, cache: &Cache<Child>, object: &impl ResourceExt) {
+        let key = Key::new(object.namespace().as_deref(), &object.name_any());
+        let version = object.resource_version().unwrap();
+        assert!(cache.wait_for_version(&key, &version, DEADLINE).await);
     }
 
     /// Changes the kind of the fixtures.
@@ -312,8 +335,29 @@ impl World {
         self.api().get(name).await.unwrap()
     }
 
+    /// A pass that looks at everything, whatever it knows.
     pub(super) async fn reconcile(&self, name: &str) -> Outcome {
-        workspace::reconcile(&self.context, &Key::new(Some(NAMESPACE), name)).await
+        self.reconcile_in(Turn::Later, name).await
+    }
+
+    /// The pass of a turn, when the writes of the last one are seen.
+    pub(super) async fn reconcile_in(&self, turn: Turn, name: &str) -> Outcome {
+        self.sees_writes(name).await;
+        self.pass(turn, name).await
+    }
+
+    /// Waits until the caches show what the last pass wrote.
+    pub(super) async fn sees_writes(&self, name: &str) {
+        let (context, key) = (&self.context, Key::new(Some(NAMESPACE), name));
+        until("the last writes are seen", || async {
+            context.memory.has_seen(&key, &context.caches.workspaces)
+        })
+        .await;
+    }
+
+    /// The pass of a turn, whether they are or not.
+    pub(super) async fn pass(&self, turn: Turn, name: &str) -> Outcome {
+        workspace::reconcile(&self.context, &Key::new(Some(NAMESPACE), name), turn).await
     }
 
     /// State and message.
@@ -387,6 +431,19 @@ impl World {
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
+    /// Deletes all objects of a kind that belong to workspaces, without grace.
+    pub(super) async fn delete_all<K>(&self)
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let of_workspaces = ListParams::default().labels(label::WORKSPACE_NAME);
+        let at_once = DeleteParams::default().grace_period(0);
+        self.api::<K>().delete_collection(&at_once, &of_workspaces).await.unwrap();
+    }
+
     /// Does what the controller of StatefulSets would: says that it has seen the newest version.
     pub(super) async fn observe_stateful_set(&self) -> String {
         let set = self.only::<StatefulSet>().await;
@@ -409,7 +466,9 @@ impl World {
         let name = format!("{stateful_set}-0");
         let api = self.api::<Pod>();
         if api.get_opt(&name).await.unwrap().is_none() {
-            let labels = &set.spec.as_ref().unwrap().template.metadata;
+            let template = &set.spec.as_ref().unwrap().template;
+            let labels = &template.metadata;
+            let image = &template.spec.as_ref().unwrap().containers[0].image;
             self.post::<Pod>(json!({
                 "metadata": {
                     "name": name,
@@ -419,7 +478,7 @@ impl World {
                         "uid": set.uid(), "controller": true,
                     }],
                 },
-                "spec": {"nodeName": "n", "containers": [{"name": "main", "image": "i"}]},
+                "spec": {"nodeName": "n", "containers": [{"name": "main", "image": image}]},
             }))
             .await;
         }

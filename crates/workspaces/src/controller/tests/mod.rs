@@ -8,6 +8,7 @@ mod roles;
 mod routes;
 mod running;
 mod states;
+mod turns;
 
 use cluster::controller::Outcome;
 use k8s_openapi::api::{

@@ -181,12 +181,11 @@ where
     }]});
     world.post::<K>(value).await;
     let key = Key::new(Some(NAMESPACE), "a-second");
-    for cache in world.context.children.all() {
-        if cache.wait_for(&key, std::time::Duration::from_millis(300), |c| c.is_some()).await {
-            return;
-        }
-    }
-    panic!("the caches do not see it");
+    until("the caches see it", || async {
+        let mut caches = world.context.children.all();
+        caches.any(|cache| cache.get(key.namespace(), key.name()).is_some())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -122,14 +122,15 @@ impl Pass<'_> {
             let message = format!("Workspace owns multiple {kind}s: {}", names.join(", "));
             return Err(StepError::Stalled(message));
         }
-        let object = match owned.pop() {
+        let owned = owned.pop();
+        let object = match &owned {
             Some(child) if child.deleting => {
                 return Err(StepError::Waiting(format!("for {kind} {:?} to go", child.name)));
             }
             Some(child) => {
                 let wanted = make(&child.name)?;
                 if wanted.is_met_by(&child.compared()) {
-                    return Ok(child);
+                    return Ok(child.clone());
                 }
                 let client = &self.context.client;
                 let object = wanted.replace(client, &child.name).await;
@@ -143,11 +144,11 @@ impl Pass<'_> {
                 object
             }
         };
-        let child = children::written(&object, fields);
+        let child = children::written(object, fields);
         if child.deleting {
             return Err(StepError::Waiting(format!("for {kind} {:?} to go", child.name)));
         }
-        self.written.lock().push((cache, object.key(), child.version.to_string()));
+        self.wrote(cache, owned.as_deref(), &child);
         Ok(Arc::new(child))
     }
 
@@ -199,13 +200,13 @@ impl Pass<'_> {
             };
             let object = object.map_err(StepError::apply)?;
             self.context.options.metrics.wrote("RoleBinding", verb);
-            let version = object.text("/metadata/resourceVersion").to_owned();
-            self.written.lock().push((cache.clone(), object.key(), version));
+            let new = children::written(object, objects::ROLE_BINDING_FIELDS);
+            self.wrote(cache.clone(), child.map(AsRef::as_ref), &new);
         }
         Ok(())
     }
 
-    /// Deletes an object that is not wanted, and waits until that is seen.
+    /// Deletes an object that is not wanted, and waits until it is seen to go.
     async fn delete(
         &self,
         kind: &'static str,
@@ -218,8 +219,8 @@ impl Pass<'_> {
             .map_err(|source| StepError::call(&format!("delete a {kind}"), source))?;
         self.context.options.metrics.wrote(kind, "delete");
         let key = Key::new(self.key.namespace(), &child.name);
-        let is_gone = |now: Option<&Child>| now.is_none_or(|now| now.uid != child.uid);
-        cache.wait_for(&key, super::SEEN_WITHIN, is_gone).await;
+        let goes = |now: Option<&Child>| now.is_none_or(|now| now.uid != child.uid || now.deleting);
+        cache.wait_for(&key, super::WAIT_TO_SEE, goes).await;
         Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! The secret that the connect proxy and the program of a workspace share.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use cluster::{Key, Object, apply, error};
+use cluster::{Object, apply, error};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{api::PostParams, core::ApiResource};
 use serde_json::json;
 
 use super::Pass;
 use crate::{
-    controller::{error::StepError, objects},
+    controller::{children, error::StepError, objects},
     decide::naming,
 };
 
@@ -30,9 +30,9 @@ impl Pass<'_> {
         let api = apply::api(&self.context.client, &resource, namespace.unwrap_or_default());
         match api.create(&PostParams::default(), &self.new_secret(&name)?).await {
             Ok(object) => {
-                let version = object.text("/metadata/resourceVersion").to_owned();
                 self.context.options.metrics.wrote("Secret", "create");
-                self.written.lock().push((secrets, Key::new(namespace, &name), version));
+                let new = children::written(object, objects::SECRET_FIELDS);
+                self.wrote(secrets, None, &new);
                 Ok(())
             }
             Err(source) if error::is_already_exists(&source) => {

@@ -84,6 +84,13 @@ impl<'a> PodView<'a> {
         Some(running.started_at.as_ref()?.0.as_millisecond())
     }
 
+    /// The image of the container, if that runs.
+    pub(super) fn running_image(&self) -> Option<&'a str> {
+        self.main()?.state.as_ref()?.running.as_ref()?;
+        let containers = self.0.spec.as_ref()?.containers.iter();
+        containers.filter(|container| container.name == MAIN).find_map(|main| main.image.as_deref())
+    }
+
     fn died_of_memory(&self) -> bool {
         let last = self.main().and_then(|main| main.last_state.as_ref());
         let ended = last.and_then(|last| last.terminated.as_ref());
