@@ -7,14 +7,13 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// The tests that write the definitions that the program carries.
-const DEFINITIONS: [&str; 9] = [
+const DEFINITIONS: [&str; 8] = [
     "test",
     "--workspace",
     "--lib",
     "--no-fail-fast",
     "--quiet",
     "--",
-    "--quiet",
     "the_committed_definition_is_that_of_the_types",
     "the_committed_definitions_are_those_of_the_types",
 ];

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod e2e;
+mod fuzz;
 mod generate;
 mod image;
 mod jobs;
@@ -48,6 +49,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Try what strangers may send, at random: libFuzzer, with the stable compiler
+    Fuzz(fuzz::Fuzz),
     /// A real Kubernetes for one command: built from testenv/, gone when the command ends
     Cluster {
         #[command(subcommand)]
@@ -73,6 +76,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if fuzz::is_compiler() {
+        return ended(fuzz::compile());
+    }
     let result = match Cli::parse().task {
         Task::Cluster { task } => {
             return cluster::run(task).unwrap_or_else(|error| {
@@ -85,8 +91,13 @@ fn main() -> ExitCode {
         Task::Test { .. } => test::run(),
         Task::E2e { only, real } => e2e::run_alone(&only, real),
         Task::Bench { quick } => bench::run(quick),
+        Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Generate { check } => generate::run(check),
     };
+    ended(result)
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -97,9 +97,11 @@ fn until_nothing_is_left(xtask: u32) {
 
 /// Starts a command that says a line and stays; gives it once it has said so.
 fn started(flags: &[&str], script: &str) -> Child {
-    let mut child = xtask()
-        .args(["cluster", "run"])
+    // Whoever runs tests in the background lets them ignore Ctrl-C.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_xtask"), "cluster", "run"])
         .args(flags)
+        .stdin(Stdio::null())
         .args(["--", "sh", "-c", script])
         .stdout(Stdio::piped())
         .spawn()

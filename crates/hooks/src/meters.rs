@@ -97,6 +97,13 @@ impl EndpointMeter {
 }
 
 impl Meters {
+    /// Other counts beside these, with the same times.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let (requests, bodies) = (self.requests.clone(), self.bodies.clone());
+        Self { requests, bodies, ..Self::default() }
+    }
+
     /// The counts of the endpoint of this name.
     pub fn endpoint(&self, name: &str) -> Arc<EndpointMeter> {
         let mut all = self.endpoints.lock();

@@ -74,9 +74,15 @@ fn of_target(namespace: &str, target: &HookTarget) -> Vec<PolicyRule> {
     let auto = match (target.auto, target.kind) {
         (true, TargetKind::FluxV2) => Some(Auto::Flux),
         (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
+        (true, TargetKind::Workspace) => Some(Auto::Workspaces),
         _ => None,
     };
     match target.kind {
+        TargetKind::DatasetRefresh => {
+            let volumes = GroupVersionKind::gvk("", "v1", "PersistentVolumeClaim");
+            let find = if target.name_template.is_some() { "get" } else { "list" };
+            return vec![rule(&volumes, &[find, "patch"])];
+        }
         // It is asked over HTTP.
         TargetKind::ArgoCd if target.url.is_some() => return Vec::new(),
         TargetKind::FluxV2
@@ -93,6 +99,10 @@ fn of_target(namespace: &str, target: &HookTarget) -> Vec<PolicyRule> {
         _ => &["get", "list", "patch"],
     };
     let mut rules: Vec<_> = selection.kinds().iter().map(|kind| rule(kind, verbs)).collect();
+    let update = target.action == Some(TargetAction::Update);
+    if auto == Some(Auto::Workspaces) || update && target.kind == TargetKind::Workspace {
+        rules.push(rule(&objects::workspace_kinds(), &["get"]));
+    }
     match target.action {
         Some(TargetAction::Restart) => {
             rules.push(rule(&GroupVersionKind::gvk("", "v1", "Pod"), &["delete", "list"]));
@@ -135,9 +145,11 @@ mod tests {
                 "resources": [{"kind": "Secret", "apiVersion": "v1", "name": "a"}]}])),
             hook(json!([{"type": "workspace", "action": "restart",
                 "resources": [{"kind": "Workspace", "name": "a"}]}])),
+            hook(json!([{"type": "workspace", "action": "update",
+                "resources": [{"kind": "Workspace", "name": "a"}]}])),
             hook(json!([{"type": "kubernetes", "action": "run",
                 "resources": [{"kind": "CronJob", "name": "a"}]}])),
-            hook(json!([{"type": "flux-v2"}])),
+            hook(json!([{"type": "flux-v2"}, {"type": "dataset-refresh"}])),
         ];
         let text: Vec<String> = of_targets(&hooks)
             .into_iter()
@@ -149,11 +161,14 @@ mod tests {
         assert_eq!(
             text,
             [
+                "persistentvolumeclaims  list,patch",
                 "pods  delete,list",
                 "applications argoproj.io get,list,patch",
                 "cronjobs batch get,list",
                 "jobs batch create",
+                "workspacekinds kubeflow.org get",
                 "workspaces kubeflow.org get,list",
+                "workspaces kubeflow.org get,list,patch",
             ]
         );
     }

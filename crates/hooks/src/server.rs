@@ -82,6 +82,11 @@ impl Server {
         self.serving.address
     }
 
+    /// What is counted, kept and in use.
+    pub fn receiver(&self) -> &Arc<Receiver> {
+        &self.receiver
+    }
+
     /// The API for operators; whoever mounts it has to know its callers. `url` goes before the
     /// paths of hooks.
     pub fn admin(&self, gate: Gate, url: Option<String>) -> Arc<Admin> {

@@ -25,6 +25,21 @@ impl Failure {
         Self { message: message.into(), hint: None, code: USAGE }
     }
 
+    /// A part that did not start or ended, with all that is known about it.
+    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let cause = inner.to_string();
+            // Some errors tell their causes themselves.
+            if !text.ends_with(&cause) {
+                text = format!("{text}: {cause}");
+            }
+            source = inner.source();
+        }
+        Self::new(text)
+    }
+
     /// Says what to do about it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,10 +1,13 @@
 //! The `Hook` objects of the cluster, on a listener of their own: it faces the internet, and nothing
 //! else shares it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use hooks::{
-    controller, receivers,
+    controller,
+    meters::Meters,
+    receive::Receiver,
+    receivers,
     server::{Options, Server, StartError},
 };
 use kube::Client;
@@ -26,6 +29,8 @@ pub(crate) struct HookSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReceiverSettings {
     pub(crate) listen: SocketAddr,
+    /// Of the journal; without one it is in memory.
+    pub(crate) directory: Option<PathBuf>,
     /// Whether objects of other namespaces are out of their reach.
     pub(crate) own_namespace_only: bool,
     pub(crate) own_machine: bool,
@@ -44,9 +49,10 @@ fn rules(own_machine: bool, options: &Hooks) -> controller::Options {
     }
 }
 
-/// Starts to serve receivers, if that is wanted.
+/// Starts to serve receivers, if that is wanted, and to count beside these hooks.
 pub(crate) async fn start_receivers(
     settings: Option<&ReceiverSettings>,
+    hooks: Option<&Server>,
     client: &Client,
 ) -> Result<Option<receivers::Server>, Failure> {
     let Some(settings) = settings else { return Ok(None) };
@@ -55,7 +61,14 @@ pub(crate) async fn start_receivers(
         certificates: settings.options.certificate_dir.clone(),
         own_namespace_only: settings.own_namespace_only,
         rules: rules(settings.own_machine, &settings.options),
+        directory: settings.directory.clone(),
+        meters: Arc::new(
+            hooks.map_or_else(Meters::default, |one| one.receiver().meters().beside()),
+        ),
     };
+    if options.directory.is_none() {
+        tracing::warn!("what receivers could not tell is kept in memory only: no --data-dir DIR");
+    }
     let started = receivers::Server::start(client.clone(), options).await;
     started.map(Some).map_err(|error| not_started(error, "--receivers=ADDR"))
 }
@@ -74,6 +87,15 @@ pub(crate) async fn start(
     };
     let started = Server::start(client.clone(), options).await;
     started.map(Some).map_err(|error| not_started(error, "--hooks-listen ADDR"))
+}
+
+/// What hooks and receivers count.
+pub(crate) fn counting(
+    hooks: Option<&Server>,
+    receivers: Option<&receivers::Server>,
+) -> Vec<Arc<Receiver>> {
+    let hooks = hooks.map(Server::receiver);
+    hooks.into_iter().chain(receivers.map(receivers::Server::receiver)).map(Arc::clone).collect()
 }
 
 fn not_started(error: StartError, flag: &str) -> Failure {

@@ -56,8 +56,8 @@ impl KubeApi {
             Failure::new(error.to_string())
                 .hint("choose another with --kube-listen ADDR; port 0 takes a free one")
         })?;
-        let authority = Authority::load_or_create(dir).map_err(broken)?;
-        let token = Token::load_or_create(dir).map_err(broken)?;
+        let authority = Authority::load_or_create(dir).map_err(|error| Failure::of(&error))?;
+        let token = Token::load_or_create(dir).map_err(|error| Failure::of(&error))?;
         Ok(Some(Self { listener, authority, token, data_dir: dir.clone() }))
     }
 
@@ -78,7 +78,7 @@ impl KubeApi {
         let trust = self.authority.pem().to_owned();
         let tls = Arc::new(self.authority)
             .server_config(names, Arc::new(jiff::Timestamp::now))
-            .map_err(broken)?;
+            .map_err(|error| Failure::of(&error))?;
         let ending = drain.clone();
         let router = Router::new()
             .fallback_service(cluster.service())
@@ -171,13 +171,6 @@ fn write_kubeconfig(data_dir: &Path, url: &str, authority: &str, token: &Token) 
 pub(crate) fn remove_kubeconfig(data_dir: &Path) {
     if let Err(error) = std::fs::remove_file(data_dir.join(KUBECONFIG)) {
         tracing::warn!(%error, "the kubeconfig could not be removed");
-    }
-}
-
-fn broken(error: impl std::error::Error) -> Failure {
-    match error.source() {
-        Some(source) => Failure::new(format!("{error}: {source}")),
-        None => Failure::new(error.to_string()),
     }
 }
 

@@ -99,6 +99,7 @@ impl Settings {
         let receivers = up.receivers.or(file.listeners.receivers);
         let receivers = receivers.map(|listen| ReceiverSettings {
             listen,
+            directory: Some(data_dir.join("receivers")),
             own_namespace_only: false,
             own_machine: true,
             options: file.hooks.clone(),
@@ -170,6 +171,7 @@ impl Settings {
         let receivers = serve.receivers.or(file.listeners.receivers);
         let receivers = receivers.map(|listen| ReceiverSettings {
             listen,
+            directory: data_dir.as_ref().map(|dir| dir.join("receivers")),
             own_namespace_only: serve.no_cross_namespace_refs,
             own_machine,
             options: file.hooks.clone(),

@@ -24,10 +24,12 @@ trait Answer: Send + Sync {
     fn answer(&self, request: Request<Body>) -> Answering<'_>;
 }
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
+/// An answer that is on its way, of a size that does not depend on who gives it.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
-/// What each request passes: it may answer itself, or change what comes from the next.
-pub(crate) trait Pass: Send + Sync + 'static {
+/// What each request passes on its way: it may answer itself, or change what comes from the next.
+pub trait Pass: Send + Sync + 'static {
+    /// The answer to a request.
     fn pass<'a>(
         &'a self,
         request: Request<Body>,
@@ -37,7 +39,8 @@ pub(crate) trait Pass: Send + Sync + 'static {
 
 impl Handler {
     /// Puts something before it.
-    pub(crate) fn behind(self, pass: impl Pass) -> Self {
+    #[must_use]
+    pub fn behind(self, pass: impl Pass) -> Self {
         Self(Arc::new(Behind { pass, next: self }))
     }
 
@@ -48,7 +51,7 @@ impl Handler {
     }
 
     /// The answer to a request.
-    pub(crate) fn answer(&self, request: Request<Body>) -> impl Future<Output = Response> + Send {
+    pub fn answer(&self, request: Request<Body>) -> Answering<'_> {
         self.0.answer(request)
     }
 }
@@ -116,9 +119,9 @@ impl Answer for Routes {
     }
 }
 
-/// Where a router notes the route of a request for who stands before it.
+/// The route of a request, in its extensions: a router notes it for who stands before it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RouteNote(Arc<OnceLock<MatchedPath>>);
+pub struct RouteNote(Arc<OnceLock<Arc<str>>>);
 
 impl RouteNote {
     /// Asks for it.
@@ -129,8 +132,15 @@ impl RouteNote {
     }
 
     /// The pattern of the route; none for what leads nowhere.
-    pub(crate) fn route(&self) -> Option<&MatchedPath> {
+    pub(crate) fn pattern(&self) -> Option<&Arc<str>> {
         self.0.get()
+    }
+
+    /// Notes the pattern, if somebody wants to know it.
+    pub fn note(extensions: &Extensions, pattern: &Arc<str>) {
+        if let Some(Self(note)) = extensions.get() {
+            note.get_or_init(|| Arc::clone(pattern));
+        }
     }
 }
 
@@ -159,9 +169,9 @@ impl Service<Request<Body>> for Noted {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let extensions = request.extensions();
-        if let (Some(note), Some(path)) = (extensions.get::<RouteNote>(), extensions.get()) {
+        if let (Some(RouteNote(note)), Some(path)) = (extensions.get(), extensions.get()) {
             let path: &MatchedPath = path;
-            note.0.get_or_init(|| path.clone());
+            note.get_or_init(|| path.as_str().into());
         }
         self.0.call(request)
     }

@@ -11,12 +11,14 @@ mod handler;
 pub mod identity;
 pub mod listener;
 pub mod local;
+mod log;
 pub mod metrics;
 mod page;
 
 pub use client::{Client, Head, Render};
 pub use cors::Cors;
 pub use error::{Cause, Error, Kind, Origin};
-pub use handler::Handler;
+pub use handler::{Answering, Handler, Pass, RouteNote};
 pub use identity::{Authenticate, Identity};
+pub use log::Lines;
 pub use page::Page;

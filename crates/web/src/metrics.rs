@@ -4,18 +4,16 @@
 //! of it. Labels have few values: routes by their pattern, statuses by their class.
 
 use std::{
-    fmt::Write as _,
-    hash::{Hash, Hasher},
+    collections::HashMap,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use axum::{
-    extract::MatchedPath,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode, header};
+use parking_lot::RwLock;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -62,46 +60,19 @@ struct At {
 struct Asked {
     listener: &'static str,
     method: &'static str,
-    route: Route,
+    route: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     listener: &'static str,
     method: &'static str,
-    route: Route,
+    route: Arc<str>,
     status: &'static str,
 }
 
-/// The pattern of a route; none for what leads nowhere.
-#[derive(Debug, Clone)]
-struct Route(Option<MatchedPath>);
-
-impl Route {
-    fn as_str(&self) -> &str {
-        self.0.as_ref().map_or("none", MatchedPath::as_str)
-    }
-}
-
-impl PartialEq for Route {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Route {}
-
-impl Hash for Route {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl EncodeLabelValue for Route {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(self.as_str())
-    }
-}
+/// What stands for the pattern of a route where there is none.
+static NOWHERE: LazyLock<Arc<str>> = LazyLock::new(|| "none".into());
 
 impl Requests {
     /// Counts that the registry shows.
@@ -132,7 +103,7 @@ impl Requests {
     /// Counts those of one listener.
     pub(crate) fn at(&self, listener: &'static str) -> RequestsAt {
         let in_flight = self.in_flight.get_or_create_owned(&At { listener });
-        RequestsAt { listener, in_flight, all: self.clone() }
+        RequestsAt { listener, in_flight, all: self.clone(), known: Arc::default() }
     }
 }
 
@@ -142,6 +113,17 @@ pub(crate) struct RequestsAt {
     listener: &'static str,
     in_flight: Gauge,
     all: Requests,
+    /// What was found by its labels once needs no looking up.
+    known: Arc<RwLock<HashMap<Arc<str>, Vec<Known>>>>,
+}
+
+/// Counts of one route, method and class of status.
+#[derive(Debug)]
+struct Known {
+    method: &'static str,
+    status: &'static str,
+    seconds: Histogram,
+    answered: Counter,
 }
 
 impl RequestsAt {
@@ -155,17 +137,27 @@ impl RequestsAt {
     pub(crate) fn answered(
         &self,
         method: &Method,
-        route: Option<&MatchedPath>,
+        route: Option<&Arc<str>>,
         status: StatusCode,
         took: Duration,
     ) {
+        let (route, method, status) = (route.unwrap_or(&NOWHERE), name(method), class(status));
+        let took = took.as_secs_f64();
+        let fits = |known: &&Known| known.method == method && known.status == status;
+        if let Some(known) = self.known.read().get(route).and_then(|all| all.iter().find(fits)) {
+            known.seconds.observe(took);
+            known.answered.inc();
+            return;
+        }
         let Requests { answered, seconds, .. } = &self.all;
-        let route = Route(route.cloned());
-        let asked = Asked { listener: self.listener, method: name(method), route };
-        seconds.get_or_create(&asked).observe(took.as_secs_f64());
-        let Asked { listener, method, route } = asked;
-        let labels = Answered { listener, method, route, status: class(status) };
-        answered.get_or_create(&labels).inc();
+        let asked = Asked { listener: self.listener, method, route: Arc::clone(route) };
+        let labels = Answered { listener: self.listener, method, route: Arc::clone(route), status };
+        let seconds = seconds.get_or_create_owned(&asked);
+        let answered = answered.get_or_create_owned(&labels);
+        seconds.observe(took);
+        answered.inc();
+        let known = Known { method, status, seconds, answered };
+        self.known.write().entry(Arc::clone(route)).or_default().push(known);
     }
 }
 

@@ -11,19 +11,20 @@ use prometheus_client::{
 
 use crate::{journal::Figures, meters::EndpointMeter, receive::Receiver};
 
-/// Lets a registry show what this receiver counts.
-pub(super) fn register(receiver: &Arc<Receiver>, registry: &mut Registry) {
-    let meters = receiver.meters();
+/// Lets a registry show what these receivers count, which must have their times in common.
+pub fn register(receivers: Vec<Arc<Receiver>>, registry: &mut Registry) {
+    let Some(first) = receivers.first() else { return };
+    let meters = first.meters();
     let mut histogram = |name, help, histogram: &Histogram| {
         registry.register(name, help, histogram.clone());
     };
     histogram("hook_request_seconds", "Time until the answer", &meters.requests);
     histogram("hook_body_bytes", "Length of bodies", &meters.bodies);
-    registry.register_collector(Box::new(Counts(Arc::clone(receiver))));
+    registry.register_collector(Box::new(Counts(receivers)));
 }
 
 /// What has the names of endpoints and targets, which come and go.
-struct Counts(Arc<Receiver>);
+struct Counts(Vec<Arc<Receiver>>);
 
 impl fmt::Debug for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,19 +36,28 @@ impl Collector for Counts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.endpoints(&mut encoder)?;
         self.targets(&mut encoder)?;
-        let used = u64::from(self.0.meters().reloaded.load(Relaxed));
+        let used = self.0.iter().all(|receiver| receiver.meters().reloaded.load(Relaxed));
         let help = "Whether the latest configuration is used";
-        gauge(&mut encoder, "hook_config_reload_success", help, used)?;
-        match self.0.journal().map(|journal| journal.figures()) {
-            Some(Ok(figures)) => journal(&mut encoder, &figures),
-            _ => Ok(()),
-        }
+        gauge(&mut encoder, "hook_config_reload_success", help, u64::from(used))?;
+        let journals = self.0.iter().filter_map(|receiver| receiver.journal());
+        let figures = journals.filter_map(|journal| journal.figures().ok()).reduce(together);
+        figures.map_or(Ok(()), |figures| journal(&mut encoder, &figures))
     }
+}
+
+/// What two journals hold.
+fn together(mut one: Figures, other: Figures) -> Figures {
+    one.waiting.extend(other.waiting);
+    one.oldest = one.oldest.into_iter().chain(other.oldest).min();
+    one.dead += other.dead;
+    one.bytes += other.bytes;
+    one
 }
 
 impl Counts {
     fn endpoints(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let (endpoints, meters) = (self.0.endpoints(), self.0.meters().endpoints());
+        let endpoints: Vec<_> = self.0.iter().flat_map(|one| one.endpoints()).collect();
+        let meters: Vec<_> = self.0.iter().flat_map(|one| one.meters().endpoints()).collect();
         let source = |name: &str| {
             let found = endpoints.iter().find(|(endpoint, _)| endpoint.name == name);
             found.map_or("", |(endpoint, _)| endpoint.source.name())
@@ -92,7 +102,7 @@ impl Counts {
     }
 
     fn targets(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let meters = self.0.meters().targets();
+        let meters: Vec<_> = self.0.iter().flat_map(|one| one.meters().targets()).collect();
         let mut family = counters(encoder, "hook_notifications", "Attempts by result")?;
         for (name, meter) in &meters {
             for (result, count) in meter.results.all() {

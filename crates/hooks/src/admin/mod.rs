@@ -22,14 +22,16 @@ use axum::{
 use kube::Client;
 use prometheus_client::registry::Registry;
 
-pub use self::{gate::Gate, token::listener};
+pub use self::{gate::Gate, metrics::register, token::listener};
 use crate::{
     journal::{Journal, Unavailable},
     receive::Receiver,
 };
 
 /// Where the API is.
-pub const PREFIX: &str = "/api/v1/hooks";
+const PREFIX: &str = "/api/v1/hooks";
+/// What all paths of it begin with.
+pub const ROOT: &str = "/api/v1/hooks/";
 
 /// See the module.
 pub struct Admin {
@@ -62,7 +64,7 @@ impl Admin {
 
     /// Lets a registry show what is counted.
     pub fn register(&self, registry: &mut Registry) {
-        metrics::register(&self.receiver, registry);
+        metrics::register(vec![Arc::clone(&self.receiver)], registry);
     }
 
     /// What is wrong, if anything is.

@@ -355,6 +355,10 @@ impl Builder<'_> {
                 let issuers = self.issuers(&auth.issuers)?;
                 Auth::Oidc(issuers.ok_or_else(|| invalid("auth.issuers are missing"))?)
             }
+            AuthKind::Mtls if auth.subjects.is_empty() => {
+                return Err(invalid("auth.subjects are missing"));
+            }
+            AuthKind::Mtls => Auth::Mtls(auth.subjects.clone()),
             AuthKind::Header => {
                 let name = auth.name.as_deref().unwrap_or_default().to_ascii_lowercase();
                 if http::HeaderName::try_from(&*name).is_err() {

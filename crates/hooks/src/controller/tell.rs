@@ -8,12 +8,16 @@ use crate::{
     limits::Rate,
     model::{HookTarget, ResourceRef, Span, TargetAction, TargetKind},
     targets::{
-        ArgoCd, ArgoCdSettings, Filtered, FluxV1, Guard, Http, HttpSettings, Log, Relay,
+        ArgoCd, ArgoCdSettings, Datasets, Filtered, FluxV1, Guard, Http, HttpSettings, Log, Relay,
         RelaySettings, Target,
-        cluster::{self, Action, Auto, Cluster},
+        cluster::{self, Action, Auto, Cluster, Pushed},
     },
 };
 
+/// How long events about datasets wait for others, if the hook does not say.
+const DEBOUNCE: Duration = Duration::from_secs(30);
+/// The longest that they may.
+const LONGEST_DEBOUNCE: Duration = Duration::from_secs(3600);
 /// The longest that controllers are waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -79,9 +83,7 @@ impl Builder<'_> {
                 Arc::new(Relay::new(name, RelaySettings { urls, guard, forward_auth, timeout })?)
             }
             TargetKind::Log => Arc::new(Log::new(name)),
-            TargetKind::DatasetRefresh => {
-                return Err("there are no datasets in this version".to_owned());
-            }
+            TargetKind::DatasetRefresh => Arc::new(self.datasets(name, wanted)?),
             TargetKind::ArgoCd if wanted.url.is_some() => {
                 Arc::new(self.argo_cd(name, wanted, url()?, secret)?)
             }
@@ -123,6 +125,20 @@ impl Builder<'_> {
         )
     }
 
+    /// Volumes of datasets.
+    fn datasets(&self, name: &str, wanted: &HookTarget) -> Result<Datasets, String> {
+        if wanted.auto || !wanted.resources.is_empty() || wanted.action.is_some() {
+            return Err("volumes are found by origin or nameTemplate, and marked".to_owned());
+        }
+        let debounce = wanted.debounce.map_or(DEBOUNCE, |span| span.0);
+        if debounce > LONGEST_DEBOUNCE {
+            return Err("debounce is at most 1h".to_owned());
+        }
+        let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
+        let template = wanted.name_template.clone();
+        Datasets::new(name, self.client.clone(), namespace, template, debounce)
+    }
+
     /// A target that is objects of the cluster.
     fn cluster(&self, name: &str, wanted: &HookTarget) -> Result<Cluster, String> {
         let action = match (wanted.kind, wanted.action, &wanted.annotation) {
@@ -135,11 +151,7 @@ impl Builder<'_> {
             }
             (TargetKind::ArgoCd, Some(TargetAction::Hard), None) => Action::Refresh { hard: true },
             (TargetKind::Workspace, Some(TargetAction::Restart), None) => Action::Restart,
-            (TargetKind::Workspace, Some(TargetAction::Update), None) => {
-                return Err("the image of a workspace is that of an option of its kind: there is \
-                            nothing in it to update; change the kind, or restart"
-                    .to_owned());
-            }
+            (TargetKind::Workspace, Some(TargetAction::Update), None) => Action::Update,
             (TargetKind::Workspace, Some(TargetAction::Pause), None) => Action::Pause(true),
             (TargetKind::Workspace, Some(TargetAction::Start), None) => Action::Pause(false),
             (TargetKind::Kubernetes, None | Some(TargetAction::Annotate), Some(one)) => {
@@ -160,10 +172,17 @@ impl Builder<'_> {
             (false, _) => None,
             (true, TargetKind::FluxV2) => Some(Auto::Flux),
             (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
-            (true, _) => return Err("auto is for flux-v2 and argocd".to_owned()),
+            (true, TargetKind::Workspace) => Some(Auto::Workspaces),
+            (true, _) => return Err("auto is for flux-v2, argocd and workspace".to_owned()),
         };
+        let needs_tag = action == Action::Update;
+        let pushed = (needs_tag || auto == Some(Auto::Workspaces))
+            .then(|| Pushed { tags: wanted.tag_filter.clone(), needs_tag });
+        if pushed.is_none() && !wanted.tag_filter.is_empty() {
+            return Err("tagFilter is for workspaces that are found by their image".to_owned());
+        }
         let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
         let selection = cluster::selection(namespace, &wanted.resources, auto)?;
-        Ok(Cluster::new(name, self.client.clone(), namespace, selection, action))
+        Ok(Cluster::new(name, self.client.clone(), namespace, selection, action).when(pushed))
     }
 }

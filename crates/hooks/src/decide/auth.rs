@@ -21,6 +21,8 @@ pub enum Auth {
     Bearer(Vec<u8>),
     /// A token that an issuer made; see there who asks it.
     Oidc(Arc<Oidc>),
+    /// A certificate by an authority of the listener's, with one of these names; see there who looks.
+    Mtls(Vec<String>),
     /// A header with exactly this value.
     Header {
         /// The header.
@@ -37,6 +39,7 @@ impl std::fmt::Debug for Auth {
             Self::Bearer(_) => "Bearer",
             Self::Header { .. } => "Header",
             Self::Oidc(_) => "Oidc",
+            Self::Mtls(_) => "Mtls",
         })
     }
 }
@@ -57,8 +60,8 @@ impl Auth {
                 };
                 return equal(&sent, &[username, &b":"[..], password].concat());
             }
-            // Its issuer has to be asked, which takes time.
-            Self::Oidc(_) => return false,
+            // The issuer has to be asked, which takes time; a certificate is the connection's.
+            Self::Oidc(_) | Self::Mtls(_) => return false,
             Self::Bearer(token) => (authorization("bearer"), token),
             Self::Header { name, value } => (request.header(name).one(), value),
         };

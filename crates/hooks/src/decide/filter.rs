@@ -54,11 +54,13 @@ pub struct Filter {
 pub struct Patterns(pub Vec<String>);
 
 impl Patterns {
-    fn is_empty(&self) -> bool {
+    /// Whether everything passes.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn pass<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> bool {
+    /// Whether one of these values is wanted; of none, none is.
+    pub fn pass<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> bool {
         if self.0.is_empty() {
             return true;
         }

@@ -1,5 +1,6 @@
 //! Splitting an image reference as Flux v1 does (contract §1.8), its misreadings repaired.
 
+use super::filter::Patterns;
 use crate::model::Image;
 
 /// The reference is no image.
@@ -39,6 +40,57 @@ pub fn split(reference: &str) -> Result<Image, NoImage> {
         digest: digest.map(str::to_owned),
         media_type: None,
     })
+}
+
+/// The repository of a reference as registries know it, without tag and digest: who names no
+/// registry means Docker's.
+pub fn repository(reference: &str) -> String {
+    let plain = untagged(reference);
+    let (domain, path) = match plain.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+            (first.to_ascii_lowercase(), rest)
+        }
+        _ => ("docker.io".to_owned(), plain),
+    };
+    match domain.as_str() {
+        "docker.io" | "index.docker.io" => {
+            let library = if path.contains('/') { "" } else { "library/" };
+            format!("docker.io/{library}{path}")
+        }
+        domain => format!("{domain}/{path}"),
+    }
+}
+
+/// A reference without its tag and its digest.
+fn untagged(reference: &str) -> &str {
+    let named = reference.split_once('@').map_or(reference, |(named, _)| named);
+    match named.rsplit_once(':') {
+        // Otherwise it is a port.
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => named,
+    }
+}
+
+/// Whether a push is about the image of a reference: the same repository, and a tag that is wanted.
+/// Without patterns that is the tag of the reference; senders that tell no tag mean all.
+pub fn is_pushed(image: &Image, reference: &str, tags: &Patterns) -> bool {
+    let pushed = match image.domain.as_str() {
+        "" => repository(&image.name),
+        domain => repository(&format!("{domain}/{}", image.name)),
+    };
+    let named = reference.split_once('@').map_or(reference, |(named, _)| named);
+    let tag = named[untagged(reference).len()..].strip_prefix(':').unwrap_or("latest");
+    let wanted = match tags.is_empty() {
+        true => image.tags.is_empty() || image.tags.iter().any(|pushed| pushed == tag),
+        false => tags.pass(image.tags.iter().map(String::as_str)),
+    };
+    wanted && pushed == repository(reference)
+}
+
+/// Whether this is a digest that an image can be pinned to.
+pub fn is_digest(text: &str) -> bool {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.strip_prefix("sha256:").is_some_and(|rest| rest.len() == 64 && rest.bytes().all(hex))
 }
 
 /// Whether the first of two segments is a host: it says `localhost`, has a dot between two
@@ -93,7 +145,58 @@ mod tests {
         assert_eq!(split(reference), Err(NoImage));
     }
 
+    #[rstest::rstest]
+    #[case("alpine", "docker.io/library/alpine")]
+    #[case("alpine:3@sha256:ab", "docker.io/library/alpine")]
+    #[case("team/app:1", "docker.io/team/app")]
+    #[case("index.docker.io/team/app", "docker.io/team/app")]
+    #[case("docker.io/alpine", "docker.io/library/alpine")]
+    #[case("localhost/app:1", "localhost/app")]
+    #[case("Reg.example.com:5000/a/b", "reg.example.com:5000/a/b")]
+    #[case("org/sub/app", "docker.io/org/sub/app")]
+    fn repositories_are_normal(#[case] reference: &str, #[case] expected: &str) {
+        assert_eq!(repository(reference), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("docker.io/library/nb:1", "nb", &["1"], &[], true)]
+    #[case("nb", "docker.io/library/nb", &["latest"], &[], true)]
+    #[case("nb:1", "nb", &["2"], &[], false)]
+    #[case("nb:1", "nb", &[], &[], true)]
+    #[case("nb:1", "nb", &["2"], &["2*"], true)]
+    #[case("nb:1", "nb", &["1"], &["*", "!1"], false)]
+    #[case("nb:1", "nb", &[], &["*"], false)]
+    #[case("reg:5000/nb", "reg:5000/nb", &["latest"], &[], true)]
+    #[case("nb:1", "other", &["1"], &[], false)]
+    fn pushes_are_about_images(
+        #[case] reference: &str,
+        #[case] pushed: &str,
+        #[case] tags: &[&str],
+        #[case] wanted: &[&str],
+        #[case] expected: bool,
+    ) {
+        let mut image = split(pushed).unwrap();
+        image.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let wanted = Patterns(wanted.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!(is_pushed(&image, reference, &wanted), expected);
+    }
+
+    #[test]
+    fn digests_are_whole() {
+        let good = format!("sha256:{}", "0a".repeat(32));
+        assert!(is_digest(&good));
+        for bad in ["", "sha256:", &good[1..], &good.to_uppercase(), &format!("{good}0")] {
+            assert!(!is_digest(bad), "{bad}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_reference_panics(reference in any::<String>(), tag in any::<String>()) {
+            let image = Image { name: reference.clone(), tags: vec![tag], ..Image::default() };
+            let _ = is_pushed(&image, &reference, &Patterns::default());
+        }
+
         #[test]
         fn nothing_panics_and_names_are_never_empty(reference in any::<String>()) {
             if let Ok(image) = split(&reference) {

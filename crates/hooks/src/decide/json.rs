@@ -10,6 +10,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Visitor},
 };
+use serde_json::Value;
 
 /// How deep values may nest.
 const MAX_DEPTH: usize = 128;
@@ -17,6 +18,13 @@ const MAX_DEPTH: usize = 128;
 const MAX_NODES: usize = 1_000_000;
 /// The longest name (ref, URL, image) that is passed on.
 const MAX_NAME: usize = 4096;
+/// How deep a value may nest that is kept as it is: what it becomes part of is read again, and the
+/// parser goes no deeper than 127.
+const MAX_KEPT_DEPTH: usize = 100;
+/// How many bytes all events of one body may take.
+const MAX_EVENTS: usize = 64 << 20;
+/// About how many an event takes by itself.
+const EVENT: usize = 1024;
 
 /// The body is not the JSON that the source sends; what exactly, is nobody's business outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +36,9 @@ pub fn first<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unreadable>
 }
 
 fn parse<'de, T: Deserialize<'de>>(value: &'de [u8]) -> Result<T, Unreadable> {
-    T::deserialize(&mut serde_json::Deserializer::from_slice(value))
+    // Looked at once as a whole, which is quicker than every string by itself.
+    let text = std::str::from_utf8(value).map_err(|_| Unreadable("not UTF-8"))?;
+    T::deserialize(&mut serde_json::Deserializer::from_str(text))
         .map_err(|_| Unreadable("not the expected JSON"))
 }
 
@@ -83,8 +93,13 @@ fn bounded(body: &[u8]) -> Result<&[u8], Unreadable> {
     Err(Unreadable("does not end"))
 }
 
+/// As long as most strings are: looked at byte by byte, which is quicker than to begin a search.
+const SHORT: usize = 24;
+
 fn after_string(body: &[u8], mut at: usize) -> Option<usize> {
     loop {
+        let near = body.get(at..)?.iter().take(SHORT);
+        at += near.take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
         at += memchr2(b'"', b'\\', body.get(at..)?)?;
         if body[at] == b'"' {
             return Some(at + 1);
@@ -96,6 +111,27 @@ fn after_string(body: &[u8], mut at: usize) -> Option<usize> {
 /// Refuses names of absurd length before they are passed on.
 pub fn name(text: &str) -> Result<&str, Unreadable> {
     if text.len() <= MAX_NAME { Ok(text) } else { Err(Unreadable("a name is too long")) }
+}
+
+/// Refuses so many events that each repeat so many bytes of one body: a short list with a long name
+/// beside it, or a long list of next to nothing, would become far more than was sent.
+pub fn events(count: usize, repeated: usize) -> Result<(), Unreadable> {
+    let bytes = count.saturating_mul(repeated.saturating_add(EVENT));
+    if bytes <= MAX_EVENTS { Ok(()) } else { Err(Unreadable("too many events")) }
+}
+
+/// Whether a value is not nested too deep to be kept as it is.
+pub fn keeps(value: &Value) -> bool {
+    fn within(value: &Value, levels: usize) -> bool {
+        match value {
+            Value::Array(items) => levels > 0 && items.iter().all(|item| within(item, levels - 1)),
+            Value::Object(fields) => {
+                levels > 0 && fields.values().all(|field| within(field, levels - 1))
+            }
+            _ => true,
+        }
+    }
+    within(value, MAX_KEPT_DEPTH)
 }
 
 /// Which of the wanted names a key is, in any case. Nothing is allocated for keys.

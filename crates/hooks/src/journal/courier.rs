@@ -6,9 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Journal, Place, now_ms};
+use super::{Delivery, Id, Journal, Place, State, now_ms};
 use crate::{
     limits::{Bucket, Rate},
+    model::Event,
     targets::{Failure, Target, Telling, Wants, told},
 };
 
@@ -38,6 +39,8 @@ impl Default for Pace {
 
 /// Failures in a row after which a target counts as down.
 const DOWN: u32 = 5;
+/// How many notifications of one subject are made at once, if the target gathers them.
+const TOGETHER: usize = 500;
 /// The longest nap: clocks may jump.
 const NAP: Duration = Duration::from_secs(30);
 
@@ -205,19 +208,30 @@ async fn attempt(
     target: Arc<dyn Target>,
     patience: Duration,
     trouble: Arc<Trouble>,
-    (id, number): Place,
+    place: Place,
 ) {
+    let (id, number) = place;
     let delivery = journal.store.delivery(id).ok().flatten();
+    let notification = delivery.as_ref().and_then(|one| one.notifications.get(usize::from(number)));
+    if notification.is_some_and(|notification| notification.state != State::Pending) {
+        // It was made with others before its turn.
+        journal.release(id, number, target.name());
+        return;
+    }
+    let gathers = target.gathers().is_some();
+    let subject = notification.map(|notification| &*notification.subject).filter(|_| gathers);
+    let others = subject.map(|subject| gather(&journal, &*target, subject, place));
+    let (places, more): (Vec<_>, Vec<_>) = others.unwrap_or_default().into_iter().unzip();
     // A request that cannot be read is as good as none.
     let wants = target.wants() != Wants::Nothing;
     let request = wants.then(|| journal.request(id).ok().flatten()).flatten();
     let telling = delivery.as_ref().and_then(|delivery| {
-        let index = delivery.notifications.get(usize::from(number))?.event;
         Some(Telling {
-            id: Some((id, number)),
+            id: Some(place),
             endpoint: &delivery.endpoint,
             source: &delivery.source,
-            event: delivery.events.get(index)?,
+            event: delivery.events.get(notification?.event)?,
+            more: &more,
             request: request.as_ref(),
         })
     });
@@ -232,5 +246,38 @@ async fn attempt(
     if let Err(failure) = &outcome {
         tracing::warn!(delivery = %id, target = target.name(), "notification failed: {failure}");
     }
+    for (id, number) in places {
+        journal.note(id, number, outcome.clone());
+    }
     journal.note(id, number, outcome);
+}
+
+/// Claims the notifications of a subject that wait behind one: they are made with it. Each comes
+/// with its event.
+fn gather(
+    journal: &Journal,
+    target: &dyn Target,
+    subject: &str,
+    first: Place,
+) -> Vec<(Place, (Id, Event))> {
+    let behind = journal.store.behind(target.name(), subject, first, TOGETHER);
+    let mut last: Option<Delivery> = None;
+    let mut gathered = Vec::new();
+    for place in behind.unwrap_or_default() {
+        // Those of one delivery follow each other.
+        if last.as_ref().is_none_or(|last| last.id != place.0) {
+            last = journal.store.delivery(place.0).ok().flatten();
+        }
+        let event = last.as_ref().and_then(|delivery| {
+            let notification = delivery.notifications.get(usize::from(place.1))?;
+            let pending = notification.state == State::Pending;
+            delivery.events.get(notification.event).filter(|_| pending).cloned()
+        });
+        if let Some(event) = event
+            && journal.shared.running.lock().insert(place)
+        {
+            gathered.push((place, (place.0, event)));
+        }
+    }
+    gathered
 }

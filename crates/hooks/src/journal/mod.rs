@@ -138,6 +138,8 @@ pub struct Wanted {
     pub subject: String,
     /// Whether a pending one of the same subject will do.
     pub coalesces: bool,
+    /// How long it waits for others of its subject, to be made with them.
+    pub gathers: Option<Duration>,
     /// Whether it cannot be made without the request.
     pub needs_request: bool,
     /// The failure of an attempt that was made already.

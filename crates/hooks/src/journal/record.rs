@@ -64,6 +64,10 @@ pub struct Notification {
     /// way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<i64>,
+    /// Before this, in Unix milliseconds, it waits for others of its subject to be made with them;
+    /// nothing if it is made alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<i64>,
     /// What went wrong the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

@@ -36,12 +36,10 @@ impl Seal {
 }
 
 /// A payload as it is written. It can be opened as that of this delivery only.
-pub(super) fn close(seal: Option<&Seal>, id: Id, mut payload: Vec<u8>) -> Option<Vec<u8>> {
-    let Some(Seal(key)) = seal else {
-        payload.insert(0, PLAIN);
-        return Some(payload);
-    };
+pub(super) fn close(seal: Option<&Seal>, id: Id, payload: &[u8]) -> Option<Vec<u8>> {
+    let Some(Seal(key)) = seal else { return Some([&[PLAIN], payload].concat()) };
     let aad = Aad::from(id.0.to_be_bytes());
+    let mut payload = payload.to_vec();
     let nonce = key.seal_in_place_append_tag(aad, &mut payload).ok()?;
     Some([&[SEALED], &nonce.as_ref()[..], &payload].concat())
 }
@@ -73,10 +71,10 @@ mod tests {
         let (one, two) = (seal(b"0123456789abcdef"), seal(b"0123456789abcdeg"));
         let id = Id(7);
         for key in [None, Some(&one)] {
-            let written = close(key, id, b"payload".to_vec()).unwrap();
+            let written = close(key, id, b"payload").unwrap();
             assert_eq!(open(key, id, &written).as_deref(), Some(&b"payload"[..]));
         }
-        let written = close(Some(&one), id, b"payload".to_vec()).unwrap();
+        let written = close(Some(&one), id, b"payload").unwrap();
         assert!(!written.windows(7).any(|window| window == b"payload"));
         assert_eq!(open(Some(&two), id, &written), None);
         assert_eq!(open(None, id, &written), None);

@@ -184,6 +184,29 @@ impl Store {
         read.open_table(LANES).map_err(broken)?.len().map_err(broken)
     }
 
+    /// The unfinished notifications of a subject that are behind one of them, at most `limit`.
+    pub(super) fn behind(
+        &self,
+        target: &str,
+        subject: &str,
+        first: Place,
+        limit: usize,
+    ) -> Result<Vec<Place>, Broken> {
+        let read = self.database()?.begin_read().map_err(broken)?;
+        let table = read.open_table(LANES).map_err(broken)?;
+        let lane = keys::lane(target, subject);
+        let mut places = Vec::new();
+        for entry in table.range::<&[u8]>(&*keys::in_lane(&lane, first)..).map_err(broken)? {
+            let (key, _) = entry.map_err(broken)?;
+            let place = key.value().strip_prefix(&*lane).and(keys::read_place(key.value()));
+            let Some(place) = place.filter(|_| places.len() < limit) else { break };
+            if place != first {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
     /// The due notifications of a target, and when the next one is.
     pub(super) fn due(
         &self,

@@ -20,6 +20,7 @@ use crate::{
 struct Fake {
     down: AtomicBool,
     coalesces: bool,
+    gathers: Option<Duration>,
     told: Mutex<Vec<String>>,
 }
 
@@ -36,12 +37,18 @@ impl Target for Fake {
         self.coalesces
     }
 
+    fn gathers(&self) -> Option<Duration> {
+        self.gathers
+    }
+
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             if self.down.load(Ordering::SeqCst) {
                 return Err(Failure::transient("down"));
             }
-            self.told.lock().push(telling.event.event.clone());
+            let more = telling.more.iter().map(|(_, event)| &*event.event);
+            let all: Vec<&str> = std::iter::once(&*telling.event.event).chain(more).collect();
+            self.told.lock().push(all.join("+"));
             Ok(())
         }
         .boxed()
@@ -60,6 +67,7 @@ fn incoming(name: &str, subject: &str, fake: &Fake) -> Incoming {
         event: 0,
         subject: subject.to_owned(),
         coalesces: fake.coalesces,
+        gathers: fake.gathers,
         needs_request: false,
         failed: None,
     };
@@ -102,6 +110,18 @@ async fn until(what: &str, mut met: impl FnMut() -> bool) {
     while !met() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Opens a journal once whoever had it has ended.
+async fn reopen(directory: &std::path::Path) -> Journal {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        match Journal::open(options(directory)) {
+            Err(OpenError::InUse) if tokio::time::Instant::now() < deadline => {}
+            opened => return opened.unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -149,12 +169,7 @@ async fn a_restart_forgets_nothing_and_repeats_nothing_finished() {
     }
     assert!(matches!(Journal::open(options(directory.path())), Err(OpenError::InUse)));
     drop(journal);
-    let mut journal = Journal::open(options(directory.path()));
-    while matches!(journal, Err(OpenError::InUse)) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        journal = Journal::open(options(directory.path()));
-    }
-    let journal = journal.unwrap();
+    let journal = reopen(directory.path()).await;
     assert_eq!(journal.depth().unwrap(), 20);
     let couriers = start(&journal, &fake);
     until("all", || journal.depth().unwrap() == 0).await;
@@ -209,6 +224,49 @@ async fn pending_ones_of_the_same_content_become_one() {
     assert_eq!(fake.told.lock().len(), 1);
     let child = journal.delivery(ids[9]).unwrap().unwrap();
     assert_eq!(child.notifications[0].state, State::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gathered_is_told_together_also_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Fake { gathers: Some(Duration::from_secs(2)), ..Fake::default() };
+    let fake = Arc::new(fake);
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        // Inline or not: nobody tells it now.
+        let one = incoming(&number.to_string(), "a", &fake);
+        let one = Incoming { inline: number % 2 == 0, ..one };
+        match journal.keep(one).await {
+            Ok(Kept::Stored(id, claims)) => {
+                assert_eq!(claims, [false]);
+                ids.push(id);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let waiting = journal.delivery(ids[0]).unwrap().unwrap();
+    assert_eq!(waiting.notifications[0].due, Some(ids[0].received_ms() + 2000));
+    drop(journal);
+
+    let journal = reopen(directory.path()).await;
+    fake.down.store(true, Ordering::SeqCst);
+    let _couriers = start(&journal, &fake);
+    let attempts = |id| journal.delivery(id).unwrap().unwrap().notifications[0].attempts;
+    until("all fail together", || ids.iter().all(|id| attempts(*id) > 1)).await;
+    fake.down.store(false, Ordering::SeqCst);
+    until("all", || journal.depth().unwrap() == 0).await;
+    assert_eq!(*fake.told.lock(), ["0+1+2+3"]);
+    for id in ids {
+        assert_eq!(journal.delivery(id).unwrap().unwrap().word(), "delivered");
+    }
+
+    // What comes later waits anew.
+    let id = stored(journal.keep(incoming("later", "a", &fake)).await);
+    let waiting = journal.delivery(id).unwrap().unwrap();
+    assert_eq!(waiting.notifications[0].due, Some(id.received_ms() + 2000));
+    until("the last", || journal.depth().unwrap() == 0).await;
+    assert_eq!(fake.told.lock()[1..], ["later"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,8 +111,8 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, batch: Vec<Op>) {
-        let outcome = self.commit(&batch);
+    fn write(&mut self, mut batch: Vec<Op>) {
+        let outcome = self.commit(&mut batch);
         if let Err(error) = &outcome {
             tracing::error!(%error, "cannot write the journal");
             self.store.close();
@@ -173,7 +173,7 @@ impl Thread {
         self.shared.failing.store(failing, Ordering::Relaxed);
     }
 
-    fn commit(&mut self, batch: &[Op]) -> Result<Done, Broken> {
+    fn commit(&mut self, batch: &mut [Op]) -> Result<Done, Broken> {
         if self.store.database().is_err() {
             self.store.reopen().map_err(|error| {
                 let error = std::io::Error::other(error.to_string());

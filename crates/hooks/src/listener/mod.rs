@@ -22,6 +22,7 @@ use self::{
     connections::{Connection, Connections},
     io_phase::Watched,
 };
+use crate::decide::x509::Names;
 
 mod connections;
 mod io_phase;
@@ -61,6 +62,10 @@ impl Default for Limits {
         }
     }
 }
+
+/// Whose certificate the sender of a request has, among its extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Client(pub(crate) Arc<Names>);
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -111,11 +116,20 @@ pub async fn serve<H: Handler>(
                         let patience = limits.header_time;
                         tasks.spawn(async move {
                             match tls {
-                                None => connected(stream, connection, server, handler, stop).await,
+                                None => {
+                                    connected(stream, connection, server, handler, stop, None)
+                                        .await;
+                                }
                                 Some(tls) => {
-                                    if let Some(stream) = tls.accept(stream, patience).await {
-                                        connected(stream, connection, server, handler, stop).await;
-                                    }
+                                    let Some(stream) = tls.accept(stream, patience).await else {
+                                        return;
+                                    };
+                                    // Verified, if there is one.
+                                    let shown = stream.get_ref().1.peer_certificates();
+                                    let names = shown.and_then(|all| Names::read(all.first()?));
+                                    let client = names.map(|names| Client(Arc::new(names)));
+                                    connected(stream, connection, server, handler, stop, client)
+                                        .await;
                                 }
                             }
                         });
@@ -166,11 +180,15 @@ async fn connected<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'stati
     server: http1::Builder,
     handler: Arc<H>,
     mut stop: watch::Receiver<bool>,
+    client: Option<Client>,
 ) {
     let state = Arc::clone(&connection.state);
     let peer = connection.peer;
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let (state, handler) = (Arc::clone(&state), Arc::clone(&handler));
+        if let Some(client) = &client {
+            request.extensions_mut().insert(client.clone());
+        }
         async move {
             state.busy();
             let response = handler.handle(peer, request).await;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::decide::json;
+
 /// What happened, in one vocabulary for all senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
@@ -165,7 +167,7 @@ pub struct Event {
     /// The alert, as the sender describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<serde_json::Value>,
-    /// The sender's own words, for kinds that have no others; left out when they are long.
+    /// The sender's own words, for kinds that have no others; left out when they are long or deep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<serde_json::Value>,
     /// What a Flux v1 daemon is told about it; nothing when it has no words for it.
@@ -231,7 +233,7 @@ impl Event {
     pub fn raw(event: impl Into<String>, body: &[u8]) -> Self {
         const LONG: usize = 64 * 1024;
         let raw = (body.len() <= LONG).then(|| serde_json::from_slice(body).ok()).flatten();
-        Self { raw, ..Self::new(EventKind::Generic, event) }
+        Self { raw: raw.filter(json::keeps), ..Self::new(EventKind::Generic, event) }
     }
 
     /// Says what a Flux v1 daemon is told: this URL, this branch.

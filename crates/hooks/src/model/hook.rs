@@ -10,7 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Span;
 use crate::{
-    decide::{cel::Expression, filter::Filter, replay::Policy, signature::Algorithm},
+    decide::{
+        cel::Expression,
+        filter::{Filter, Patterns},
+        replay::Policy,
+        signature::Algorithm,
+    },
     sources::{Hmac, SignatureMode},
 };
 
@@ -221,6 +226,10 @@ pub struct HookAuth {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub issuers: Vec<Issuer>,
+    /// Whose certificates pass, for `mtls`, by common name, DNS name, URI or e-mail address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub subjects: Vec<String>,
 }
 
 /// A Secret in the namespace of the hook.
@@ -241,6 +250,8 @@ pub enum AuthKind {
     Bearer,
     /// By an identity token of an issuer.
     Oidc,
+    /// By a certificate of an authority that the listener knows (`ca.crt`).
+    Mtls,
     /// By a header's value.
     Header,
 }
@@ -280,10 +291,15 @@ pub struct HookTarget {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub resources: Vec<ResourceRef>,
-    /// Whether the objects are found by what they say (`flux-v2`, `argocd`): their URL, branch, tag
-    /// or image is that of the event.
+    /// Whether the objects are found by what they say (`flux-v2`, `argocd`, `workspace`): their URL,
+    /// branch, tag or image is that of the event.
     #[serde(default, skip_serializing_if = "is_false")]
     pub auto: bool,
+    /// Which tags of an image concern the workspaces that are found by it (`workspace` with `auto`
+    /// or `update`); without one, that of the workspace's image.
+    #[serde(default, skip_serializing_if = "Patterns::is_empty")]
+    #[schemars(length(max = 64))]
+    pub tag_filter: Patterns,
     /// What is done: `restart`, `update`, `pause` or `start` (`workspace`); `annotate` or `run` (`kubernetes`:
     /// a Job from the template of a CronJob); `normal` or `hard` (`argocd`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -291,6 +307,15 @@ pub struct HookTarget {
     /// The annotation that is set (`kubernetes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation: Option<AnnotationTemplate>,
+    /// The name of the volume that is marked, filled in as in `annotation` (`dataset-refresh`);
+    /// without one it is those that the event's object belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub name_template: Option<String>,
+    /// How long events wait for others, so that one change of a volume stands for all
+    /// (`dataset-refresh`); 30 s, at most an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debounce: Option<Span>,
     /// Whether what the sender proves itself with is passed on as well (`relay`).
     #[serde(default, skip_serializing_if = "is_false")]
     pub forward_auth: bool,
@@ -337,7 +362,7 @@ pub struct ResourceRef {
 pub enum TargetAction {
     /// Ends pods, which start anew.
     Restart,
-    /// Takes another image.
+    /// Pins to the digest that was pushed.
     Update,
     /// Pauses.
     Pause,
@@ -359,7 +384,8 @@ pub struct AnnotationTemplate {
     /// Its key.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// Its value; `{time}`, `{id}`, `{branch}`, `{tag}`, `{after}` and `{digest}` are filled in.
+    /// Its value; `{time}`, `{id}`, `{branch}`, `{tag}`, `{after}`, `{digest}`, `{bucket}` and `{key}`
+    /// are filled in, and `{raw/a/b}` from the JSON of generic events.
     #[schemars(length(max = 1024))]
     pub value: String,
 }
@@ -381,7 +407,7 @@ pub enum TargetKind {
     Workspace,
     /// Any objects.
     Kubernetes,
-    /// Datasets, which are filled anew.
+    /// Volumes of datasets, which are marked for a refresh.
     DatasetRefresh,
     /// Another receiver: the request as it came.
     Relay,

@@ -12,7 +12,7 @@ use super::{Limits, Reply, plain};
 use crate::limits::Share;
 
 /// The whole body, or what the sender is told instead. `share` accounts for what is in memory.
-pub(crate) async fn read(
+pub(super) async fn read(
     headers: &HeaderMap,
     mut incoming: Incoming,
     limits: &Limits,

@@ -6,7 +6,7 @@ use crate::journal::Id;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// The targets are told, or were.
     Told(Option<Id>),
     /// It was turned down, for this reason.

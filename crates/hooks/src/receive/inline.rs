@@ -117,7 +117,7 @@ async fn call(
     Way { meters, request, .. }: Way<'_>,
 ) -> Result<(), Failure> {
     let source = endpoint.source.name();
-    let telling = Telling { id, endpoint: &endpoint.name, source, event, request };
+    let telling = Telling { id, endpoint: &endpoint.name, source, event, more: &[], request };
     let patience = deadline.saturating_duration_since(Instant::now());
     told(&**target, telling, patience, meters).await.inspect_err(|failure| {
         tracing::warn!(

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
-use super::Endpoint;
+use super::{
+    Endpoint,
+    inline::{self, Call},
+};
 use crate::{
     decide::{
         cel::{Error, Expression, Input},
@@ -15,8 +18,38 @@ use crate::{
     targets::{Request, Telling},
 };
 
+/// What expressions may look at.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+    pub(super) claims: &'a Value,
+}
+
+/// The events that pass the filters, and the calls they lead to.
+pub(super) async fn wanted<'a>(
+    endpoint: &'a Endpoint,
+    seen: Seen<'_>,
+    mut events: Vec<Event>,
+) -> Result<(Vec<Event>, Vec<Call<'a>>), Error> {
+    let Seen { headers, body, claims } = seen;
+    events.retain(|event| endpoint.filter.passes(event));
+    if let Some(expression) = &endpoint.filter.cel {
+        let questions = events.iter().map(|event| (expression.clone(), event)).collect();
+        let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
+        events.retain(|_| said.next() == Some(true));
+    }
+    let mut calls = inline::calls(endpoint, &events);
+    let asks = |call: &Call<'_>| call.target.filter().and_then(|filter| filter.cel.clone());
+    let questions =
+        calls.iter().filter_map(|call| Some((asks(call)?, &events[call.event]))).collect();
+    let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
+    calls.retain(|call| asks(call).is_none() || said.next() == Some(true));
+    Ok((events, calls))
+}
+
 /// What each expression says of its event.
-pub(super) async fn judge(
+async fn judge(
     endpoint: &Endpoint,
     headers: &HeaderMap,
     body: &Bytes,
@@ -30,8 +63,8 @@ pub(super) async fn judge(
         .into_iter()
         .map(|(expression, event)| {
             let source = endpoint.source.name();
-            let telling =
-                Telling { id: None, endpoint: &endpoint.name, source, event, request: None };
+            let endpoint = &endpoint.name;
+            let telling = Telling { id: None, endpoint, source, event, more: &[], request: None };
             (expression, telling.document(""))
         })
         .collect();

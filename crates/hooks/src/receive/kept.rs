@@ -89,6 +89,8 @@ impl Keeper<'_> {
                     worst = worst.and(outcome.clone());
                     self.journal.note(id, number, outcome);
                 }
+                // It waits for others, as it should.
+                None if calls.get(index).is_some_and(|call| call.target.gathers().is_some()) => {}
                 // It waits behind older ones, or its turn did not come.
                 None => {
                     worst = worst.and(Err(Failure::transient("not tried yet")));
@@ -163,6 +165,7 @@ fn wanted(calls: &[Call<'_>], failed: impl Fn(usize) -> Option<Failure>) -> Vec<
         event: call.event,
         subject: call.subject.clone(),
         coalesces: call.target.coalesces(),
+        gathers: call.target.gathers(),
         needs_request: call.target.wants() != Wants::Nothing,
         failed: failed(number),
     });

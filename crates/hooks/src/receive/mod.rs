@@ -15,36 +15,39 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use hyper::body::Incoming;
-use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    decide::{auth::Auth, cel},
+    decide::{auth::Auth, x509::Names},
     journal::{Id, Journal},
     limits::{Bucket, Budget, Failures, Network, Rate, Share},
-    listener::{Body, Handler},
+    listener::{Body, Client, Handler},
     meters::{Meters, Tally},
-    model::{Answer, Class, Event, Inbound, Refusal},
+    model::{Answer, Class, Inbound, Refusal},
     sources::Outcome,
     targets::{Request as Original, Wants},
 };
 
-pub(crate) mod body;
+mod body;
 mod endpoint;
 mod fate;
 mod inline;
 mod judge;
 mod kept;
+mod read;
 mod recent;
 mod reply;
+mod steadfast;
 
 pub use endpoint::{Endpoint, Keep, Pause, Route, Table};
 use fate::Fate;
-use inline::Call;
-use judge::judge;
+use judge::{Seen, wanted};
 use kept::Keeper;
+pub(crate) use read::preview;
+use read::read;
 pub use recent::{Entry, Recent};
 use reply::Reply;
+use steadfast::Steadfast;
 
 /// When senders shall come again to an endpoint that is paused.
 const PAUSED: Duration = Duration::from_secs(300);
@@ -121,6 +124,20 @@ pub struct Tried {
     pub state: &'static str,
 }
 
+/// A request that was read.
+pub(crate) struct Read {
+    pub(crate) address: IpAddr,
+    pub(crate) route: Route,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Whose certificate the sender has.
+    pub(crate) client: Option<Arc<Names>>,
+    /// When it came.
+    pub(crate) start: Instant,
+    /// Of the memory for bodies.
+    pub(crate) share: Share,
+}
+
 impl Receiver {
     /// A receiver for these endpoints. Those that keep anything need the table's journal.
     pub fn new(mut table: Table, limits: Limits, meters: Arc<Meters>) -> Arc<Self> {
@@ -157,6 +174,23 @@ impl Receiver {
     /// The endpoint of this name.
     pub fn endpoint(&self, name: &str) -> Option<Route> {
         self.table.load().named(name)
+    }
+
+    /// What a path leads to.
+    pub(crate) fn route(&self, path: &str) -> Option<Route> {
+        self.table.load().find(path, now())
+    }
+
+    /// The body of a request, and its share of the memory for all.
+    pub(crate) async fn body(
+        &self,
+        headers: &HeaderMap,
+        incoming: Incoming,
+        most: usize,
+    ) -> Result<(Bytes, Share), Reply> {
+        let mut share = self.budget.share();
+        let body = body::read(headers, incoming, &self.limits, most, &mut share).await?;
+        Ok((body, share))
     }
 
     /// What is counted.
@@ -204,26 +238,31 @@ impl Receiver {
         if head.method == Method::OPTIONS {
             return handshake(route.endpoint(), &head.headers);
         }
-        let mut share = self.budget.share();
         let most = route.endpoint().body_bytes.unwrap_or(self.limits.body_bytes);
-        let body = match body::read(&head.headers, incoming, &self.limits, most, &mut share).await {
-            Ok(body) => body,
+        let (body, share) = match self.body(&head.headers, incoming, most).await {
+            Ok(read) => read,
             Err(reply) => {
                 route.meter().rejected.add("body");
                 route.meter().answered(reply.status(), now());
                 return reply;
             }
         };
-        let work = self.work_on(address, route, head.headers, body, start, share);
-        // A task of its own: a sender that hangs up after it has sent must not undo its request.
-        let work = self.work.spawn(work);
+        let client = head.extensions.get::<Client>().map(|client| Arc::clone(&client.0));
+        let request = Read { address, route, headers: head.headers, body, client, start, share };
+        self.take(request).await.0
+    }
+
+    /// What a request that was read leads to. A sender that hangs up after it has sent must not undo
+    /// its request, so that goes on whoever waits for it.
+    pub(crate) async fn take(self: &Arc<Self>, request: Read) -> (Reply, Option<Fate>) {
+        let work = Steadfast::new(&self.work, self.work_on(request));
         match tokio::time::timeout(self.limits.handler_time, work).await {
-            Ok(Ok((reply, _))) => reply,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a request failed by a defect of ours");
-                Answer::error(500, "internal error").into()
+            Ok(Ok((reply, fate))) => (reply, Some(fate)),
+            Ok(Err(_)) => {
+                tracing::error!("a request failed by a defect of ours");
+                (Answer::error(500, "internal error").into(), None)
             }
-            Err(_) => Reply::retry(503, "request timed out", Duration::from_secs(5)),
+            Err(_) => (Reply::retry(503, "request timed out", Duration::from_secs(5)), None),
         }
     }
 
@@ -234,28 +273,23 @@ impl Receiver {
         headers: HeaderMap,
         body: Bytes,
     ) -> Option<Tried> {
-        let here = IpAddr::from([127, 0, 0, 1]);
-        let share = self.budget.share();
-        let work = self.work_on(here, route, headers, body, Instant::now(), share);
-        let (reply, fate) = self.work.spawn(work).await.ok()?;
-        let (status, text) = (reply.status(), reply.text().to_owned());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let (start, share) = (Instant::now(), self.budget.share());
+        let request = Read { address, route, headers, body, client: None, start, share };
+        let (reply, fate) = self.take(request).await;
+        let (status, text, fate) = (reply.status(), reply.text().to_owned(), fate?);
         Some(Tried { status, text, delivery: fate.id(), state: fate.state() })
     }
 
     /// Works on a request that was read, and counts what became of it.
-    fn work_on(
-        self: &Arc<Self>,
-        address: IpAddr,
-        route: Route,
-        headers: HeaderMap,
-        body: Bytes,
-        start: Instant,
-        share: Share,
-    ) -> impl Future<Output = (Reply, Fate)> + Send + use<> {
+    fn work_on(self: &Arc<Self>, read: Read) -> impl Future<Output = (Reply, Fate)> + Send + use<> {
         let this = Arc::clone(self);
         async move {
+            let Read { address, route, headers, body, client, start, share } = read;
             let request = Inbound { headers: &headers, body: &body, now: now() };
-            let (reply, fate) = this.process(address, route.endpoint(), &request, &body).await;
+            let endpoint = route.endpoint();
+            let client = client.as_deref();
+            let (reply, fate) = this.process(address, endpoint, &request, &body, client).await;
             this.note(address, &route, &request, &reply, &fate);
             this.meters.requests.observe(start.elapsed().as_secs_f64());
             // Bodies have a limit far below what a float cannot hold.
@@ -374,9 +408,10 @@ impl Receiver {
         endpoint: &Endpoint,
         request: &Inbound<'_>,
         body: &Bytes,
+        client: Option<&Names>,
     ) -> (Reply, Fate) {
         let source = &endpoint.source;
-        let (mut events, claims) = match read(endpoint, request).await {
+        let (mut events, claims) = match read(endpoint, request, client).await {
             Ok((Outcome::Events(events), claims)) => (events, claims),
             Ok((Outcome::Nothing(answer), _)) => return (answer.into(), Fate::Ignored),
             Err(refusal) => return self.refuse(address, endpoint, refusal),
@@ -454,55 +489,6 @@ impl Handler for Receiver {
         self.failures.exempt(peer)
             || self.limits.trusted_proxies.iter().any(|network| network.contains(peer))
     }
-}
-
-/// Authentication first, on raw bytes; only then is anything parsed. Also gives the claims of the
-/// sender's token, if it brings one.
-async fn read(endpoint: &Endpoint, request: &Inbound<'_>) -> Result<(Outcome, Value), Refusal> {
-    let wrong = |reason| Refusal::credentials(401, "invalid signature", reason);
-    let mut claims = Value::Null;
-    match &endpoint.auth {
-        None => {}
-        Some(Auth::Oidc(issuers)) => claims = issuers.claims(request).await.map_err(wrong)?,
-        Some(auth) if auth.passes(request) => {}
-        Some(_) => return Err(wrong("wrong credentials")),
-    }
-    endpoint.source.verify(request, &endpoint.keys)?;
-    if let Some(check) = endpoint.source.verify_remotely(request) {
-        let found = check.await?;
-        claims = if found.is_null() { claims } else { found };
-    }
-    Ok((endpoint.source.parse(request)?, claims))
-}
-
-/// What expressions may look at.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
-    headers: &'a HeaderMap,
-    body: &'a Bytes,
-    claims: &'a Value,
-}
-
-/// The events that pass the filters, and the calls they lead to.
-async fn wanted<'a>(
-    endpoint: &'a Endpoint,
-    seen: Seen<'_>,
-    mut events: Vec<Event>,
-) -> Result<(Vec<Event>, Vec<Call<'a>>), cel::Error> {
-    let Seen { headers, body, claims } = seen;
-    events.retain(|event| endpoint.filter.passes(event));
-    if let Some(expression) = &endpoint.filter.cel {
-        let questions = events.iter().map(|event| (expression.clone(), event)).collect();
-        let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
-        events.retain(|_| said.next() == Some(true));
-    }
-    let mut calls = inline::calls(endpoint, &events);
-    let asks = |call: &Call<'_>| call.target.filter().and_then(|filter| filter.cel.clone());
-    let questions =
-        calls.iter().filter_map(|call| Some((asks(call)?, &events[call.event]))).collect();
-    let mut said = judge(endpoint, headers, body, claims, questions).await?.into_iter();
-    calls.retain(|call| asks(call).is_none() || said.next() == Some(true));
-    Ok((events, calls))
 }
 
 /// The encodings that a body may have: none.

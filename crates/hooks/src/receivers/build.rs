@@ -1,17 +1,28 @@
 //! From a `Receiver` and its Secret to what its requests are judged by.
 
+use std::{fmt, time::Duration};
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, core::GroupVersionKind};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Options,
     model::{OidcProvider, Receiver, ReceiverResource},
+    objects,
     sender::Sender,
 };
 use crate::{
-    decide::{cel::Expression, digest},
+    decide::{
+        cel::Expression,
+        digest,
+        filter::Filter,
+        replay::{Policy, Replay},
+    },
+    limits::{Bucket, Rate},
     model::{Key, Keys},
     oidc::{Oidc, Provider},
+    receive::{Endpoint, Keep, Pause},
     sources::{self, Google},
     targets::{Guard, cluster::default_version},
 };
@@ -31,6 +42,10 @@ const KINDS: [&str; 12] = [
     "Kustomization",
     "HelmRelease",
 ];
+/// How often requests may come.
+const RATE: Rate = Rate { per_second: 200.0, burst: 1000.0 };
+/// How long all objects together may take while the sender waits.
+const INLINE: Duration = Duration::from_secs(10);
 /// Whom identity tokens are for, unless a receiver says otherwise.
 const AUDIENCE: &str = "notification-controller";
 
@@ -44,6 +59,31 @@ pub(super) struct Built {
     pub(super) filter: Option<Expression>,
 }
 
+impl Built {
+    /// What answers its requests.
+    pub(super) fn endpoint(self, client: &Client, name: String, only: Option<&str>) -> Endpoint {
+        let Self { sender, keys, resources, filter } = self;
+        let looks = filter.is_some() || resources.iter().any(|one| one.filter.is_some());
+        let targets = objects::targets(&name, client, resources, filter.as_ref(), only);
+        Endpoint {
+            name,
+            source: Box::new(sender.showing(looks)),
+            keys,
+            auth: None,
+            filter: Filter::default(),
+            targets,
+            dead_letter: None,
+            body_bytes: None,
+            rate: Bucket::new(RATE),
+            // The controller asks for every request, repeated or not.
+            keep: Keep::Everything { first: false, replay: Replay::new(Policy::Allow) },
+            inline_time: INLINE,
+            allow: Vec::new(),
+            pause: Pause::No,
+        }
+    }
+}
+
 /// Objects of one kind.
 #[derive(Debug)]
 pub(super) struct Resources {
@@ -51,6 +91,15 @@ pub(super) struct Resources {
     pub(super) namespace: String,
     pub(super) which: Which,
     pub(super) filter: Option<Expression>,
+}
+
+impl fmt::Display for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let which = match &self.which {
+            Which::Name(which) | Which::Labels(which) => which,
+        };
+        write!(f, "{} {}/{which}", self.kind.kind, self.namespace)
+    }
 }
 
 /// One object, or those with labels.
@@ -84,12 +133,14 @@ fn no_expression(message: String) -> Problem {
     Problem::Spec { reason: "InvalidCELExpression", message }
 }
 
-/// The path of a receiver, if it has a token, and what is there.
+/// The path of a receiver, if it has a token, and what is there; nothing if that is made of the same
+/// as `before`.
 pub(super) async fn build(
     client: &Client,
     receiver: &Receiver,
     options: &Options,
-) -> (Option<String>, Result<Built, Problem>) {
+    before: Option<Print>,
+) -> (Option<String>, Result<Option<(Print, Built)>, Problem>) {
     let spec = &receiver.spec;
     let metadata = &receiver.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
@@ -119,7 +170,26 @@ pub(super) async fn build(
     }
     let name = metadata.name.as_deref().unwrap_or_default();
     let path = format!("/hook/{}", digest::receiver(&token, name, namespace));
-    (Some(path), complete(receiver, token, value, options))
+    let print = print(receiver, secret.as_ref());
+    if before == Some(print) {
+        return (Some(path), Ok(None));
+    }
+    let built = complete(receiver, token, value, options);
+    (Some(path), built.map(|built| Some((print, built))))
+}
+
+/// A digest of what a receiver is made of.
+pub(super) type Print = [u8; 32];
+
+fn print(receiver: &Receiver, secret: Option<&Secret>) -> Print {
+    let spec = serde_json::to_vec(&receiver.spec).unwrap_or_default();
+    let mut digest = Sha256::new();
+    digest.update(Sha256::digest(spec));
+    for (key, value) in secret.iter().flat_map(|secret| secret.data.iter().flatten()) {
+        digest.update(Sha256::digest(key));
+        digest.update(Sha256::digest(&value.0));
+    }
+    digest.finalize().into()
 }
 
 fn complete(

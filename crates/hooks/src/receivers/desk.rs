@@ -1,76 +1,46 @@
 //! What is answered to a request for a receiver (contract §3.9): a status, never a word.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use kube::Client;
-use tokio_util::task::TaskTracker;
 
-use super::{
-    ask::{self, Said},
-    build::Built,
-    sender::Meaning,
-};
 use crate::{
-    limits::{Bucket, Budget},
     listener::{Body, Handler},
-    model::Inbound,
-    receive::{self, LOGGED, body, now},
+    meters::Meters,
+    receive::{self, Limits, Read, Table},
 };
 
 /// The longest body.
 const MAX_BODY: usize = 3 << 20;
 
-/// One path.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    /// Nothing while the receiver is suspended or not ready.
-    pub(super) built: Option<Arc<Built>>,
-}
-
 /// Receives webhooks for receivers.
 pub(super) struct Desk {
-    client: Client,
-    own_namespace_only: bool,
-    places: ArcSwap<HashMap<String, Place>>,
-    limits: receive::Limits,
-    budget: Arc<Budget>,
-    logged: Bucket,
-    /// Work that goes on when its caller is gone.
-    work: TaskTracker,
+    receiver: Arc<receive::Receiver>,
+    /// Paths of those that are suspended or not ready.
+    closed: ArcSwap<HashSet<String>>,
 }
 
 impl Desk {
-    pub(super) fn new(client: Client, own_namespace_only: bool) -> Arc<Self> {
-        let limits = receive::Limits::default();
-        Arc::new(Self {
-            client,
-            own_namespace_only,
-            places: ArcSwap::default(),
-            budget: Budget::new(limits.inflight_bytes),
-            limits,
-            logged: Bucket::new(LOGGED),
-            work: TaskTracker::new(),
-        })
+    pub(super) fn new(meters: Arc<Meters>) -> Arc<Self> {
+        let receiver = receive::Receiver::new(Table::default(), Limits::default(), meters);
+        Arc::new(Self { receiver, closed: ArcSwap::default() })
     }
 
-    /// Puts other places in the place of these, all at once.
-    pub(super) fn replace(&self, places: HashMap<String, Place>) {
-        self.places.store(Arc::new(places));
+    /// Who works on requests.
+    pub(super) fn receiver(&self) -> &Arc<receive::Receiver> {
+        &self.receiver
     }
 
-    /// Resolves when no request is being worked on; to be called after the listener has ended.
-    pub(super) async fn finished(&self) {
-        self.work.close();
-        self.work.wait().await;
+    /// Puts others in the place of what is served.
+    pub(super) fn replace(&self, table: Table, closed: HashSet<String>) {
+        self.receiver.replace(table);
+        self.closed.store(Arc::new(closed));
     }
 
-    async fn receive(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    async fn receive(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        let start = Instant::now();
         let path = request.uri().path().to_owned();
         if !path.starts_with("/hook/") {
             return status(404);
@@ -81,57 +51,20 @@ impl Desk {
             return response;
         }
         let (head, incoming) = request.into_parts();
-        let mut share = self.budget.share();
         // Before the lookup, as the controller does it.
-        let read = body::read(&head.headers, incoming, &self.limits, MAX_BODY, &mut share).await;
-        let body = match read {
-            Ok(body) => body,
+        let (body, share) = match self.receiver.body(&head.headers, incoming, MAX_BODY).await {
+            Ok(read) => read,
             Err(reply) => return silent(reply.into_response()),
         };
-        let place = self.places.load().get(&path).cloned();
-        let Some(Place { namespace, name, built }) = place else { return status(404) };
-        let Some(built) = built else { return status(503) };
-        let desk = Arc::clone(&self);
-        // A task of its own: a sender that hangs up after it has sent must not undo its request.
-        let work = self.work.spawn(async move {
-            let _in_memory = share;
-            let (code, why) = desk.work_on(&built, &namespace, &head.headers, &body).await;
-            if code != 200 && desk.logged.take().is_ok() {
-                tracing::info!(receiver = format!("{namespace}/{name}"), %peer, code, "{why}");
-            }
-            code
-        });
-        match tokio::time::timeout(self.limits.handler_time, work).await {
-            Ok(Ok(code)) => status(code),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a request failed by a defect of ours");
-                status(500)
-            }
-            Err(_) => status(503),
+        let Some(route) = self.receiver.route(&path) else {
+            return status(if self.closed.load().contains(&path) { 503 } else { 404 });
+        };
+        if route.endpoint().rate.take().is_err() {
+            return status(429);
         }
-    }
-
-    /// The answer, and what there is to say about it in the log.
-    async fn work_on(
-        &self,
-        built: &Built,
-        namespace: &str,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> (u16, String) {
-        let request = Inbound { headers, body, now: now() };
-        let (payload, claims) = match built.sender.judge(&request, &built.keys).await {
-            Ok(Meaning::Told { payload, claims }) => (payload, claims),
-            Ok(Meaning::Nothing) => return (200, String::new()),
-            Err(why) => return (400, why.to_owned()),
-        };
-        let Some(said) = Said::of(built, &payload, claims) else {
-            return (500, "the filter needs a JSON object".to_owned());
-        };
-        let only = self.own_namespace_only.then_some(namespace);
-        let problems = ask::all(&self.client, built, &said, only).await;
-        let code = if problems.is_empty() { 200 } else { 500 };
-        (code, problems.join("; "))
+        let headers = head.headers;
+        let read = Read { address: peer, route, headers, body, client: None, start, share };
+        silent(self.receiver.take(read).await.0.into_response())
     }
 }
 
@@ -141,7 +74,7 @@ impl Handler for Desk {
     }
 
     fn exempt(&self, peer: IpAddr) -> bool {
-        self.limits.exempt.iter().any(|network| network.contains(peer))
+        Handler::exempt(&*self.receiver, peer)
     }
 }
 

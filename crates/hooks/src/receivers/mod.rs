@@ -1,18 +1,20 @@
 //! Serves the `Receiver` objects of Flux's notification-controller as that does (contract §3.9), on a
-//! listener of its own: same paths, same statuses, same annotation.
+//! listener of its own: same paths, same statuses, same annotation. Behind that each is an endpoint
+//! like those of hooks: what it has to tell is in a journal before anybody is told, and told again
+//! when that failed.
 //!
 //! Start reading at [`desk`], what is answered to a request; `build` makes of an object what it is
-//! judged by, `sender` judges, `ask` asks the objects.
+//! judged by, `sender` judges, `objects` asks the objects.
 
-mod ask;
 mod build;
 mod desk;
 mod model;
+mod objects;
 mod sender;
 mod status;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
@@ -29,6 +31,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 pub use self::model::{
@@ -36,18 +39,24 @@ pub use self::model::{
     ReceiverStatus,
 };
 use self::{
-    build::Problem,
-    desk::{Desk, Place},
+    build::{Print, Problem},
+    desk::Desk,
 };
 use crate::{
     controller::{Options as Rules, watch},
+    journal::{self, Couriers, Journal, Pace},
     listener,
+    meters::Meters,
     model::Span,
+    receive::{self, Endpoint, Table},
     server::{Serving, StartError},
+    targets::cluster::REQUESTED,
 };
 
 /// How often the tokens of receivers are read anew that say nothing about it.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// What the names of their endpoints begin with.
+const PREFIX: &str = "Receiver ";
 /// What keeps a deleted receiver until its controller has seen it; so does ours then.
 const FINALIZER: &str = "finalizers.fluxcd.io";
 
@@ -63,12 +72,24 @@ pub struct Options {
     pub own_namespace_only: bool,
     /// Where issuers of tokens may be.
     pub rules: Rules,
+    /// The directory of the journal, which is made for the first receiver; without one it is in
+    /// memory, and what could not be told is lost at the end.
+    pub directory: Option<PathBuf>,
+    /// Where requests are counted.
+    pub meters: Arc<Meters>,
 }
 
 impl Options {
     /// At this address, as the notification-controller does by default.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, certificates: None, own_namespace_only: false, rules: Rules::default() }
+        Self {
+            listen,
+            certificates: None,
+            own_namespace_only: false,
+            rules: Rules::default(),
+            directory: None,
+            meters: Arc::default(),
+        }
     }
 }
 
@@ -87,7 +108,7 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Starts to serve the receivers of the cluster.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
-        let desk = Desk::new(client.clone(), options.own_namespace_only);
+        let desk = Desk::new(Arc::clone(&options.meters));
         let limits = listener::Limits { header_bytes: 256 << 10, ..listener::Limits::default() };
         let (listen, certificates) = (options.listen, options.certificates.clone());
         let (handler, served) = (Arc::clone(&desk), Arc::clone(&desk));
@@ -102,9 +123,14 @@ impl Server {
         self.serving.address
     }
 
-    /// Takes no more requests and finishes what is in flight.
+    /// What is counted, kept and in use.
+    pub fn receiver(&self) -> &Arc<receive::Receiver> {
+        self.desk.receiver()
+    }
+
+    /// Takes no more requests, finishes what is in flight, writes everything down.
     pub async fn stop(self) {
-        self.serving.stop("receivers", self.desk.finished()).await;
+        self.serving.stop("receivers", self.desk.receiver().finished()).await;
     }
 }
 
@@ -115,14 +141,23 @@ struct Context {
     desk: Arc<Desk>,
     options: Options,
     queue: Queue<Key>,
-    /// Paths, by receiver.
-    places: Mutex<BTreeMap<Key, (String, Place)>>,
+    /// Open since the first receiver came.
+    journal: OnceCell<(Journal, Mutex<Couriers>)>,
+    places: Mutex<BTreeMap<Key, Place>>,
+}
+
+/// Where a receiver is.
+struct Place {
+    path: String,
+    /// Nothing while it is suspended or not ready.
+    served: Option<(Print, Arc<Endpoint>)>,
 }
 
 async fn run(client: Client, desk: Arc<Desk>, options: Options, shutdown: CancellationToken) {
     let cache = Source::<Receiver>::all().start(&client);
-    let (queue, places) = (Queue::new(), Mutex::default());
-    let context = Arc::new(Context { client, cache, desk, options, queue, places });
+    let (queue, journal, places) = (Queue::new(), OnceCell::new(), Mutex::default());
+    let context = Context { client, cache, desk, options, queue, journal, places };
+    let context = Arc::new(context);
     let watcher = tokio::spawn(watch(context.cache.clone(), context.queue.clone(), matters));
     let how = controller::Options { name: "receivers", workers: 4, observe: None };
     let reconcile = |key: Key| {
@@ -131,13 +166,23 @@ async fn run(client: Client, desk: Arc<Desk>, options: Options, shutdown: Cancel
     };
     controller::run(context.queue.clone(), how, reconcile, shutdown).await;
     watcher.abort();
+    if let Some((journal, couriers)) = context.journal.get() {
+        let couriers = std::mem::replace(&mut *couriers.lock(), journal.couriers(Vec::new()));
+        couriers.stop().await;
+        journal.flush().await;
+    }
+}
+
+/// The name of a receiver's endpoint; hooks may have the same namespace and name.
+fn name_of(key: &Key) -> String {
+    format!("{PREFIX}{key}")
 }
 
 /// What of a receiver has to change so that it is looked at again: our own status is no news.
 fn matters(receiver: &Receiver) -> impl PartialEq + use<> {
     let metadata = &receiver.metadata;
     let all = metadata.annotations.as_ref();
-    let asked = all.and_then(|all| all.get(status::REQUESTED).cloned());
+    let asked = all.and_then(|all| all.get(REQUESTED).cloned());
     (metadata.uid.clone(), metadata.generation, asked, metadata.deletion_timestamp.is_some())
 }
 
@@ -151,23 +196,35 @@ impl Context {
             self.put(key, None);
             return self.let_go(&receiver).await;
         }
-        let (path, built) = build::build(&self.client, &receiver, &self.options).await;
-        let (built, problem) = match built {
+        let before = self.places.lock().get(key).and_then(|place| place.served.clone());
+        let made_of = before.as_ref().map(|(print, _)| *print);
+        let (path, built) = build::build(&self.client, &receiver, &self.options, made_of).await;
+        let (served, problem) = match built {
             Err(Problem::Unavailable(error)) => {
                 tracing::warn!(receiver = %key, %error, "cannot read the Secret of a receiver");
                 // What is served goes on.
                 return Outcome::Retry;
             }
-            Ok(built) => (Some(Arc::new(built)), None),
+            Ok(None) => (before, None),
+            Ok(Some((print, built))) => {
+                let namespace = key.namespace().unwrap_or_default();
+                let only = self.options.own_namespace_only.then_some(namespace);
+                let endpoint = built.endpoint(&self.client, name_of(key), only);
+                (Some((print, Arc::new(endpoint))), None)
+            }
             Err(problem) => (None, Some(problem)),
         };
-        let place = path.clone().map(|path| {
-            let built = built.filter(|_| !receiver.spec.suspend);
-            let (namespace, name) = (key.namespace().unwrap_or_default(), key.name());
-            (path, Place { namespace: namespace.to_owned(), name: name.to_owned(), built })
-        });
-        self.put(key, place);
-        if receiver.spec.suspend {
+        let opened = self.open().await;
+        if let Err(error) = &opened {
+            tracing::error!(%error, "receivers cannot be served without their journal");
+        }
+        let suspend = receiver.spec.suspend;
+        let served = served.filter(|_| !suspend && opened.is_ok());
+        self.put(key, path.clone().map(|path| Place { path, served }));
+        if opened.is_err() {
+            return Outcome::Retry;
+        }
+        if suspend {
             return Outcome::Done;
         }
         let written =
@@ -183,19 +240,68 @@ impl Context {
         }
     }
 
+    /// Opens the journal, unless it is open.
+    async fn open(&self) -> Result<&(Journal, Mutex<Couriers>), String> {
+        self.journal
+            .get_or_try_init(|| async {
+                let kept = journal::Options {
+                    directory: self.options.directory.clone(),
+                    meters: Arc::clone(&self.options.meters),
+                    ..journal::Options::default()
+                };
+                let opened = tokio::task::spawn_blocking(|| Journal::open(kept)).await;
+                let journal = opened.map_err(|error| error.to_string())?;
+                let journal = journal.map_err(|error| error.to_string())?;
+                let couriers = journal.couriers(Vec::new());
+                Ok((journal, Mutex::new(couriers)))
+            })
+            .await
+    }
+
     /// Puts a receiver where its path leads, or takes it away.
-    fn put(&self, key: &Key, place: Option<(String, Place)>) {
+    fn put(&self, key: &Key, place: Option<Place>) {
         let mut places = self.places.lock();
         match place {
             Some(place) => drop(places.insert(key.clone(), place)),
             None => drop(places.remove(key)),
         }
-        // Of two with the same path the first by name has it.
-        let mut table = HashMap::new();
-        for (path, place) in places.values() {
-            table.entry(path.clone()).or_insert_with(|| place.clone());
+        let mut table = Table::default();
+        let journal = self.journal.get();
+        table.journal = journal.map(|(journal, _)| journal.clone());
+        let (mut closed, mut names, mut targets) = (HashSet::new(), BTreeSet::new(), Vec::new());
+        for (key, place) in &*places {
+            match &place.served {
+                // Of two with the same path the first by name has it.
+                Some((_, endpoint)) if table.add(place.path.clone(), endpoint, None).is_ok() => {
+                    names.insert(name_of(key));
+                    targets.extend(endpoint.targets.iter().cloned());
+                }
+                _ => drop(closed.insert(place.path.clone())),
+            }
         }
-        self.desk.replace(table);
+        self.desk.replace(table, closed);
+        let known: BTreeSet<&str> = targets.iter().map(|target| target.name()).collect();
+        self.desk.receiver().forget_all_but(&names, &known);
+        if let Some((journal, couriers)) = journal {
+            self.give_up_gone(journal, &names, &known);
+            let paced = targets.iter().map(|target| (Arc::clone(target), Pace::default()));
+            couriers.lock().replace(paced.collect());
+        }
+    }
+
+    /// Gives up what waits for targets that no receiver has any more. A receiver that is not ready
+    /// keeps what waits for its own.
+    fn give_up_gone(&self, journal: &Journal, served: &BTreeSet<String>, known: &BTreeSet<&str>) {
+        let Ok(figures) = journal.figures() else { return };
+        let gone = figures.waiting.into_iter().map(|(target, _)| target).filter(|target| {
+            // Receiver namespace/name: kind namespace/name
+            let Some((name, _)) = target.split_once(": ") else { return false };
+            let key = name.strip_prefix(PREFIX).and_then(|key| key.split_once('/'));
+            let Some((namespace, receiver)) = key else { return false };
+            let exists = self.cache.get(Some(namespace), receiver).is_some();
+            !known.contains(target.as_str()) && (served.contains(name) || !exists)
+        });
+        journal.gone(gone.collect());
     }
 
     /// Lets a deleted receiver go that the notification-controller held.

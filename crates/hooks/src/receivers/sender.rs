@@ -4,16 +4,18 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 
+use super::objects;
 use crate::{
     decide::{
         digest::hex,
         json::{self, fields},
         signature::{self, Algorithm, equal},
     },
-    model::{Inbound, Keys},
-    sources::{self, Options, Outcome, Source},
+    model::{Answer, Event, EventKind, Inbound, Keys, Refusal},
+    sources::{self, Answers, Options, Order, Outcome, Source},
 };
 
 /// What a sender's request must be like.
@@ -21,6 +23,8 @@ use crate::{
 pub(super) struct Sender {
     rules: Rules,
     events: Vec<String>,
+    /// Whether expressions look at its requests.
+    shows: bool,
 }
 
 #[derive(Debug)]
@@ -34,27 +38,9 @@ enum Rules {
     /// A CDEvent.
     CdEvent,
     /// The verification of a source, and where the sender names its event.
-    Verified(Verifier, Option<&'static str>),
+    Verified(Box<dyn Source>, Option<&'static str>),
     /// A source of ours with all that it asks for.
-    Own(Verifier),
-}
-
-/// A source of ours.
-#[derive(Debug)]
-struct Verifier(Box<dyn Source>);
-
-/// What a request of the right sender means.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
-    /// The sender tries whether somebody is there.
-    Nothing,
-    /// The objects are asked.
-    Told {
-        /// What expressions see as `req`.
-        payload: Cow<'a, [u8]>,
-        /// What they see as `claims`.
-        claims: Value,
-    },
+    Own(Box<dyn Source>),
 }
 
 fields! { struct DockerHub { push: Tagged = "push_data", repository: RepoUrl = "repository" } }
@@ -74,7 +60,7 @@ fields! { struct Object {} }
 impl Sender {
     /// The sender of this type; nothing if there is none.
     pub(super) fn new(kind: &str, events: &[String], options: &Options) -> Option<Self> {
-        let source = |name: &str| sources::named(name, options).map(Verifier);
+        let source = |name: &str| sources::named(name, options);
         let verified = |name: &str, header| Some(Rules::Verified(source(name)?, header));
         let rules = match kind {
             "generic" => Rules::Anybody,
@@ -91,33 +77,35 @@ impl Sender {
             "nexus" => Rules::Nexus,
             "cdevents" => Rules::CdEvent,
             // What has nothing but its path is no secret of ours.
-            own => Rules::Own(source(own).filter(|source| !source.0.needs_auth())?),
+            own => Rules::Own(source(own).filter(|source| !source.needs_auth())?),
         };
         let events = events.iter().map(|event| event.to_ascii_lowercase()).collect();
-        Some(Self { rules, events })
+        Some(Self { rules, events, shows: false })
     }
 
-    /// Whether a request is the sender's; if not, why.
-    pub(super) async fn judge<'a>(
-        &self,
-        request: &Inbound<'a>,
-        keys: &Keys,
-    ) -> Result<Meaning<'a>, &'static str> {
-        let told = |payload| Ok(Meaning::Told { payload, claims: Value::Null });
-        let body = || Cow::Borrowed(request.body);
+    /// The same for expressions that look at its requests.
+    pub(super) fn showing(self, shows: bool) -> Self {
+        Self { shows, ..self }
+    }
+
+    /// Whether the event that a header names is one of those that count.
+    fn listed(&self, request: &Inbound<'_>, header: &str) -> Result<(), &'static str> {
+        let named = request.text(header).unwrap_or_default().to_ascii_lowercase();
+        let counts = self.events.is_empty() || self.events.contains(&named);
+        counts.then_some(()).ok_or("the event is not listed")
+    }
+
+    /// What expressions see as `req` of a request of the right sender; nothing if it only tries
+    /// whether somebody is there.
+    fn payload<'a>(&self, request: &Inbound<'a>) -> Result<Option<Cow<'a, [u8]>>, &'static str> {
+        let body = || Ok(Some(Cow::Borrowed(request.body)));
         match &self.rules {
-            Rules::Anybody => told(body()),
-            Rules::Json(reads) if reads(request.body) => told(body()),
+            Rules::Anybody => body(),
+            Rules::Json(reads) if reads(request.body) => body(),
             Rules::Json(_) => Err("the body cannot be read"),
             Rules::Nexus => {
-                let offered = request.header("x-nexus-webhook-signature").one();
-                let offered = offered.ok_or("no signature")?;
-                let mac = |key: &[u8]| hex(&Algorithm::Sha1.hmac(key, &[request.body]));
-                if !keys.any(request.now, |key| equal(mac(key).as_bytes(), offered)) {
-                    return Err("signature does not match");
-                }
                 json::first::<NexusPayload>(request.body).map_err(|error| error.0)?;
-                told(body())
+                body()
             }
             Rules::CdEvent => {
                 let CdEvent { context, subject } =
@@ -131,52 +119,87 @@ impl Sender {
                     return Err("not a CDEvent");
                 }
                 self.listed(request, "ce-type")?;
-                told(body())
+                body()
             }
-            Rules::Own(source) => {
-                let claims = source.verified(request, keys).await?;
-                match source.0.parse(request).map_err(|refusal| refusal.reason)? {
-                    Outcome::Nothing(_) => Ok(Meaning::Nothing),
-                    Outcome::Events(_) => {
-                        Ok(Meaning::Told { payload: signature::hub_payload(request), claims })
-                    }
-                }
-            }
+            Rules::Own(source) => match source.parse(request).map_err(|refusal| refusal.reason)? {
+                Outcome::Nothing(_) => Ok(None),
+                Outcome::Events(_) => Ok(Some(signature::hub_payload(request))),
+            },
             Rules::Verified(source, header) => {
-                let claims = source.verified(request, keys).await?;
-                let payload = match (source.0.name(), header) {
+                let payload = match (source.name(), header) {
                     ("GoogleContainerRegistry", _) => Cow::Owned(inner(request.body)?),
-                    (_, Some("x-gitlab-event") | None) => body(),
+                    (_, Some("x-gitlab-event") | None) => Cow::Borrowed(request.body),
                     (_, Some(_)) => signature::hub_payload(request),
                 };
                 if let Some(header) = header {
                     let event = request.text(header).unwrap_or_default();
                     if ["ping", "diagnostics:ping"].contains(&event) {
-                        return Ok(Meaning::Nothing);
+                        return Ok(None);
                     }
                     self.listed(request, header)?;
                 }
-                Ok(Meaning::Told { payload, claims })
+                Ok(Some(payload))
+            }
+        }
+    }
+}
+
+/// Every refusal is the same to the sender, and without a word.
+fn refused(refusal: Refusal) -> Refusal {
+    Refusal { answer: Answer::error(400, ""), ..refusal }
+}
+
+impl Source for Sender {
+    fn name(&self) -> &'static str {
+        "Receiver"
+    }
+
+    fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal> {
+        match &self.rules {
+            Rules::Anybody | Rules::Json(_) | Rules::CdEvent => Ok(()),
+            Rules::Nexus => {
+                let wrong = |reason| Refusal::credentials(400, "", reason);
+                let offered = request.header("x-nexus-webhook-signature").one();
+                let offered = offered.ok_or(wrong("no signature"))?;
+                let mac = |key: &[u8]| hex(&Algorithm::Sha1.hmac(key, &[request.body]));
+                let right = keys.any(request.now, |key| equal(mac(key).as_bytes(), offered));
+                right.then_some(()).ok_or(wrong("signature does not match"))
+            }
+            Rules::Own(source) | Rules::Verified(source, _) => {
+                source.verify(request, keys).map_err(refused)
             }
         }
     }
 
-    /// Whether the event that a header names is one of those that count.
-    fn listed(&self, request: &Inbound<'_>, header: &str) -> Result<(), &'static str> {
-        let named = request.text(header).unwrap_or_default().to_ascii_lowercase();
-        let counts = self.events.is_empty() || self.events.contains(&named);
-        counts.then_some(()).ok_or("the event is not listed")
+    fn verify_remotely<'a>(
+        &'a self,
+        request: &'a Inbound<'a>,
+    ) -> Option<BoxFuture<'a, Result<Value, Refusal>>> {
+        let (Rules::Own(source) | Rules::Verified(source, _)) = &self.rules else { return None };
+        let check = source.verify_remotely(request)?;
+        Some(check.map(|checked| checked.map_err(refused)).boxed())
     }
-}
 
-impl Verifier {
-    /// The claims of the sender's token, if it brings one.
-    async fn verified(&self, request: &Inbound<'_>, keys: &Keys) -> Result<Value, &'static str> {
-        self.0.verify(request, keys).map_err(|refusal| refusal.reason)?;
-        match self.0.verify_remotely(request) {
-            Some(check) => check.await.map_err(|refusal| refusal.reason),
-            None => Ok(Value::Null),
+    fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
+        self.parse_claimed(request, &Value::Null)
+    }
+
+    fn parse_claimed(&self, request: &Inbound<'_>, claims: &Value) -> Result<Outcome, Refusal> {
+        let payload = self.payload(request);
+        let payload = payload.map_err(|reason| Refusal::payload(400, "", reason))?;
+        let Some(payload) = payload else { return Ok(Outcome::Nothing(Answer::EMPTY)) };
+        let mut event = Event::new(EventKind::Generic, "request");
+        if self.shows {
+            let blind = Refusal::payload(500, "", "the filter needs a JSON object");
+            event.raw = Some(objects::shown(&payload, claims).ok_or(blind)?);
         }
+        Ok(Outcome::Events(vec![event]))
+    }
+
+    fn answers(&self) -> Answers {
+        let failed = Some(Answer::error(500, ""));
+        let timed_out = failed.clone();
+        Answers { done: Answer::EMPTY, failed, timed_out, order: Order::Together }
     }
 }
 
@@ -207,9 +230,14 @@ mod tests {
         }
         let request = Inbound { headers: &map, body: body.as_bytes(), now: 0 };
         let keys = Keys(vec![Key::new(KEY.to_vec(), None)]);
-        match sender.judge(&request, &keys).await {
-            Ok(Meaning::Nothing) => "nothing".to_owned(),
-            Ok(Meaning::Told { payload, .. }) => String::from_utf8(payload.into_owned()).unwrap(),
+        let verified = sender.verify(&request, &keys);
+        let verified = match sender.verify_remotely(&request) {
+            Some(check) if verified.is_ok() => check.await.map(drop),
+            _ => verified,
+        };
+        match verified.map_err(|refusal| refusal.reason).and_then(|()| sender.payload(&request)) {
+            Ok(None) => "nothing".to_owned(),
+            Ok(Some(payload)) => String::from_utf8(payload.into_owned()).unwrap(),
             Err(why) => format!("no: {why}"),
         }
     }

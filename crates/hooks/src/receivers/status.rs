@@ -12,9 +12,7 @@ use super::{
     build::Problem,
     model::{Receiver, ReceiverStatus},
 };
-
-/// Where people ask for a reconcile.
-pub(super) const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
+use crate::targets::cluster::REQUESTED;
 
 /// Writes the status of a receiver, if it is another one than it was.
 pub(super) async fn write(

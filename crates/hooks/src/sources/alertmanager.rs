@@ -40,6 +40,10 @@ impl Source for Alertmanager {
             return Err(unreadable(Unreadable("version is not 4, or an unknown status")));
         }
         let group = payload.group.0.unwrap_or_default();
+        json::events(payload.alerts.len(), group.len()).map_err(unreadable)?;
+        if !payload.alerts.iter().all(json::keeps) {
+            return Err(unreadable(Unreadable("an alert is nested too deep")));
+        }
         let alerts = payload.alerts.into_iter().map(|mut alert| {
             if let Some(fields) = alert.as_object_mut() {
                 fields.retain(|name, _| FIELDS.contains(&&**name));

@@ -60,6 +60,8 @@ impl Source for AzureDevOps {
         json::name(&repository.url).map_err(unreadable)?;
         let (ssh, full_name) = ssh_url(&repository.url)
             .unwrap_or_else(|| (repository.url.clone(), repository.name.0.unwrap_or_default()));
+        let repeated = 2 * ssh.len() + repository.url.len() + full_name.len();
+        json::events(updates.len(), repeated).map_err(unreadable)?;
         let mut events = Vec::new();
         for update in updates {
             json::name(&update.name).map_err(unreadable)?;

@@ -63,9 +63,11 @@ impl Source for BitbucketCloud {
         json::name(&full_name).map_err(|error| unreadable(error.0))?;
         let url = format!("git@bitbucket.org:{full_name}.git");
         let https = format!("https://bitbucket.org/{full_name}.git");
+        let (changes, repeated) = (payload.push.changes, 4 * full_name.len());
+        json::events(changes.len(), repeated).map_err(|error| unreadable(error.0))?;
         let mut events = Vec::new();
         // A change without `new` is a deletion: there is no branch left to look at.
-        for new in payload.push.changes.into_iter().filter_map(|change| change.new) {
+        for new in changes.into_iter().filter_map(|change| change.new) {
             json::name(&new.name).map_err(|error| unreadable(error.0))?;
             let repo =
                 Repo { full_name: full_name.clone(), urls: vec![url.clone(), https.clone()] };

@@ -1,5 +1,7 @@
 //! Bitbucket Server and Data Center.
 
+use std::collections::HashSet;
+
 use super::{Answers, Options, Order, Outcome, Source, strip};
 use crate::{
     decide::{
@@ -83,12 +85,15 @@ impl Source for BitbucketServer {
         urls.truncate(8);
         let full_name =
             format!("{}/{}", project.key.0.unwrap_or_default(), slug.0.unwrap_or_default());
-        let mut events: Vec<Event> = Vec::new();
+        let repeated =
+            full_name.len() + urls[0].len() + urls.iter().map(String::len).sum::<usize>();
+        json::events(payload.changes.len(), repeated).map_err(|error| unreadable(error.0))?;
+        let (mut events, mut seen) = (Vec::new(), HashSet::new());
         let branches =
             payload.changes.into_iter().filter(|change| change.reference.kind == "BRANCH");
         for Change { reference, from, to, kind } in branches {
             let id = reference.id;
-            if events.iter().any(|event| event.reference.as_deref() == Some(&*id)) {
+            if !seen.insert(id.clone()) {
                 continue;
             }
             json::name(&id).and(json::name(&urls[0])).map_err(|error| unreadable(error.0))?;

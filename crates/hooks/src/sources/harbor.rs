@@ -3,6 +3,7 @@
 use super::{
     Answers, Outcome, Source,
     docker_hub::{IMAGE, PAYLOAD},
+    extra::Pushed,
 };
 use crate::{
     decide::{
@@ -10,7 +11,7 @@ use crate::{
         json::{self, Loose, fields},
         signature,
     },
-    model::{Event, Inbound, Keys, Refusal},
+    model::{Inbound, Keys, Refusal},
 };
 
 /// See the module.
@@ -43,8 +44,11 @@ impl Source for Harbor {
         if payload.event_data.resources.is_empty() {
             return Err(Refusal::payload(400, PAYLOAD, "no event_data.resources"));
         }
-        let mut events: Vec<Event> = Vec::new();
-        for (index, resource) in payload.event_data.resources.into_iter().enumerate() {
+        let resources = payload.event_data.resources;
+        json::events(resources.len(), 0)
+            .map_err(|error| Refusal::payload(400, PAYLOAD, error.0))?;
+        let mut pushed = Pushed::default();
+        for (index, resource) in resources.into_iter().enumerate() {
             let mut image = match image::split(&resource.resource_url) {
                 Ok(image) => image,
                 Err(_) if index > 0 => continue,
@@ -53,16 +57,9 @@ impl Source for Harbor {
                 }
             };
             image.digest = image.digest.or(resource.digest.0);
-            let known = events
-                .iter_mut()
-                .filter_map(|event| event.image.as_mut())
-                .find(|known| known.domain == image.domain && known.name == image.name);
-            match known {
-                Some(known) => known.tags.extend(image.tags),
-                None => events.push(Event::image(payload.kind.as_str(), image)),
-            }
+            pushed.add(&payload.kind, image);
         }
-        Ok(Outcome::Events(events))
+        Ok(Outcome::Events(pushed.events))
     }
 
     fn answers(&self) -> Answers {
@@ -88,6 +85,25 @@ mod tests {
         let bearer = format!("Bearer {good}");
         assert_eq!(verified(&Harbor, &[("authorization", &bearer)], "{}"), wrong);
         assert_eq!(verified(&Harbor, &[], "{}"), wrong);
+    }
+
+    #[test]
+    fn a_digest_is_that_of_all_tags() {
+        let digest = |second: &str| {
+            let body = format!(
+                r#"{{"type":"PUSH_ARTIFACT","event_data":{{"resources":[
+                {{"resource_url":"h.io/t/a:1","digest":"sha256:00"}},
+                {{"resource_url":"h.io/t/a:2","digest":"{second}"}}]}}}}"#
+            );
+            let headers = headers(&[]);
+            let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+            match Harbor.parse(&request) {
+                Ok(Outcome::Events(events)) => events[0].image.clone().unwrap().digest,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(digest("sha256:00").as_deref(), Some("sha256:00"));
+        assert_eq!(digest("sha256:11"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Answers, Outcome, Source,
-    extra::{IGNORED, invalid, unreadable},
+    extra::{IGNORED, Pushed, invalid, unreadable},
 };
 use crate::{
     decide::{
@@ -12,7 +12,7 @@ use crate::{
         json::{self, Unreadable, fields},
         signature,
     },
-    model::{Event, Inbound, Keys, Refusal},
+    model::{Inbound, Keys, Refusal},
 };
 
 /// See the module.
@@ -45,23 +45,17 @@ impl Source for HarborCloudEvents {
         if !["harbor.artifact.pushed", "harbor.tag.created"].contains(&&*payload.kind) {
             return Ok(Outcome::Nothing(IGNORED));
         }
-        let mut events: Vec<Event> = Vec::new();
+        json::events(payload.data.resources.len(), 0).map_err(unreadable)?;
+        let mut pushed = Pushed::default();
         for resource in payload.data.resources {
             let image = image::split(&resource.url)
                 .map_err(|_| unreadable(Unreadable("resource_url is no image")))?;
-            let known = events.iter_mut().filter_map(|event| event.image.as_mut());
-            match known
-                .into_iter()
-                .find(|known| known.domain == image.domain && known.name == image.name)
-            {
-                Some(known) => known.tags.extend(image.tags),
-                None => events.push(Event::image(&*payload.kind, image)),
-            }
+            pushed.add(&payload.kind, image);
         }
-        if events.is_empty() {
+        if pushed.events.is_empty() {
             return Err(unreadable(Unreadable("no data.resources")));
         }
-        Ok(Outcome::Events(events))
+        Ok(Outcome::Events(pushed.events))
     }
 
     fn answers(&self) -> Answers {

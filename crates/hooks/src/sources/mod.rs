@@ -28,6 +28,8 @@ mod gitlab;
 mod google;
 mod harbor;
 mod harbor_cloud_events;
+#[cfg(test)]
+mod mangled;
 mod nexus;
 mod options;
 mod quay;
@@ -138,6 +140,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Reads a verified request.
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal>;
 
+    /// The same with the claims of the sender's token.
+    fn parse_claimed(&self, request: &Inbound<'_>, _claims: &Value) -> Result<Outcome, Refusal> {
+        self.parse(request)
+    }
+
     /// What the sender is told.
     fn answers(&self) -> Answers;
 
@@ -243,6 +250,8 @@ fn strip(reference: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::{testing::*, *};
@@ -300,6 +309,143 @@ mod tests {
             let source = named(name, &Options::default()).unwrap();
             let proves = source.verify(&request, &keys).is_err();
             assert!(proves || source.needs_auth() || by_path.contains(&name), "{name}");
+        }
+    }
+
+    fn parsed(name: &str, body: &str) -> Result<Vec<Event>, Refusal> {
+        let mut headers = headers(&HEADERS);
+        if name == "BitbucketServer" {
+            headers.insert("x-event-key", http::HeaderValue::from_static("repo:refs_changed"));
+        }
+        let source = named(name, &Options::default()).unwrap();
+        match source.parse(&Inbound { headers: &headers, body: body.as_bytes(), now: 0 })? {
+            Outcome::Events(events) => Ok(events),
+            Outcome::Nothing(answer) => panic!("{name}: {answer:?}"),
+        }
+    }
+
+    /// The journal reads what it wrote with the parser that read the request, and has it inside of
+    /// something else.
+    #[test]
+    fn deep_values_come_out_of_the_journal_again() {
+        for depth in 90..=127 {
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            let body = format!(r#"{{"type":"a","x":{open}{close}}}"#);
+            let text = serde_json::to_string(&body).unwrap();
+            let (open, close) = (&open[..depth - 3], &close[..depth - 3]);
+            for (name, body) in [
+                ("Generic", &*body),
+                ("StandardWebhooks", &body),
+                ("SNS", &format!(r#"{{"Type":"Notification","Message":{text}}}"#)),
+                (
+                    "Alertmanager",
+                    &format!(
+                        r#"{{"version":"4","status":"firing","alerts":[{{"labels":{open}{close}}}]}}"#
+                    ),
+                ),
+            ] {
+                let Ok(events) = parsed(name, body) else {
+                    assert!(name == "Alertmanager" && depth > 100, "{name}, {depth}");
+                    continue;
+                };
+                let kept = serde_json::to_vec(&serde_json::json!({"events": events})).unwrap();
+                let read: HashMap<String, Vec<Event>> = serde_json::from_slice(&kept)
+                    .unwrap_or_else(|error| panic!("{name}, {depth}: {error}"));
+                assert_eq!(read["events"], events);
+            }
+        }
+    }
+
+    /// One short body must not become events of many gigabytes.
+    #[test]
+    fn what_every_event_repeats_is_bounded() {
+        let many = |one: &str, count: usize| vec![one; count].join(",");
+        let long = "a".repeat(4000);
+        for (name, before, one, after, count) in [
+            (
+                "BitbucketCloud",
+                r#"{"push":{"changes":["#,
+                r#"{"new":{}}"#,
+                &*format!(r#"]}},"repository":{{"full_name":"{long}"}}}}"#),
+                90_000,
+            ),
+            (
+                "BitbucketServer",
+                r#"{"changes":["#,
+                r#"{"ref":{"type":"BRANCH"}}"#,
+                &format!(
+                    r#"],"repository":{{"links":{{"clone":[{{"name":"ssh","href":"{long}"}}]}}}}}}"#
+                ),
+                90_000,
+            ),
+            (
+                "AzureDevOps",
+                r#"{"eventType":"git.push","resource":{"refUpdates":["#,
+                "{}",
+                &format!(r#"],"repository":{{"remoteUrl":"{long}"}}}}}}"#),
+                90_000,
+            ),
+            (
+                "Alertmanager",
+                r#"{"version":"4","status":"firing","alerts":["#,
+                "{}",
+                &format!(r#"],"groupKey":"{long}"}}"#),
+                90_000,
+            ),
+            (
+                "S3",
+                r#"{"Records":["#,
+                r#"{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"a"},"object":{"key":"b"}}}"#,
+                "]}",
+                90_000,
+            ),
+            (
+                "Harbor",
+                r#"{"type":"PUSH_ARTIFACT","event_data":{"resources":["#,
+                r#"{"resource_url":"a/b"}"#,
+                "]}}",
+                90_000,
+            ),
+            (
+                "HarborCloudEvents",
+                r#"{"type":"harbor.tag.created","data":{"resources":["#,
+                r#"{"resource_url":"a/b"}"#,
+                "]}}",
+                90_000,
+            ),
+        ] {
+            let body = |count| format!("{before}{}{after}", many(one, count));
+            assert!(parsed(name, &body(1000)).is_ok(), "{name}");
+            let refusal = parsed(name, &body(count)).unwrap_err();
+            assert_eq!((refusal.answer.status, refusal.reason), (400, "too many events"), "{name}");
+        }
+    }
+
+    /// As many different things as a body may name: each is compared with all before it no more.
+    #[test]
+    fn many_different_things_take_no_square_of_time() {
+        let list =
+            |one: &dyn Fn(usize) -> String| (0..50_000).map(one).collect::<Vec<_>>().join(",");
+        let images = list(&|n| format!(r#"{{"resource_url":"a.io/b/{n}:1"}}"#));
+        let branches = list(&|n| format!(r#"{{"ref":{{"id":"refs/heads/{n}","type":"BRANCH"}}}}"#));
+        for (name, body) in [
+            (
+                "Harbor",
+                format!(r#"{{"type":"PUSH_ARTIFACT","event_data":{{"resources":[{images}]}}}}"#),
+            ),
+            (
+                "HarborCloudEvents",
+                format!(r#"{{"type":"harbor.tag.created","data":{{"resources":[{images}]}}}}"#),
+            ),
+            (
+                "BitbucketServer",
+                format!(
+                    r#"{{"changes":[{branches}],"repository":{{"links":{{"clone":[{{"name":"ssh","href":"ssh://a/b"}}]}}}}}}"#
+                ),
+            ),
+        ] {
+            let count = parsed(name, &body).map(|events| events.len());
+            assert_eq!(count, Ok(50_000), "{name}");
         }
     }
 

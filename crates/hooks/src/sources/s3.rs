@@ -107,6 +107,7 @@ impl Source for S3 {
         if payload.test.0.as_deref() == Some("s3:TestEvent") {
             return Ok(Outcome::Nothing(crate::model::Answer::OK));
         }
+        json::events(payload.records.len(), 0).map_err(unreadable)?;
         let mut events = Vec::new();
         for record in payload.records {
             events.extend(self.event(record).map_err(unreadable)?);

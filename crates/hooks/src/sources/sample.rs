@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::{
     decide::{auth::Auth, digest::hex, signature::Algorithm, standard_webhooks},
     receive::Endpoint,
+    sources::Source,
 };
 
 /// How a sender proves that it knows the key.
@@ -22,6 +23,31 @@ enum Proof {
     Hmac(&'static str, Algorithm, &'static str),
     /// By the Standard Webhooks rule.
     Standard,
+}
+
+/// What to enter at the sender beside the URL, a line each.
+pub fn advice(source: &dyn Source) -> String {
+    const KEY: &str = "the content of the key file";
+    let Some(sample) = of(source.name()) else {
+        return "- this sender signs with keys of its own\n".to_owned();
+    };
+    let mut lines = match sample.proof {
+        Proof::None if source.needs_auth() => {
+            "- it cannot sign: add `auth` to the endpoint, and enter the same here\n".to_owned()
+        }
+        Proof::None => "- nothing else: who knows the URL may send\n".to_owned(),
+        Proof::Token(header) => format!("- token (sent as {header}): {KEY}\n"),
+        Proof::Bearer => format!("- authentication token (sent as a bearer token): {KEY}\n"),
+        Proof::Hmac(header, ..) => format!("- secret (signs, in {header}): {KEY}\n"),
+        Proof::Standard => format!("- signing secret: {KEY}\n"),
+    };
+    for (name, value) in sample.headers.iter().filter(|(name, _)| *name == "content-type") {
+        lines.push_str(&format!("- {name}: {value}\n"));
+    }
+    if let Some((header, event)) = sample.event {
+        lines.push_str(&format!("- events: {event} ({header})\n"));
+    }
+    lines
 }
 
 /// What a sender sends.
@@ -215,13 +241,16 @@ pub fn request(
         }
         Some(Auth::Bearer(token)) => set("authorization", &[b"Bearer ", &**token].concat())?,
         Some(Auth::Header { name, value }) => set(name, value)?,
+        Some(Auth::Mtls(_)) => {
+            return Err("only who has the certificate can send to this endpoint");
+        }
         Some(Auth::Oidc(_)) => return Err("only the issuer can make a token for this endpoint"),
     }
     Ok((headers, body))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::{
         limits::{Bucket, Rate},
         model::{Inbound, Key, Keys},
@@ -231,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(source: &str, key: &str) -> Endpoint {
+    pub(in crate::sources) fn endpoint(source: &str, key: &str) -> Endpoint {
         Endpoint {
             name: "a".to_owned(),
             source: named(source, &Options::default()).unwrap(),

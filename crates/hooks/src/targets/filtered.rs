@@ -1,6 +1,6 @@
 //! A target that is told of some events only.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
@@ -36,6 +36,10 @@ impl Target for Filtered {
 
     fn coalesces(&self) -> bool {
         self.target.coalesces()
+    }
+
+    fn gathers(&self) -> Option<Duration> {
+        self.target.gathers()
     }
 
     fn side_effects(&self) -> bool {

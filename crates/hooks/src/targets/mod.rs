@@ -11,6 +11,8 @@ use crate::{decide::filter::Filter, journal::Id, meters::Meters, model::Event};
 
 mod argocd;
 pub mod cluster;
+mod datasets;
+mod fill;
 mod filtered;
 mod flux_v1;
 mod guard;
@@ -22,6 +24,7 @@ mod relay;
 mod request;
 
 pub use argocd::{ArgoCd, Settings as ArgoCdSettings};
+pub use datasets::Datasets;
 pub use filtered::Filtered;
 pub use flux_v1::FluxV1;
 pub use guard::Guard;
@@ -88,6 +91,11 @@ pub trait Target: Send + Sync + fmt::Debug {
     /// Whether two notifications of one subject say the same, "look again", so that one will do.
     fn coalesces(&self) -> bool;
 
+    /// How long notifications of one subject wait for each other, so that all are made at once.
+    fn gathers(&self) -> Option<Duration> {
+        None
+    }
+
     /// What an event must be like to concern it, beside what [`Self::subject`] says.
     fn filter(&self) -> Option<&Filter> {
         None
@@ -138,6 +146,8 @@ pub struct Telling<'a> {
     pub source: &'a str,
     /// What happened.
     pub event: &'a Event,
+    /// What happened later, each with its delivery, if the target gathers notifications.
+    pub more: &'a [(Id, Event)],
     /// The request, if the target needs it and it is kept.
     pub request: Option<&'a Request>,
 }

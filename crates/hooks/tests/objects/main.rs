@@ -1,10 +1,12 @@
 //! `Hook` objects in a cluster: from a Secret and an object to a notification.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod datasets;
 mod operators;
 mod receivers;
 mod targets;
 mod tls;
+mod workspaces;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -122,9 +124,16 @@ impl World {
             r#"{{"ref":"refs/heads/{branch}","repository":{{"ssh_url":"git@code.example.com:team/app.git"}}}}"#
         );
         let mac = hex(&Algorithm::Sha256.hmac(key.as_bytes(), &[body.as_bytes()]));
+        let headers =
+            format!("X-GitHub-Event: push\r\nX-Hub-Signature-256: sha256={mac}\r\n{headers}");
+        self.post(key, &headers, &body).await
+    }
+
+    /// Sends JSON to the path of a key; gives the status.
+    async fn post(&self, key: &str, headers: &str, body: &str) -> u16 {
         let request = format!(
-            "POST /hook/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-GitHub-Event: push\r\n\
-             Content-Type: application/json\r\nX-Hub-Signature-256: sha256={mac}\r\n\
+            "POST /hook/{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+             Content-Type: application/json\r\n\
              {headers}Content-Length: {}\r\n\r\n{body}",
             endpoint(key.as_bytes(), ""),
             body.len()

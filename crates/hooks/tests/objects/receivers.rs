@@ -1,6 +1,6 @@
 //! `Receiver` objects of Flux in a cluster: what the notification-controller would do.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use hooks::{
     decide::{digest::hex, signature::Algorithm},
@@ -12,7 +12,9 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use testcluster::TestCluster;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,6 +29,8 @@ const PUSH: &str = r#"{"ref":"refs/heads/main","repository":{"name":"app"}}"#;
 struct World {
     client: Client,
     server: Server,
+    options: Options,
+    _journal: TempDir,
     // The last to go.
     _cluster: TestCluster,
 }
@@ -60,8 +64,28 @@ impl World {
         let mut options = Options::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         options.own_namespace_only = own_namespace_only;
         options.rules.resync = Duration::from_millis(50);
-        let server = Server::start(client.clone(), options).await.unwrap();
-        Self { client, server, _cluster: cluster }
+        let journal = tempfile::tempdir().unwrap();
+        options.directory = Some(journal.path().to_owned());
+        let server = Server::start(client.clone(), options.clone()).await.unwrap();
+        Self { client, server, options, _journal: journal, _cluster: cluster }
+    }
+
+    /// Ends the server and starts another with its journal.
+    async fn restart(self) -> Self {
+        let Self { client, server, options, .. } = self;
+        server.stop().await;
+        let options = Options { meters: Arc::default(), ..options };
+        let server = Server::start(client.clone(), options.clone()).await.unwrap();
+        Self { client, server, options, ..self }
+    }
+
+    /// What is counted, as Prometheus reads it.
+    fn counts(&self) -> String {
+        let mut registry = Registry::default();
+        hooks::admin::register(vec![Arc::clone(self.server.receiver())], &mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
     }
 
     fn receivers(&self) -> Api<Receiver> {
@@ -273,5 +297,38 @@ async fn other_namespaces_can_be_out_of_reach() {
     world.answers(500).await;
     assert!(world.asked("apps", "app").await.is_some());
     assert_eq!(world.asked("other", "far").await, None);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_asked_is_asked_again() {
+    let world = World::new(false).await;
+    world.secret().await;
+    world.repository("apps", "web").await;
+    let missing = json!({"kind": "GitRepository", "name": "app",
+        "filter": "req.repository.name == res.metadata.name"});
+    let there = json!({"kind": "GitRepository", "name": "web"});
+    world.receiver(json!({"resources": [missing, there]})).await;
+    world.answers(500).await;
+    assert!(world.asked("apps", "web").await.is_some(), "the others are asked all the same");
+    let counts = world.counts();
+    let target = r#"target="Receiver apps/demo: GitRepository apps/"#;
+    for line in [
+        r#"hook_requests_total{endpoint="Receiver apps/demo",source="Receiver",code="500"} 1"#,
+        &format!(r#"hook_notifications_total{{{target}app",result="refused"}} 1"#),
+        &format!(r#"hook_notifications_total{{{target}web",result="delivered"}} 1"#),
+        &format!(r#"hook_queue_depth{{{target}app"}} 1"#),
+    ] {
+        assert!(counts.contains(line), "no {line} in {counts}");
+    }
+
+    // It is made; nobody sends anything again, and the one who has it in mind is another.
+    world.repository("apps", "app").await;
+    let world = world.restart().await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
+    while world.asked("apps", "app").await.is_none() {
+        assert!(tokio::time::Instant::now() < deadline, "it is not asked: {}", world.counts());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     world.end().await;
 }

@@ -90,7 +90,7 @@ fn row_51_without_a_store_there_is_no_false_success() {
     let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
     assert!(code == 1 && text.contains("cannot use the directory data"), "{text}");
     let tiny = format!("{config}delivery: {{store: data, maxStoreBytes: 1}}\n");
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = free_address();
     let flags = [format!("--admin-listen={admin}")];
     let server = Server::start_with(&tiny, &[("k", KEY)], &flags);
     let ready = || exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap().status;
@@ -183,7 +183,7 @@ fn row_46_a_flood_of_the_same_becomes_a_handful() {
 #[test]
 fn row_51_a_full_disk_is_said_and_forgiven() {
     let daemon = Daemon::start();
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = free_address();
     let flags = [format!("--admin-listen={admin}")];
     let config = journalled(&daemon, "ack: stored, replay: allow");
     let server = Server::start_with(&config, &[("gh.key", KEY)], &flags);

@@ -157,7 +157,7 @@ fn operators_see_what_came_in_and_can_have_it_made_again() {
     let daemon = Daemon::start();
     let config = daemon.config("- {name: code, source: GitHub, keyPath: gh.key}");
     let config = format!("{config}delivery: {{store: data, replay: allow, schedule: []}}\n");
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = free_address();
     let flags = [format!("--admin-listen={admin}"), "--admin-token-path=token".to_owned()];
     let keys = [("gh.key", KEY), ("token", "a-token\n")];
     let server = Server::start_with(&config, &keys, &flags);

@@ -7,9 +7,11 @@
     reason = "tests fail by panicking"
 )]
 
+mod commands;
 mod contract;
 mod durable;
 mod extended;
 mod hostile;
 mod kit;
 mod tls;
+mod tokens;

@@ -72,13 +72,13 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
             }
         }
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init();
-    } else {
-        // Colours are for people; in a file they are noise, and every request pays for them.
-        log.with_ansi(false).init();
-    }
+    // Colours are for people; in a file they are noise.
+    tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
+        .event_format(web::Lines::default())
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

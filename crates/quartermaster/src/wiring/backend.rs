@@ -21,7 +21,6 @@ use web::{
 use workspaces::{Caches, dialect::kubeflow};
 
 use super::{
-    broken,
     front::is_open,
     listeners::{self, Readiness},
 };
@@ -58,13 +57,13 @@ impl Backend {
         let connected = client::connect(&settings.target, settings.pace).await;
         let Connected { client, health, url, version, namespace } = connected.map_err(|error| {
             let hint = error.hint();
-            broken(&error).hint(hint)
+            Failure::of(&error).hint(hint)
         })?;
         let reviewed = settings.identity.is_some();
         Needed::by_backend(reviewed).check(&client, &namespace).await?;
         cluster::crds::served(&client, workspaces::crds())
             .await
-            .map_err(|error| broken(&error).hint("apply what `quartermaster crds` prints"))?;
+            .map_err(|error| Failure::of(&error).hint("apply what `quartermaster crds` prints"))?;
         let caches = Caches::start(&client);
         let access = match reviewed {
             true => Access::Reviewed(Reviews::new(&client)),
@@ -78,7 +77,7 @@ impl Backend {
         let options = settings.options;
         let state = kubeflow::State { client, caches, access, health: Some(health), options };
         let probes = listener::ops_router(move || ready.missing(), registry);
-        let api = kubeflow::router(state).merge(probes).fallback(listeners::nothing);
+        let api = kubeflow::before(probes.fallback(listeners::nothing), state);
         let api = protect(api, settings.identity, settings.cors.clone());
         let stack = Stack::new("api", listeners::render).counted(&requests);
         let api = settings.cors.wrap(stack.wrap(api));

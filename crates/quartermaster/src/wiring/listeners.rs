@@ -10,7 +10,7 @@ use cluster::client::Health;
 use hooks::admin::Admin;
 use prometheus_client::registry::Registry;
 use web::{
-    Error, Head, Kind,
+    Error, Handler, Head, Kind,
     listener::{self, Drain, Limits, Listener, Stack},
     local::{self, Token},
     metrics::Requests,
@@ -126,16 +126,19 @@ impl Rest {
         let (client, caches) = (state.client.clone(), state.caches.clone());
         let backend = Arc::new(Live::new(client, caches, state.access.clone(), Secrets::Own));
 
-        let api = kubeflow::router(state).merge(ui::router());
-        let api = match hooks {
-            Some(hooks) => api.merge(hooks::admin::router(hooks)),
-            None => api,
-        };
+        let api = ui::router();
         let api = match front.local() {
             Some(local) => api.merge(local::routes(local.clone(), url(&self.api), render)),
             None => api,
         };
-        let protect = |api| front.protect_api(api, self.api.address().port(), render);
+        let protect = |api: Handler| {
+            // Below the base of the dialect, which answers for all that it does not know there.
+            let api = match hooks {
+                Some(hooks) => api.beside(hooks::admin::ROOT, hooks::admin::router(hooks)),
+                None => api,
+            };
+            front.protect_api(api, self.api.address().port(), render)
+        };
         let stack = Stack::new("api", render).counted(requests);
         let api = if urls.shared_host {
             // Streams have no limits of size and time, so they have a stack of their own.
@@ -143,12 +146,12 @@ impl Rest {
             let shared = Stack::streaming("apps", connect::render)
                 .counted(requests)
                 .wrap(front.protect_apps(shared));
-            let api = stack.wrap(protect(api.fallback(nothing)));
-            front.cors().wrap(api).beside(connect::ROOT, shared)
+            let api = kubeflow::before(api.fallback(nothing), state);
+            front.cors().wrap(stack.wrap(protect(api))).beside(connect::ROOT, shared)
         } else {
             let connect = connect::api_router(Arc::clone(&backend), options.clone());
-            let api = stack.wrap(protect(api.merge(connect).fallback(nothing)));
-            front.cors().wrap(api)
+            let api = kubeflow::before(api.merge(connect).fallback(nothing), state);
+            front.cors().wrap(stack.wrap(protect(api)))
         };
         let apps = front.protect_apps(connect::apps_router(backend, options));
         let apps = Stack::streaming("apps", connect::render).counted(requests).wrap(apps);

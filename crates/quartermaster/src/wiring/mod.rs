@@ -73,7 +73,7 @@ impl Server {
         let token = match &settings.data_dir {
             Some(dir) if front::wants_token(&settings) => {
                 own_directory(dir)?;
-                Some(Token::load_or_create(dir).map_err(broken)?)
+                Some(Token::load_or_create(dir).map_err(|error| Failure::of(&error))?)
             }
             _ => None,
         };
@@ -83,7 +83,8 @@ impl Server {
         let client = place.client().clone();
         prepare(place, &settings).await?;
         let hooks = crate::hooks::start(settings.hooks.as_ref(), &client).await?;
-        let receivers = crate::hooks::start_receivers(settings.receivers.as_ref(), &client).await?;
+        let receivers = settings.receivers.as_ref();
+        let receivers = crate::hooks::start_receivers(receivers, hooks.as_ref(), &client).await?;
 
         let caches = Caches::start(&client);
         let drain = Drain::new();
@@ -104,9 +105,8 @@ impl Server {
             let gate = Gate::Objects(access.clone());
             hooks.admin(gate, url.or_else(|| endpoints.hooks.clone()))
         });
-        if let Some(admin) = &admin {
-            admin.register(&mut registry);
-        }
+        let counting = crate::hooks::counting(hooks.as_ref(), receivers.as_ref());
+        hooks::admin::register(counting, &mut registry);
         let counted = workspaces::controller::Metrics::default();
         counted.register(&mut registry);
         reviews.register(&mut registry);
@@ -249,32 +249,24 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
     let definitions = workspaces::crds().chain(of_hooks.into_iter().flatten());
     if settings.definitions {
         cluster::crds::install(client, definitions).await.map_err(|error| {
-            broken(&error).hint(
+            Failure::of(&error).hint(
                 "somebody who may write customresourcedefinitions can apply what `quartermaster \
                  crds` prints",
             )
         })?;
     } else {
         cluster::crds::served(client, definitions).await.map_err(|error| {
-            broken(&error).hint("apply what `quartermaster crds` prints, or install.definitions")
+            Failure::of(&error)
+                .hint("apply what `quartermaster crds` prints, or install.definitions")
         })?;
     }
     if place.is_own() {
-        seed::basics(client).await.map_err(broken)?;
+        seed::basics(client).await.map_err(|error| Failure::of(&error))?;
     }
     if settings.samples {
-        seed::samples(client, place.namespace(settings)).await.map_err(broken)?;
+        seed::samples(client, place.namespace(settings))
+            .await
+            .map_err(|error| Failure::of(&error))?;
     }
     Ok(())
-}
-
-/// A part that did not start, with all that is known about it.
-fn broken(error: impl std::error::Error) -> Failure {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    Failure::new(text)
 }

@@ -13,7 +13,7 @@ use embedded::{
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::{admission, broken};
+use super::admission;
 use crate::{cli::ClusterChoice, failure::Failure, images, seed, settings::Settings};
 
 /// How long the programs of workspaces have to end by themselves.
@@ -47,7 +47,7 @@ impl Place {
                 let connected = client::connect(target, None).await;
                 connected.map(Self::Elsewhere).map_err(|error| {
                     let hint = error.hint();
-                    broken(&error).hint(hint)
+                    Failure::of(&error).hint(hint)
                 })
             }
         }
@@ -114,9 +114,11 @@ impl Place {
         cluster.set_exec_source(Arc::new(Commands::new(dir)));
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot tell which program this is: {error}")))?;
-        let images = images::table(settings.images.clone(), &program).map_err(broken)?;
+        let images = images::table(settings.images.clone(), &program)
+            .map_err(|error| Failure::of(&error))?;
         let options = NodeOptions::new(dir.clone(), images, program);
-        *node = Some(Node::start(client.clone(), options).await.map_err(broken)?);
+        *node =
+            Some(Node::start(client.clone(), options).await.map_err(|error| Failure::of(&error))?);
         Ok(())
     }
 
@@ -146,7 +148,7 @@ impl Place {
 }
 
 fn unusable(error: &OpenError) -> Failure {
-    let failure = broken(error);
+    let failure = Failure::of(&error);
     match error {
         OpenError::InUse { .. } => failure.hint(
             "Quartermaster runs there already: `quartermaster open` prints its address; or choose \

@@ -20,7 +20,6 @@ use workspaces::{
     admission::{CONFIGURATION, SERVICE, WEBHOOKS},
 };
 
-use super::broken;
 use crate::{failure::Failure, settings};
 
 /// Where the certificate comes from.
@@ -123,8 +122,9 @@ impl Webhooks {
         (client, caches, drain): (&Client, &Caches, &Drain),
         (requests, reviews): (&Requests, &Reviews),
     ) -> Result<Self, Failure> {
-        let keeper =
-            Keeper::new(client, options.keeper(namespace)).await.map_err(|error| broken(&error))?;
+        let keeper = Keeper::new(client, options.keeper(namespace))
+            .await
+            .map_err(|error| Failure::of(&error))?;
         let rules = workspaces::admission::Webhooks::new(client.clone(), caches.clone());
         let rules = Arc::new(rules);
         let router = WEBHOOKS.iter().fold(axum::Router::new(), |router, webhook| {

@@ -136,6 +136,7 @@ async fn a_directory_without_rights_is_explained() {
     fs::write(&file, "").unwrap();
     let text = refused(&program.data_dir(file.join("data"))).await;
     assert!(text.contains("--data-dir"), "{text}");
+    assert_eq!(text.matches("os error").count(), 1, "the cause is told once: {text}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 /// The head of a request is on its way.
@@ -27,8 +27,19 @@ const IDLE: u8 = 2;
 const OTHER: u8 = 3;
 
 /// What is due on a connection: whoever answers requests tells whoever reads.
-#[derive(Debug, Default)]
-pub(super) struct Stage(AtomicU8);
+#[derive(Debug)]
+pub(super) struct Stage {
+    now: AtomicU8,
+    opened: Instant,
+    /// When the last answer was done, in milliseconds since the connection was opened.
+    answered: AtomicU64,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self { now: AtomicU8::new(HEAD), opened: Instant::now(), answered: AtomicU64::new(0) }
+    }
+}
 
 /// A request that is being worked on, until the last holder of this is gone.
 #[derive(Debug)]
@@ -37,28 +48,46 @@ pub(super) struct Busy(Arc<Stage>);
 impl Stage {
     /// A request has come.
     pub(super) fn busy(self: &Arc<Self>) -> Arc<Busy> {
-        self.0.store(BUSY, Ordering::Relaxed);
+        self.now.store(BUSY, Ordering::Relaxed);
         Arc::new(Busy(Arc::clone(self)))
     }
 
     /// There are no heads any more.
     pub(super) fn has_no_heads(&self) {
-        self.0.store(OTHER, Ordering::Relaxed);
+        self.now.store(OTHER, Ordering::Relaxed);
     }
 
     /// Something was read: after an answer that begins the next head.
     fn heard(&self) {
-        let _ = self.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.now.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn wants_head(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == HEAD
+        self.now.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// Resolves when nothing was due for a time. A clock that is looked at when that time is over: one
+    /// that is set anew for each request would cost as much as a small answer.
+    pub(super) async fn idles(&self, time: Duration) {
+        loop {
+            let idle = self.now.load(Ordering::Relaxed) == IDLE;
+            let answered = Duration::from_millis(self.answered.load(Ordering::Relaxed));
+            let now = Instant::now();
+            let due = if idle { self.opened + answered } else { now } + time;
+            if due <= now {
+                return;
+            }
+            sleep_until(due).await;
+        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let _ = self.0.0.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        let Self(stage) = self;
+        let since = u64::try_from(stage.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        stage.answered.store(since, Ordering::Relaxed);
+        let _ = stage.now.compare_exchange(BUSY, IDLE, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -15,5 +15,5 @@ pub use body::{BodyError, read};
 pub use drain::Drain;
 pub use ops::{metrics_router, ops_router, probes};
 pub use server::{BindError, Limits, Listener, Peer, bind};
-pub use stack::{RequestId, Stack};
+pub use stack::Stack;
 pub use tls::Tls;

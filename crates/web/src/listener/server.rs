@@ -210,11 +210,11 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
+    let idles = Arc::clone(&stage);
     let stream = Impatient::new(stream, stage, limits.header_time, limits.write_stall);
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // It runs from the end of an answer to the end of the next head: the longer of both times.
-        .header_read_timeout(limits.idle_time.max(limits.header_time))
+        // There are clocks around it.
+        .header_read_timeout(None)
         .max_header_size(limits.header_bytes)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -222,7 +222,12 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
-        () = drain.stopping() => {
+        () = async {
+            tokio::select! {
+                () = drain.stopping() => {}
+                () = idles.idles(limits.idle_time) => {}
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

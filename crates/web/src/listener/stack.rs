@@ -2,8 +2,13 @@
 
 use std::{
     any::Any,
+    fmt::Write as _,
+    future::Future,
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,21 +16,17 @@ use axum::{body::Body, extract::DefaultBodyLimit, response::Response};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body::Body as _;
-use tracing::Instrument as _;
 
 use super::body;
 use crate::{
     Error, Head, Kind, Render,
-    handler::{Handler, Pass, RouteNote},
+    handler::{Answering, Handler, Pass, RouteNote},
+    log::About,
     metrics::{Requests, RequestsAt},
 };
 
 static RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The id of a request: in its extensions, its response and every log line about it.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub HeaderValue);
 
 /// The stack of one listener.
 #[derive(Debug, Clone)]
@@ -83,9 +84,9 @@ impl Stack {
     /// Wraps all there is, its guard included. A request passes, outermost first:
     ///
     /// 1. request id: the response and all log lines carry it, whatever happens below;
-    /// 2. trace: one span and one line per request, with the path but never the query, and counts;
+    /// 2. log: one line per request, with the path but never the query, and counts;
     /// 3. limits: length and pace of the body, time until the answer;
-    /// 4. panic catch: inside the limits and the trace, so that a panic is an answer like others;
+    /// 4. panic catch: inside the limits and the log, so that a panic is an answer like others;
     /// 5. what is inside: a guard (who may call), then routes.
     ///
     /// Header size and header time are limited before, on the connection ([`super::Limits`]).
@@ -94,15 +95,20 @@ impl Stack {
         inner.into().behind(Stacked { stack: self, ids })
     }
 
-    /// 3 and 4.
-    async fn limited(&self, mut request: Request<Body>, head: &Head, next: &Handler) -> Response {
-        if let Some(limit) = self.body {
-            if request.body().size_hint().lower() > limit {
-                return self.too_large(request, limit, head).await;
+    /// What of 3 is known before anything is read: a body is limited, or it is too long.
+    fn limited(&self, request: Request<Body>) -> Result<Request<Body>, Box<TooLarge>> {
+        match self.body {
+            Some(limit) if request.body().size_hint().lower() > limit => {
+                Err(Box::new(TooLarge { request, limit }))
             }
-            request = request.map(|body| body::limit(body, limit, self.body_patience));
+            Some(limit) => Ok(request.map(|body| body::limit(body, limit, self.body_patience))),
+            None => Ok(request),
         }
-        let answer = AssertUnwindSafe(next.answer(request)).catch_unwind();
+    }
+
+    /// The rest of 3, and 4.
+    async fn in_time(&self, answer: Answering<'_>, head: &Head) -> Response {
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let outcome = match self.answer {
             Some(time) => tokio::time::timeout(time, answer).await,
             None => Ok(answer.await),
@@ -118,7 +124,7 @@ impl Stack {
         }
     }
 
-    async fn too_large(&self, request: Request<Body>, limit: u64, head: &Head) -> Response {
+    async fn too_large(&self, TooLarge { request, limit }: TooLarge, head: &Head) -> Response {
         // A client that asked first has sent nothing yet.
         if !request.headers().contains_key(header::EXPECT) {
             body::discard(request.into_body(), limit, self.body_patience).await;
@@ -139,51 +145,57 @@ impl Stack {
     }
 }
 
+/// A request that announces more than its body may have.
+struct TooLarge {
+    request: Request<Body>,
+    limit: u64,
+}
+
 struct Stacked {
     stack: Stack,
     ids: Ids,
 }
 
 impl Pass for Stacked {
-    async fn pass(&self, mut request: Request<Body>, next: &Handler) -> Response {
+    // What waits holds no request: it is made anew for each, and small things are made faster.
+    fn pass<'a>(
+        &'a self,
+        mut request: Request<Body>,
+        next: &'a Handler,
+    ) -> impl Future<Output = Response> + Send + 'a {
         let Self { stack, ids } = self;
         let id = given_id(request.headers()).unwrap_or_else(|| ids.next());
-        request.extensions_mut().insert(RequestId(id.clone()));
         if !request.body().is_end_stream() {
             // The limit of the stack covers raw bodies as well; axum's own covers extractors only.
             DefaultBodyLimit::disable().apply(&mut request);
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let head = Head::of(&parts);
-        let mut request = Request::from_parts(parts, body);
-        // Of the level of the lines that must carry it: a quieter span would not be there for them.
-        let span = tracing::error_span!(
-            "request",
-            listener = stack.name,
-            id = id.to_str().unwrap_or_default(),
-            method = %head.method,
-            path = head.uri.path(),
-        );
+        let about = Arc::new(About { listener: stack.name, id, head });
         let counted = stack.requests.as_ref().map(|requests| {
-            let note = RouteNote::ask(request.extensions_mut());
+            let note = RouteNote::ask(&mut parts.extensions);
             (requests, requests.came(), note)
         });
+        let request = stack.limited(Request::from_parts(parts, body));
+        let answer = request.map(|request| next.answer(request));
         let started = Instant::now();
-        async {
-            let mut response = stack.limited(request, &head, next).await;
+        About::scope(Arc::clone(&about), async move {
+            let head = &about.head;
+            let mut response = match answer {
+                Ok(answer) => stack.in_time(answer, head).await,
+                Err(request) => Box::pin(stack.too_large(*request, head)).await,
+            };
             if stack.page_headers {
                 add_page_headers(&mut response);
             }
             let (status, elapsed) = (response.status(), started.elapsed());
             tracing::debug!(status = status.as_u16(), ?elapsed, "request answered");
             if let Some((requests, _in_flight, note)) = counted {
-                requests.answered(&head.method, note.route(), status, elapsed);
+                requests.answered(&head.method, note.pattern(), status, elapsed);
             }
-            response.headers_mut().insert(REQUEST_ID.clone(), id);
+            response.headers_mut().insert(REQUEST_ID.clone(), about.id.clone());
             response
-        }
-        .instrument(span)
-        .await
+        })
     }
 }
 
@@ -240,7 +252,10 @@ impl Ids {
 
     fn next(&self) -> HeaderValue {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::from_str(&format!("{}-{count:x}", self.prefix))
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        let mut id = String::with_capacity(2 * self.prefix.len());
+        id.push_str(&self.prefix);
+        // A string takes whatever is written.
+        let _ = write!(id, "-{count:x}");
+        HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     }
 }

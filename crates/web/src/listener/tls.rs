@@ -5,10 +5,10 @@ use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::Acceptor,
+    server::{Acceptor, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -35,18 +35,19 @@ const HTTP2: &[u8] = b"h2";
 pub struct Tls {
     current: Arc<ArcSwap<ServerConfig>>,
     http2: bool,
+    /// Where the authorities are whose certificates clients are asked for.
+    authorities: Option<Arc<Path>>,
 }
 
 impl Tls {
     /// With this chain of certificates and this key, in PEM, for HTTP/1.1.
     pub fn of_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
-        Ok(Self::from(config(certificates, key, false)?))
+        Ok(Self::from(config(certificates, key, false, None)?))
     }
 
     /// The same, with HTTP/2 for clients that prefer it.
     pub fn with_http2(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
-        let config = config(certificates, key, true)?;
-        Ok(Self { current: Arc::new(ArcSwap::from(config)), http2: true })
+        config(certificates, key, true, None).map(Self::from)
     }
 
     /// With the certificates and the key of these files, in PEM, for HTTP/1.1.
@@ -55,9 +56,21 @@ impl Tls {
         Self::of_pem(&chain, &private).map_err(|error| in_files(certificates, key, &error))
     }
 
+    /// The same, and clients are asked for a certificate by an authority of the last file. Who has none
+    /// is let in all the same: whom it takes is for whoever serves to say.
+    pub fn asking(certificates: &Path, key: &Path, authorities: &Path) -> Result<Self, String> {
+        let (chain, private) = (read(certificates)?, read(key)?);
+        let made = config(&chain, &private, false, Some(&read(authorities)?));
+        let made = made.map_err(|error| in_files(certificates, key, &error))?;
+        Ok(Self { authorities: Some(Arc::from(authorities)), ..Self::from(made) })
+    }
+
     /// Takes these for new connections. What is wrong changes nothing.
     pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), String> {
-        config(certificates, key, self.http2).map(|config| self.current.store(config))
+        let authorities = self.authorities.as_deref().map(read).transpose()?;
+        let made = config(certificates, key, self.http2, authorities.as_deref())?;
+        self.current.store(made);
+        Ok(())
     }
 
     /// Takes what is in these files now. What is wrong changes nothing.
@@ -100,7 +113,7 @@ impl Tls {
 impl From<Arc<ServerConfig>> for Tls {
     fn from(config: Arc<ServerConfig>) -> Self {
         let http2 = config.alpn_protocols.iter().any(|protocol| protocol == HTTP2);
-        Self { current: Arc::new(ArcSwap::from(config)), http2 }
+        Self { current: Arc::new(ArcSwap::from(config)), http2, authorities: None }
     }
 }
 
@@ -109,7 +122,26 @@ pub(super) fn speaks_http2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
-fn config(certificates: &[u8], key: &[u8], http2: bool) -> Result<Arc<ServerConfig>, String> {
+/// Lets in who has a certificate of these authorities, and who has none.
+fn clients(authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for one in CertificateDer::pem_slice_iter(authorities) {
+        let one = one.map_err(|error| format!("the authorities: {error}"))?;
+        roots.add(one).map_err(|error| format!("the authorities: {error}"))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| format!("the authorities: {error}"))
+}
+
+fn config(
+    certificates: &[u8],
+    key: &[u8],
+    http2: bool,
+    authorities: Option<&[u8]>,
+) -> Result<Arc<ServerConfig>, String> {
     let chain: Result<Vec<CertificateDer<'static>>, _> =
         CertificateDer::pem_slice_iter(certificates).collect();
     let chain = chain.map_err(|error| format!("the certificates: {error}"))?;
@@ -117,9 +149,12 @@ fn config(certificates: &[u8], key: &[u8], http2: bool) -> Result<Arc<ServerConf
         PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the key: {error}"))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth()
-        .with_single_cert(chain, private);
+        .map_err(|error| error.to_string())?;
+    let config = match authorities {
+        None => config.with_no_client_auth(),
+        Some(authorities) => config.with_client_cert_verifier(clients(authorities)?),
+    };
+    let config = config.with_single_cert(chain, private);
     let mut config = config.map_err(|error| error.to_string())?;
     let protocols = if http2 { &[HTTP2, HTTP1][..] } else { &[HTTP1][..] };
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

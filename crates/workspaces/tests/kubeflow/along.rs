@@ -1,7 +1,7 @@
 //! What comes with a workspace: it must fit into the quotas of its namespace, and claims may be made
 //! along with it; all of that, or nothing.
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use cluster::{Access, access::Reviews};
 use http::{Method, Request, StatusCode};
 use insta::assert_snapshot;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use web::Identity;
 use workspaces::{
-    dialect::kubeflow::{Options, State, router},
+    dialect::kubeflow::{Options, State, before},
     model::Workspace,
 };
 
@@ -183,13 +183,16 @@ async fn claims_need_rights_of_their_own() {
         review["status"] = json!({"allowed": resource == "workspaces"});
         Ok::<_, tower::BoxError>(http::Response::new(Body::from(review.to_string())))
     });
-    let router = router(State {
-        client: server.client.clone(),
-        caches: server.caches.clone(),
-        access: Access::Reviewed(Reviews::new(&Client::new(reviewer, "default"))),
-        health: None,
-        options: Options::default(),
-    });
+    let router = before(
+        Router::new(),
+        State {
+            client: server.client.clone(),
+            caches: server.caches.clone(),
+            access: Access::Reviewed(Reviews::new(&Client::new(reviewer, "default"))),
+            health: None,
+            options: Options::default(),
+        },
+    );
     for (body, expected) in [
         (bringing("lab", &["1Gi"]), StatusCode::FORBIDDEN),
         (workspace("lab"), StatusCode::CREATED),

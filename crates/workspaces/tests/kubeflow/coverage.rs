@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use http::{Method, StatusCode, header};
 use serde_json::json;
-use workspaces::dialect::kubeflow::{Endpoint, endpoints};
+use workspaces::dialect::kubeflow::{Endpoint, OPENAPI, endpoints};
 
 use crate::harness::{Server, request};
 
@@ -152,6 +152,25 @@ async fn other_methods_are_named() {
             server.send(request(Method::OPTIONS, &path).body(Body::empty()).unwrap()).await;
         assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""), "{path}");
         assert_eq!(answer.header(header::ALLOW), allow, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn documents_are_for_reading() {
+    let server = Server::start().await;
+    for path in OPENAPI {
+        for (method, status) in [
+            (Method::GET, StatusCode::OK),
+            (Method::HEAD, StatusCode::OK),
+            (Method::POST, StatusCode::METHOD_NOT_ALLOWED),
+            (Method::DELETE, StatusCode::METHOD_NOT_ALLOWED),
+        ] {
+            let request = request(method.clone(), path).body(Body::empty()).unwrap();
+            let answer = server.send(request).await;
+            assert_eq!(answer.status, status, "{method} {path}");
+            let allow = if status == StatusCode::OK { "" } else { "GET, HEAD" };
+            assert_eq!(answer.header(header::ALLOW), allow, "{method} {path}");
+        }
     }
 }
 

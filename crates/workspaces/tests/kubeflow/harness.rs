@@ -13,6 +13,7 @@ use bytes::Bytes;
 use cluster::{Access, Cache, Key};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use k8s_openapi::{api::storage::v1::StorageClass, serde::de::DeserializeOwned};
 use kube::{
@@ -24,10 +25,10 @@ use regex::Regex;
 use serde_json::{Value, json};
 use testcluster::TestCluster;
 use tower::{Service, ServiceExt};
-use web::Identity;
+use web::{Handler, Identity};
 use workspaces::{
     Caches,
-    dialect::kubeflow::{Options, State, router},
+    dialect::kubeflow::{Options, State, before},
     model::{Workspace, WorkspaceKind},
 };
 
@@ -38,7 +39,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 
 /// A running server; everything it keeps goes with it.
 pub(crate) struct Server {
-    router: Router,
+    router: Handler,
     pub(crate) client: Client,
     pub(crate) cluster: TestCluster,
     pub(crate) caches: Caches,
@@ -85,7 +86,7 @@ impl Server {
             health: None,
             options,
         };
-        let router = router(state);
+        let router = before(Router::new(), state);
         Self { router, client, cluster, caches, faults }
     }
 
@@ -154,7 +155,11 @@ impl Server {
     pub(crate) async fn send_as_is(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response: Result<_, Infallible> = self.router.clone().oneshot(request).await;
-        let (head, body) = response.unwrap().into_parts();
+        let (mut head, body) = response.unwrap().into_parts();
+        // As the connection says it.
+        if let Some(length) = body.size_hint().exact().filter(|_| may_have_length(head.status)) {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+        }
         // A broken cluster may say what none would: that is passed on, and not in the document.
         if !self.faults.are_set() {
             document::check(&method, &path, head.status, &head.headers);
@@ -220,6 +225,10 @@ pub(crate) fn workspace(name: &str) -> Value {
         "kind": "lab",
         "podTemplate": {"options": {"imageConfig": "lab_1", "podConfig": "small"}},
     }})
+}
+
+fn may_have_length(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// A small kind that uses most of what there is.

@@ -9,7 +9,8 @@ use kube::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use workspaces::dialect::kubeflow::{Options, State, endpoints, router};
+use web::Handler;
+use workspaces::dialect::kubeflow::{Options, State, before, endpoints};
 
 use crate::harness::{Server, kind, workspace};
 
@@ -117,14 +118,17 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("listQuotas", "", "list /v1 resourcequotas team-a -"),
 ];
 
-fn fresh(server: &Server, asked: &Asked) -> Router {
-    router(State {
-        client: server.client.clone(),
-        caches: server.caches.clone(),
-        access: Access::Reviewed(Reviews::new(&refusing(asked.clone()))),
-        health: None,
-        options: Options::default(),
-    })
+fn fresh(server: &Server, asked: &Asked) -> Handler {
+    before(
+        Router::new(),
+        State {
+            client: server.client.clone(),
+            caches: server.caches.clone(),
+            access: Access::Reviewed(Reviews::new(&refusing(asked.clone()))),
+            health: None,
+            options: Options::default(),
+        },
+    )
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,8 @@ use self::{eval::Evaluator, value::Val};
 
 /// The longest expression.
 const MAX_TEXT: usize = 8 << 10;
+/// The stack of the parser; only what it uses is ever memory.
+const PARSER_STACK: usize = 64 << 20;
 /// How many steps one evaluation may take.
 const BUDGET: u64 = 1_000_000;
 /// How long one evaluation may take.
@@ -172,8 +175,7 @@ impl Expression {
         if text.len() > MAX_TEXT {
             return Err(format!("an expression is longer than {MAX_TEXT} bytes"));
         }
-        let parsed = Parser::new().max_recursion_depth(64).parse(text);
-        let expr = parsed.map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
+        let expr = parse(text).map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
         let mut patterns = HashMap::new();
         check(&expr, &mut variables.to_vec(), &mut patterns)
             .map_err(|error| format!("cannot compile \"{text}\": {error}"))?;
@@ -221,6 +223,17 @@ impl JsonSchema for Expression {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "maxLength": MAX_TEXT})
     }
+}
+
+/// Parses an expression on a stack that is large enough: a few dozen open brackets take the parser
+/// more than a thread has, in a program that is not optimised.
+fn parse(text: &str) -> Result<IdedExpr, String> {
+    let parsing = || Parser::new().max_recursion_depth(64).parse(text).map_err(|e| e.to_string());
+    thread::scope(|scope| {
+        let parser = thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, parsing);
+        let parsed = parser.map_err(|error| format!("no thread for the parser: {error}"))?.join();
+        parsed.unwrap_or_else(|_| Err("the parser fails".to_owned()))
+    })
 }
 
 /// Finds names that nobody knows, and compiles the regular expressions.
@@ -371,6 +384,9 @@ mod tests {
     #[case("req.ref.matches('[')")]
     #[case("req.ref.matches(req.ref)")]
     #[case("[1].all(x, y)")]
+    #[case(&"(".repeat(96))]
+    #[case(&"[".repeat(96))]
+    #[case(&"{".repeat(96))]
     fn wrong_ones_do_not_compile(#[case] text: &str) {
         assert!(compiled(text).is_err(), "{text}");
     }

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use crate::certificates::Files;
+
 /// What is shown for `--help` and after mistakes.
 pub(super) const USAGE: &str = "\
 Usage of flux-recv:
@@ -11,6 +13,8 @@ Usage of flux-recv:
       --admin-token-path string   file with the bearer token of the admin API
       --tls-cert string           file with the certificates of the listener; without one it speaks no TLS
       --tls-key string            file with their private key
+      --tls-client-ca string      file with the authorities of certificates that senders may have
+Commands: check, send, endpoint new; each with --help
 ";
 
 /// The flags.
@@ -22,14 +26,19 @@ pub(super) struct Args {
     pub(super) admin_token_path: Option<String>,
     pub(super) tls_cert: Option<String>,
     pub(super) tls_key: Option<String>,
+    pub(super) tls_client_ca: Option<String>,
 }
 
 impl Args {
     /// The files for TLS, if it is wanted.
-    pub(super) fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, String> {
-        match (&self.tls_cert, &self.tls_key) {
-            (None, None) => Ok(None),
-            (Some(cert), Some(key)) => Ok(Some((cert.into(), key.into()))),
+    pub(super) fn tls(&self) -> Result<Option<Files>, String> {
+        match (&self.tls_cert, &self.tls_key, &self.tls_client_ca) {
+            (None, None, None) => Ok(None),
+            (Some(cert), Some(key), ca) => {
+                let authorities = ca.as_ref().map(PathBuf::from);
+                Ok(Some(Files { certificates: cert.into(), key: key.into(), authorities }))
+            }
+            (None, None, Some(_)) => Err("--tls-client-ca needs --tls-cert".to_owned()),
             _ => Err("--tls-cert and --tls-key belong together".to_owned()),
         }
     }
@@ -63,6 +72,7 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
         admin_token_path: None,
         tls_cert: None,
         tls_key: None,
+        tls_client_ca: None,
     };
     let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned());
     while let Some(arg) = args.next() {
@@ -79,10 +89,7 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
                 Some(_) | None => continue,
             }
         };
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (flag, None),
-        };
+        let (name, value) = parts(flag);
         let place = match name {
             "config" => &mut read.config,
             "listen" => &mut read.listen,
@@ -90,14 +97,30 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, St
             "admin-token-path" => read.admin_token_path.insert(String::new()),
             "tls-cert" => read.tls_cert.insert(String::new()),
             "tls-key" => read.tls_key.insert(String::new()),
+            "tls-client-ca" => read.tls_client_ca.insert(String::new()),
             "help" => return Ok(Asked::Help),
             _ => return Err(format!("unknown flag: --{name}")),
         };
-        *place = value
-            .or_else(|| args.next())
-            .ok_or_else(|| format!("flag needs an argument: --{name}"))?;
+        *place = of(name, value, &mut args)?;
     }
     Ok(Asked::Run(read))
+}
+
+/// Name and value of a flag without its dashes.
+pub(super) fn parts(flag: &str) -> (&str, Option<String>) {
+    match flag.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (flag, None),
+    }
+}
+
+/// The value of a flag, which may be the argument after it.
+pub(super) fn of(
+    name: &str,
+    value: Option<String>,
+    mut rest: impl Iterator<Item = String>,
+) -> Result<String, String> {
+    value.or_else(|| rest.next()).ok_or_else(|| format!("flag needs an argument: --{name}"))
 }
 
 #[cfg(test)]
@@ -116,6 +139,7 @@ mod tests {
             admin_token_path: None,
             tls_cert: None,
             tls_key: None,
+            tls_client_ca: None,
         }))
     }
 

@@ -88,6 +88,9 @@ pub(super) enum Auth {
     Oidc {
         issuers: Vec<Issuer>,
     },
+    Mtls {
+        subjects: Vec<String>,
+    },
     #[serde(rename_all = "camelCase")]
     Header {
         name: String,

@@ -21,7 +21,7 @@ use super::{
     load,
 };
 use crate::{
-    certificates::{LOOK, print},
+    certificates::{Files, LOOK, print},
     journal::{self, Couriers, Journal, Pace, Seal},
     meters::Meters,
     receive::{Receiver, Table},
@@ -40,11 +40,28 @@ pub(super) struct Loaded {
 /// Reads everything, telling `out` what the original tells; also names the files that count.
 pub(super) fn load(file: &Path, out: &mut impl Write) -> (Result<Loaded, String>, Vec<PathBuf>) {
     let mut files = vec![file.to_path_buf()];
-    let loaded = load_all(file, out, &mut files);
+    let loaded = load_all(file, out, &mut files, &mut Err);
     (loaded, files)
 }
 
-fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Result<Loaded, String> {
+/// The same, and `problems` gets all that is wrong with endpoints instead of the first.
+pub(super) fn check(
+    file: &Path,
+    out: &mut impl Write,
+    problems: &mut Vec<String>,
+) -> Result<Loaded, String> {
+    load_all(file, out, &mut Vec::new(), &mut |problem| {
+        problems.push(problem);
+        Ok(())
+    })
+}
+
+fn load_all(
+    file: &Path,
+    out: &mut impl Write,
+    files: &mut Vec<PathBuf>,
+    wrong: &mut impl FnMut(String) -> Result<(), String>,
+) -> Result<Loaded, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read config file {file:?}: {error}"))?;
     let (settings, warnings) = config::read(&text)?;
@@ -57,9 +74,10 @@ fn load_all(file: &Path, out: &mut impl Write, files: &mut Vec<PathBuf>) -> Resu
     let mut names = HashSet::new();
     for (index, entry) in settings.endpoints.iter().enumerate() {
         if let Some(name) = entry.name.as_ref().filter(|name| !names.insert(*name)) {
-            return Err(format!("two endpoints have the name \"{name}\""));
+            wrong(format!("two endpoints have the name \"{name}\""))?;
         }
-        builder.endpoint(index, entry)?.register(&mut table, out)?;
+        let built = builder.endpoint(index, entry);
+        built.and_then(|built| built.register(&mut table, out)).or_else(&mut *wrong)?;
     }
     let (targets, seal) = (builder.targets(), builder.seal()?);
     Ok(Loaded { table, targets, settings, seal })
@@ -101,8 +119,8 @@ pub(super) struct Live {
     pub(super) print: [u8; 32],
 }
 
-/// The listener's TLS, its certificates and its key.
-pub(super) type Own = (Tls, PathBuf, PathBuf);
+/// The listener's TLS and its files.
+pub(super) type Own = (Tls, Files);
 
 impl Live {
     /// Follows the files until `stop` turns true, then ends what runs in the background.
@@ -132,8 +150,8 @@ impl Live {
     }
 
     fn reload(&mut self) {
-        if let Some((tls, cert, key)) = &self.tls
-            && let Err(problem) = tls.reload(cert, key)
+        if let Some((tls, files)) = &self.tls
+            && let Err(problem) = files.reload(tls)
         {
             tracing::error!("the old certificate stays: {problem}");
         }
@@ -187,6 +205,6 @@ impl Live {
 
 /// All files that count.
 pub(super) fn watched(files: &[PathBuf], tls: Option<&Own>) -> Vec<PathBuf> {
-    let tls = tls.into_iter().flat_map(|(_, cert, key)| [cert, key]);
-    files.iter().chain(tls).cloned().collect()
+    let own = tls.into_iter().flat_map(|(_, files)| files.all());
+    files.iter().cloned().chain(own).collect()
 }

@@ -22,6 +22,11 @@ use crate::{
 /// Shorter secrets can be guessed from a leaked path.
 const SHORT_KEY: usize = 16;
 
+/// How an endpoint without a name is called.
+pub(super) fn label(index: usize, source: &str) -> String {
+    format!("endpoints[{index}] ({source})")
+}
+
 /// The directory that key paths start from.
 pub(super) fn directory(config: &Path) -> PathBuf {
     config.parent().map(Path::to_path_buf).unwrap_or_default()
@@ -148,6 +153,10 @@ impl<'a> Builder<'a> {
             config::Auth::Oidc { issuers } => {
                 Auth::Oidc(oidc(issuers)?.ok_or("auth.issuers are missing")?)
             }
+            config::Auth::Mtls { subjects } if subjects.is_empty() => {
+                return Err("auth.subjects are missing".to_owned());
+            }
+            config::Auth::Mtls { subjects } => Auth::Mtls(subjects.clone()),
             config::Auth::Header { name, value_path } => {
                 Auth::Header { name: name.to_ascii_lowercase(), value: value(value_path)? }
             }
@@ -202,7 +211,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn endpoint(&mut self, index: usize, entry: &Entry) -> Result<Built, String> {
-        let label = format!("endpoints[{index}] ({})", entry.source);
+        let label = label(index, &entry.source);
         let options = self.options(entry).map_err(|error| format!("{label}: {error}"))?;
         let source = sources::named(&entry.source, &options)
             .ok_or_else(|| format!("{label}: unknown source \"{}\"", entry.source))?;

@@ -15,15 +15,19 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use web::listener::{Drain, Listener, Tls, bind};
+use web::listener::{Drain, Listener, bind};
 
 use self::{
     args::{Args, Asked},
+    commands::Command,
     live::{Live, Loaded},
 };
-use crate::{admin, certificates::print, listener, meters::Meters, receive::Receiver};
+use crate::{
+    admin, certificates::print, decide::auth::Auth, listener, meters::Meters, receive::Receiver,
+};
 
 mod args;
+mod commands;
 mod config;
 mod fold;
 mod live;
@@ -39,6 +43,11 @@ pub fn warnings(text: &str) -> Result<Vec<String>, String> {
 /// Runs until told to stop. `args` are the arguments after the program's name.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let stderr = &mut io::stderr();
+    let args: Vec<OsString> = args.into_iter().collect();
+    let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some((command, named)) = Command::of(&words) {
+        return self::command(command, &words[named..]).await;
+    }
     let args = match args::read(args) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help) => {
@@ -59,6 +68,30 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Runs one of the commands that the original does not have.
+async fn command(command: Command, args: &[String]) -> ExitCode {
+    let stderr = &mut io::stderr();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        let _ = stderr.write_all(commands::USAGE.as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let flags = match command.read(args) {
+        Ok(flags) => flags,
+        Err(wrong) => {
+            let _ = write!(stderr, "{wrong}\n{}", commands::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match command.run(&flags, &mut io::stdout()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            let _ = writeln!(stderr, "{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
     let file = PathBuf::from(&args.config);
     let (loaded, files) = live::load(&file, stderr);
@@ -69,9 +102,10 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         keeps.then(|| live::open_journal(&settings, seal, &meters, stderr)).transpose()?;
     table.journal = journal.clone();
     let receiver = Receiver::new(table, settings.limits.receive(), meters);
-    let tls =
-        args.tls()?.map(|(cert, key)| Ok::<_, String>((Tls::of_files(&cert, &key)?, cert, key)));
-    let tls = tls.transpose()?;
+    let tls = args.tls()?.map(|files| Ok::<_, String>((files.read()?, files))).transpose()?;
+    if args.tls_client_ca.is_none() && asks_for_certificates(&receiver) {
+        return Err("auth of type mtls needs --tls-client-ca".to_owned());
+    }
     // Before anybody can connect: whoever changes a file afterwards is seen.
     let print = print(&live::watched(&files, tls.as_ref()));
     let socket = TcpListener::bind(args.address())
@@ -91,7 +125,7 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         });
     }
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
-    let own = tls.as_ref().map(|(tls, ..)| tls.clone());
+    let own = tls.as_ref().map(|(tls, _)| tls.clone());
     let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers, tls, print };
     let following = tokio::spawn(live.follow(stop.clone()));
     listener::serve(socket, settings.limits.listener(), own, Arc::clone(&receiver), stop).await;
@@ -101,6 +135,12 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         Err(error) => tracing::error!(%error, "the configuration was not followed to the end"),
     }
     Ok(())
+}
+
+/// Whether any endpoint takes certificates.
+fn asks_for_certificates(receiver: &Receiver) -> bool {
+    let mut endpoints = receiver.endpoints().into_iter();
+    endpoints.any(|(endpoint, _)| matches!(endpoint.auth, Some(Auth::Mtls(_))))
 }
 
 /// The operators' listener, if one is wanted.

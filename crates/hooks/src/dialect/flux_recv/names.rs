@@ -97,6 +97,7 @@ static ENDPOINT: Names = Names(&[
 static KEY: Names = Names(&[("path", Leaf), ("notAfter", Leaf)]);
 static AUTH: Names = Names(&[
     ("type", Leaf),
+    ("subjects", Leaf),
     ("usernamePath", Leaf),
     ("passwordPath", Leaf),
     ("tokenPath", Leaf),

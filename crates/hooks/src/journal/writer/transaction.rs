@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::take,
     time::Duration,
 };
 
@@ -109,7 +110,8 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Keeps a request, unless it repeats another; nothing when there is no room.
-    pub(super) fn keep(&mut self, incoming: &Incoming) -> Result<Option<Kept>, Broken> {
+    /// What is kept is taken out of it.
+    pub(super) fn keep(&mut self, incoming: &mut Incoming) -> Result<Option<Kept>, Broken> {
         let named =
             incoming.delivery_id.as_ref().map_or(&incoming.body_hash[..], |id| id.as_bytes());
         let key = keys::seen(&incoming.endpoint, named);
@@ -137,14 +139,14 @@ impl Work<'_> {
         self.last = id;
         let mut delivery = Delivery {
             id,
-            endpoint: incoming.endpoint.clone(),
-            source: incoming.source.clone(),
-            delivery_id: incoming.delivery_id.clone(),
+            endpoint: take(&mut incoming.endpoint),
+            source: take(&mut incoming.source),
+            delivery_id: incoming.delivery_id.take(),
             id_reused: before.is_some() && same.is_none(),
             repeats: 0,
-            events: incoming.events.clone(),
-            skipped: incoming.skipped.clone(),
-            dead_letter: incoming.dead_letter.clone(),
+            events: take(&mut incoming.events),
+            skipped: take(&mut incoming.skipped),
+            dead_letter: incoming.dead_letter.take(),
             notifications: Vec::new(),
         };
         let mut claims = Vec::new();
@@ -185,6 +187,7 @@ impl Work<'_> {
             state: State::Pending,
             attempts: 0,
             due: None,
+            not_before: wanted.gathers.map(|wait| self.now.saturating_add(ms(wait))),
             last_error: None,
             history: Vec::new(),
             merged: 0,
@@ -208,7 +211,8 @@ impl Work<'_> {
             }
         }
         self.enter_lane(&lane, place, &wanted.target)?;
-        let claimed = inline && (older.is_empty() || wanted.coalesces);
+        let gathers = wanted.gathers.is_some();
+        let claimed = inline && !gathers && (older.is_empty() || wanted.coalesces);
         if claimed {
             self.shared.running.lock().insert(place);
             self.claimed.push(place);
@@ -216,7 +220,8 @@ impl Work<'_> {
         if let Some(failure) = &wanted.failed {
             self.fail(place, &mut notification, failure)?;
         } else if claimed || older.is_empty() {
-            self.schedule(place, &mut notification, self.now)?;
+            let at = notification.not_before.unwrap_or(self.now);
+            self.schedule(place, &mut notification, at)?;
         }
         Ok((notification, claimed))
     }
@@ -269,6 +274,7 @@ impl Work<'_> {
             event: dead.event,
             subject: dead.subject.clone(),
             coalesces: false,
+            gathers: None,
             needs_request: false,
             failed: None,
         };
@@ -305,7 +311,16 @@ impl Work<'_> {
         let luck = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
         match retry::after(failure, notification.attempts, &self.options.steps, luck) {
             Next::Retry(pause) if !gone => {
-                self.schedule(place, notification, self.now.saturating_add(ms(pause)))
+                let at = self.now.saturating_add(ms(pause));
+                if notification.not_before.is_some() {
+                    // It failed with others, and is made again with the first of them.
+                    notification.not_before = Some(at);
+                    let lane = keys::lane(&notification.target, &notification.subject);
+                    if self.lane(&lane)?.first() != Some(&place) {
+                        return Ok(());
+                    }
+                }
+                self.schedule(place, notification, at)
             }
             Next::Retry(_) | Next::Dead => {
                 if !gone {
@@ -395,7 +410,7 @@ impl Work<'_> {
     pub(super) fn finish(mut self) -> Result<Vec<String>, Broken> {
         self.meta.insert("bytes", self.bytes).map_err(broken)?;
         self.meta.insert("payloads", self.payload_bytes).map_err(broken)?;
-        for (target, more) in std::mem::take(&mut self.waiting) {
+        for (target, more) in take(&mut self.waiting) {
             let name = format!("{WAITING}{target}");
             let before = self.meta.get(&*name).map_err(broken)?.map_or(0, |count| count.value());
             match before.saturating_add_signed(more) {
@@ -464,7 +479,8 @@ impl Work<'_> {
             return Ok(());
         };
         if waiting.due.is_none() {
-            self.schedule(next, &mut waiting, self.now)?;
+            let at = waiting.not_before.map_or(self.now, |at| at.max(self.now));
+            self.schedule(next, &mut waiting, at)?;
             delivery.notifications[usize::from(next.1)] = waiting;
             self.save(&delivery)?;
         }

@@ -3,6 +3,7 @@
 //!
 //! Only objects of one namespace: whoever may write a hook there shall reach nothing elsewhere.
 
+mod images;
 mod select;
 
 use std::{fmt, time::Duration};
@@ -18,10 +19,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
+pub use self::images::Pushed;
 use self::select::Found;
-pub(crate) use self::select::default_version;
 pub use self::select::{Auto, Selection, Wanted};
-use super::{Failure, Target, Telling};
+pub(crate) use self::select::{default_version, workspace_kinds};
+use super::{
+    Failure, Target, Telling,
+    fill::{self, fill},
+};
 use crate::{
     decide::digest::hex,
     model::{Event, ResourceRef},
@@ -29,6 +34,24 @@ use crate::{
 
 /// How often objects are looked at while their controllers are waited for.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Where Flux is asked to reconcile.
+pub(crate) const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// The time as those who are asked compare it: later ones are greater.
+pub(crate) fn moment() -> String {
+    format!("{:.9}", Timestamp::now())
+}
+
+/// Changes a part of an object.
+pub(crate) async fn patch(
+    api: &Api<DynamicObject>,
+    name: &str,
+    patch: Value,
+) -> Result<(), kube::Error> {
+    let who = PatchParams { field_manager: Some("quartermaster".to_owned()), ..Default::default() };
+    api.patch(name, &who, &Patch::Merge(patch)).await.map(drop)
+}
 
 /// What is done to the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +81,8 @@ pub enum Action {
     Restart,
     /// Pauses workspaces, or starts them.
     Pause(bool),
+    /// Pins workspaces to the digest that was pushed, if their owners agree.
+    Update,
     /// Makes a Job of the template of CronJobs.
     Run,
 }
@@ -69,6 +94,8 @@ pub struct Cluster {
     namespace: String,
     selection: Selection,
     action: Action,
+    /// Of workspaces: only those whose image was pushed.
+    pushed: Option<Pushed>,
 }
 
 impl fmt::Debug for Cluster {
@@ -87,7 +114,13 @@ impl Cluster {
         action: Action,
     ) -> Self {
         let (name, namespace) = (name.to_owned(), namespace.to_owned());
-        Self { name, client, namespace, selection, action }
+        Self { name, client, namespace, selection, action, pushed: None }
+    }
+
+    /// Only for workspaces whose image was pushed.
+    #[must_use]
+    pub fn when(self, pushed: Option<Pushed>) -> Self {
+        Self { pushed, ..self }
     }
 
     fn api(&self, kind: &GroupVersionKind) -> Api<DynamicObject> {
@@ -111,18 +144,21 @@ impl Cluster {
                 Ok(list) => found.extend(
                     list.into_iter()
                         .filter(|object| self.selection.concerns(event, &wanted.kind, object))
-                        .map(|object| Found { kind: wanted.kind.clone(), object }),
+                        .map(|object| Found { kind: wanted.kind.clone(), object, image: None }),
                 ),
                 // A kind that the cluster has not has no objects.
                 Err(error) if wanted.name.is_none() && cluster::error::is_not_found(&error) => {}
                 Err(error) => return Err(failure(&error)),
             }
         }
-        Ok(found)
+        match &self.pushed {
+            Some(pushed) => pushed.choose(&self.client, event, found).await,
+            None => Ok(found),
+        }
     }
 
     async fn act(&self, found: &Found, telling: Telling<'_>, now: &str) -> Result<(), kube::Error> {
-        let Found { kind, object } = found;
+        let Found { kind, object, .. } = found;
         let name = found.name();
         if found.suspended() {
             tracing::info!(
@@ -135,7 +171,7 @@ impl Cluster {
         }
         let annotations = match &self.action {
             Action::Reconcile { force, reset, .. } => {
-                let mut all = json!({"reconcile.fluxcd.io/requestedAt": now});
+                let mut all = json!({REQUESTED: now});
                 let helm = kind.kind == "HelmRelease";
                 if helm && *force {
                     all["reconcile.fluxcd.io/forceAt"] = now.into();
@@ -156,14 +192,24 @@ impl Cluster {
                 return self.patch(found, json!({"spec": {"paused": paused}})).await;
             }
             Action::Run => return self.run(name, object, telling).await,
+            Action::Update => match images::pin(found, telling.event) {
+                Some(pin) => pin,
+                None => {
+                    let target = &self.name;
+                    tracing::info!(
+                        target,
+                        name,
+                        "its owner agreed to no update, or to a digest: it is left alone"
+                    );
+                    return Ok(());
+                }
+            },
         };
         self.patch(found, json!({"metadata": {"annotations": annotations}})).await
     }
 
     async fn patch(&self, found: &Found, patch: Value) -> Result<(), kube::Error> {
-        let who =
-            PatchParams { field_manager: Some("quartermaster".to_owned()), ..Default::default() };
-        self.api(&found.kind).patch(found.name(), &who, &Patch::Merge(patch)).await.map(drop)
+        self::patch(&self.api(&found.kind), found.name(), patch).await
     }
 
     /// Waits until the controllers of the objects have seen the request of this time.
@@ -233,42 +279,17 @@ impl Cluster {
     }
 }
 
-/// A value with `{time}`, `{id}`, `{branch}`, `{tag}`, `{after}` and `{digest}` filled in.
+/// A value with `{time}`, `{id}` and what the event says filled in.
 fn filled(value: &str, telling: Telling<'_>, now: &str) -> String {
-    let event = telling.event;
-    let digest = event.image.as_ref().and_then(|image| image.digest.as_deref());
-    let tag = event.tag.as_deref();
-    let tag = tag.or_else(|| event.image.as_ref()?.tags.first().map(String::as_str));
-    let values = [
-        ("{time}", now),
-        ("{id}", &telling.name()),
-        ("{branch}", event.branch.as_deref().unwrap_or_default()),
-        ("{tag}", tag.unwrap_or_default()),
-        ("{after}", event.after.as_deref().unwrap_or_default()),
-        ("{digest}", digest.unwrap_or_default()),
-    ];
-    // One pass, so that what is filled in is not filled in again.
-    let mut text = String::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('{') {
-        text.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match values.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, value)) => {
-                text.push_str(value);
-                rest = &rest[name.len()..];
-            }
-            None => {
-                text.push('{');
-                rest = &rest[1..];
-            }
-        }
-    }
-    text + rest
+    fill(value, |word| match word {
+        "time" => Some(now.to_owned()),
+        "id" => Some(telling.name()),
+        _ => fill::of_event(telling.event, word),
+    })
 }
 
 /// What a refusal of the API means.
-fn failure(error: &kube::Error) -> Failure {
+pub(super) fn failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => {
             let why = format!("the cluster answered {}: {}", status.code, status.reason);
@@ -288,7 +309,8 @@ impl Target for Cluster {
     }
 
     fn subject(&self, event: &Event) -> Option<String> {
-        super::subject(event).filter(|_| self.selection.may_concern(event))
+        let pushed = self.pushed.as_ref().is_none_or(|pushed| pushed.may_concern(event));
+        super::subject(event).filter(|_| pushed && self.selection.may_concern(event))
     }
 
     fn coalesces(&self) -> bool {
@@ -296,15 +318,18 @@ impl Target for Cluster {
     }
 
     fn side_effects(&self) -> bool {
-        matches!(self.action, Action::Restart | Action::Pause(_) | Action::Run)
+        matches!(self.action, Action::Restart | Action::Pause(_) | Action::Update | Action::Run)
     }
 
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             // Any change of the value counts; it must differ from every earlier one.
-            let now = format!("{:.9}", Timestamp::now());
+            let now = moment();
             let mut worst = Ok(());
             let all = self.found(telling.event).await?;
+            if self.action == Action::Update && !all.is_empty() {
+                images::check(telling.event)?;
+            }
             for found in &all {
                 if let Err(error) = self.act(found, telling, &now).await {
                     worst = Err(failure(&error));
@@ -339,20 +364,4 @@ pub fn selection(
     }
     let wanted = resources.iter().map(|resource| Wanted::of(namespace, resource));
     Ok(Selection::These(wanted.collect::<Result<_, _>>()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_filled_once() {
-        let mut event = Event::new(crate::model::EventKind::GitPush, "push");
-        event.branch = Some("{after}".to_owned());
-        event.after = Some("abc".to_owned());
-        let telling =
-            Telling { id: None, endpoint: "e", source: "s", event: &event, request: None };
-        let value = filled("{branch}-{after}-{time}-{x}{", telling, "now");
-        assert_eq!(value, "{after}-abc-now-{x}{");
-    }
 }

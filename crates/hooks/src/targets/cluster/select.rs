@@ -12,6 +12,8 @@ use crate::{
 pub(super) struct Found {
     pub(super) kind: GroupVersionKind,
     pub(super) object: DynamicObject,
+    /// The image of a workspace that is chosen by it, as its kind names it.
+    pub(super) image: Option<String>,
 }
 
 impl Found {
@@ -41,6 +43,8 @@ pub enum Auto {
     Flux,
     /// Argo CD's.
     ArgoCd,
+    /// Workspaces, by their images.
+    Workspaces,
 }
 
 /// Objects of one kind.
@@ -55,6 +59,7 @@ pub struct Wanted {
 
 const SOURCE: &str = "source.toolkit.fluxcd.io/v1";
 const IMAGE: &str = "image.toolkit.fluxcd.io/v1";
+const WORKSPACES: &str = "kubeflow.org/v1beta1";
 
 /// The version of kinds that need not name theirs.
 pub(crate) fn default_version(kind: &str) -> Option<&'static str> {
@@ -63,10 +68,15 @@ pub(crate) fn default_version(kind: &str) -> Option<&'static str> {
         "ImageRepository" => IMAGE,
         "ArtifactGenerator" => "source.extensions.fluxcd.io/v1beta1",
         "Application" => "argoproj.io/v1alpha1",
-        "Workspace" => "kubeflow.org/v1beta1",
+        "Workspace" => WORKSPACES,
         "CronJob" => "batch/v1",
         _ => return None,
     })
+}
+
+/// The kinds of workspaces, which say what image an option is.
+pub(crate) fn workspace_kinds() -> GroupVersionKind {
+    kind(WORKSPACES, "WorkspaceKind")
 }
 
 fn kind(version: &str, kind: &str) -> GroupVersionKind {
@@ -105,6 +115,7 @@ impl Selection {
         match self {
             Self::These(wanted) => wanted.clone(),
             Self::Auto(Auto::ArgoCd) => vec![Wanted::all("argoproj.io/v1alpha1", "Application")],
+            Self::Auto(Auto::Workspaces) => vec![Wanted::all(WORKSPACES, "Workspace")],
             Self::Auto(Auto::Flux) => vec![
                 Wanted::all(SOURCE, "GitRepository"),
                 Wanted::all(SOURCE, "OCIRepository"),
@@ -125,6 +136,7 @@ impl Selection {
         match self {
             Self::These(_) => true,
             Self::Auto(Auto::ArgoCd) => event.repo.is_some(),
+            Self::Auto(Auto::Workspaces) => event.image.is_some(),
             Self::Auto(Auto::Flux) => {
                 event.repo.is_some() || event.image.is_some() || event.object.is_some()
             }
@@ -159,6 +171,8 @@ impl Selection {
                 bucket.is_some() && bucket == text("/bucketName")
             }
             "Application" => applications(event, spec),
+            // What their kinds say decides.
+            "Workspace" => true,
             _ => false,
         }
     }

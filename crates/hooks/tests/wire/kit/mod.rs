@@ -6,7 +6,7 @@ mod server;
 
 pub(crate) use client::{Answer, answer, exchange, github, post, request, signed};
 pub(crate) use daemon::{Behaviour, Call, Daemon};
-pub(crate) use server::Server;
+pub(crate) use server::{Server, free_address};
 
 use std::time::{Duration, Instant};
 

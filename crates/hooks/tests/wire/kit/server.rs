@@ -7,6 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -61,8 +62,19 @@ fn command(args: &[&str], directory: &Path) -> Command {
     command
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address for a program to listen at a moment later: not one that the system gives to whoever
+/// connects meanwhile, so only another test could take it.
+pub(crate) fn free_address() -> SocketAddr {
+    const FIRST: u32 = 15_000;
+    const MANY: u32 = 15_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + number % MANY).unwrap();
+        if let Ok(free) = TcpListener::bind(("127.0.0.1", port)) {
+            return free.local_addr().unwrap();
+        }
+    }
 }
 
 impl Server {
@@ -149,7 +161,13 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Runs to the end with these arguments: exit code, stdout below the test frame, stderr.
+    /// Runs to the end with these arguments: exit code, and stdout in the test's frame.
+    pub(crate) fn output(args: &[&str], directory: &Path) -> (i32, String) {
+        let run = command(args, directory).stderr(Stdio::inherit()).output().unwrap();
+        (run.status.code().unwrap_or(-1), String::from_utf8(run.stdout).unwrap())
+    }
+
+    /// Runs to the end with these arguments: exit code, stderr.
     pub(crate) fn once(args: &[&str], directory: &Path) -> (i32, String) {
         let mut child =
             command(args, directory).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,17 +1,9 @@
 //! What every route has around it: the client's wish for a compressed form is settled once, answers
 //! repeat the generation that was selected, and what was not compressed yet is.
-//!
-//! One layer by hand in place of three ready ones: each layer of a router is cloned and boxed for each
-//! request.
 
-use std::{
-    convert::Infallible,
-    future::{Future, ready},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, future::ready};
 
-use axum::{body::Body, extract::Request, response::Response, routing::Route};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
 use tower::{Layer, Service, service_fn};
@@ -25,46 +17,30 @@ use super::{
     profile::Profile,
 };
 
-/// The layer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Around;
-
-/// A route with all of it.
-#[derive(Clone)]
-pub(super) struct Surrounded(Route);
-
-impl Layer<Route> for Around {
-    type Service = Surrounded;
-
-    fn layer(&self, route: Route) -> Surrounded {
-        Surrounded(route)
-    }
+/// What a client wants of the form of its answer.
+#[derive(Debug)]
+pub(super) struct Wishes {
+    profile: Option<Profile>,
+    encoding: Encoding,
 }
 
-impl Service<Request> for Surrounded {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.0, cx)
+impl Wishes {
+    /// Reads them, and replaces those that handlers look at by what is granted.
+    pub(super) fn settle(headers: &mut HeaderMap) -> Self {
+        let profile = Profile::selected(headers).and_then(Result::ok);
+        Self { profile, encoding: settle_encoding(headers) }
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let selected = Profile::selected(request.headers()).and_then(Result::ok);
-        let encoding = settle_encoding(request.headers_mut());
-        let answer = self.0.call(request);
-        Box::pin(async move {
-            let response = answer.await?;
-            let mut response = match may_be_packed(&response) {
-                true => pack(response, encoding).await?,
-                false => response,
-            };
-            if let Some(profile) = selected {
-                profile.name_in(response.headers_mut());
-            }
-            Ok(response)
-        })
+    /// Gives an answer its form.
+    pub(super) async fn grant(self, response: Response) -> Response {
+        let mut response = match may_be_packed(&response) {
+            true => Box::pin(pack(response, self.encoding)).await,
+            false => response,
+        };
+        if let Some(profile) = self.profile {
+            profile.name_in(response.headers_mut());
+        }
+        response
     }
 }
 
@@ -86,7 +62,7 @@ fn may_be_packed(response: &Response) -> bool {
     !small && !response.headers().contains_key(header::CONTENT_ENCODING)
 }
 
-async fn pack(response: Response, encoding: Encoding) -> Result<Response, Infallible> {
+async fn pack(response: Response, encoding: Encoding) -> Response {
     let layer = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(SMALLEST as u64).and(not_live));
@@ -97,8 +73,8 @@ async fn pack(response: Response, encoding: Encoding) -> Result<Response, Infall
     let mut answer = Some(response);
     let given =
         service_fn(|_: Request| ready(Ok::<_, Infallible>(answer.take().unwrap_or_default())));
-    let packed = layer.layer(given).call(asked).await?;
-    Ok(packed.map(Body::new))
+    let packed = layer.layer(given).call(asked).await.unwrap_or_else(|never| match never {});
+    packed.map(Body::new)
 }
 
 fn not_live(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {

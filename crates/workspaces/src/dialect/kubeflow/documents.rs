@@ -5,13 +5,11 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::{
-    Router,
-    extract::{OriginalUri, State},
+    extract::State,
     response::{IntoResponse, Response},
-    routing::{any, get},
 };
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use serde_json::Value;
 use web::Page;
 
@@ -20,7 +18,7 @@ use super::{
     envelope::raw_json,
     error::Problem,
     openapi::document,
-    route::{BASE, everywhere},
+    route::{Answers, BASE, Routes},
     swagger::{self, Swagger},
     table,
 };
@@ -42,16 +40,17 @@ pub fn openapi(options: &Options) -> Value {
     document(&table::routes(), &options.user_header)
 }
 
-pub(crate) fn mount(router: Router<Arc<App>>) -> Router<Arc<App>> {
-    let router = OPENAPI.into_iter().fold(router, |router, path| router.route(path, get(served)));
-    everywhere().fold(router, |router, prefix| {
-        let at = |file: &str| format!("{prefix}{BASE}/swagger{file}");
-        router
-            .route(&at(""), any(to_page))
-            .route(&at("/"), any(to_page))
-            .route(&at("/index.html"), any(page))
-            .route(&at("/doc.json"), any(swagger_document))
-    })
+pub(crate) fn mount(routes: &mut Routes) {
+    let document = Arc::new(Answers::read(served));
+    for path in OPENAPI {
+        routes.at(path, &document);
+    }
+    let (to_page, page) = (Arc::new(Answers::any(to_page)), Arc::new(Answers::any(page)));
+    for (file, answers) in [("", &to_page), ("/", &to_page), ("/index.html", &page)] {
+        routes.everywhere(&format!("{BASE}/swagger{file}"), answers);
+    }
+    routes
+        .everywhere(&format!("{BASE}/swagger/doc.json"), &Arc::new(Answers::any(swagger_document)));
 }
 
 async fn served(State(app): State<Arc<App>>) -> Response {
@@ -69,20 +68,14 @@ async fn swagger_document(State(app): State<Arc<App>>) -> Result<Response, Probl
     Ok(response)
 }
 
-async fn to_page(
-    State(app): State<Arc<App>>,
-    OriginalUri(uri): OriginalUri,
-) -> Result<Response, Problem> {
+async fn to_page(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     wanted(&app)?;
     let target = format!("{}/{PAGE}", uri.path().trim_end_matches('/'));
     Ok((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, target)]).into_response())
 }
 
 /// All operations on one page, without scripts.
-async fn page(
-    State(app): State<Arc<App>>,
-    OriginalUri(uri): OriginalUri,
-) -> Result<Response, Problem> {
+async fn page(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     wanted(&app)?;
     let page = Page::new(StatusCode::OK, "Kubeflow Notebooks API").badge("1.0.0");
     let page = table::routes().into_iter().fold(page, |page, route| {

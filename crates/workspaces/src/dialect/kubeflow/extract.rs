@@ -3,11 +3,15 @@
 //! Handlers list them in the contract's order of checks: [`Caller`] first, then the path, then
 //! [`Query`], then a body (see [`super::body`]).
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use std::{borrow::Cow, mem::take};
+
+use axum::extract::FromRequestParts;
+
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 use web::{Cause, Error, Identity, Kind};
 
-use super::error::Problem;
+use super::{error::Problem, route::Names};
 use crate::decide::names::{check_label, check_subdomain, invalid};
 
 /// Who calls. Taken first by every handler, so that nobody unknown learns anything.
@@ -32,9 +36,9 @@ pub(crate) struct InNamespace(pub(crate) String);
 impl<S: Send + Sync> FromRequestParts<S> for InNamespace {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::of(parts, state).await?;
-        let (namespace, causes) = path.namespace();
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let names = parts.extensions.get_or_insert_default();
+        let (namespace, causes) = namespace(names)?;
         if causes.is_empty() { Ok(Self(namespace)) } else { Err(Problem::path(causes)) }
     }
 }
@@ -46,9 +50,9 @@ pub(crate) struct Named(pub(crate) String);
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::of(parts, state).await?;
-        let (name, causes) = path.name();
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let names = parts.extensions.get_or_insert_default();
+        let (name, causes) = name(names)?;
         if causes.is_empty() { Ok(Self(name)) } else { Err(Problem::path(causes)) }
     }
 }
@@ -63,44 +67,35 @@ pub(crate) struct Object {
 impl<S: Send + Sync> FromRequestParts<S> for Object {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::of(parts, state).await?;
-        let (namespace, mut causes) = path.namespace();
-        let (name, more) = path.name();
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let names = parts.extensions.get_or_insert_default();
+        let (namespace, mut causes) = namespace(names)?;
+        let (name, more) = name(names)?;
         causes.extend(more);
         if causes.is_empty() { Ok(Self { namespace, name }) } else { Err(Problem::path(causes)) }
     }
 }
 
-/// The decoded path parameters.
-struct Path(RawPathParams);
+fn namespace(names: &mut Names) -> Result<(String, Vec<Cause>), Problem> {
+    let value = decoded(take(&mut names.namespace))?;
+    let causes = check_label("namespace", &value);
+    Ok((value, causes))
+}
 
-impl Path {
-    async fn of<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match RawPathParams::from_request_parts(parts, state).await {
-            Ok(params) => Ok(Self(params)),
-            Err(_) => {
-                let message = "Invalid value: the path is not valid UTF-8";
-                Err(Problem::path(vec![Cause::internal("FieldValueInvalid", "", message)]))
-            }
+fn name(names: &mut Names) -> Result<(String, Vec<Cause>), Problem> {
+    let value = decoded(take(&mut names.name))?;
+    let causes = check_subdomain("name", &value);
+    Ok((value, causes))
+}
+
+fn decoded(value: String) -> Result<String, Problem> {
+    match percent_decode_str(&value).decode_utf8() {
+        Ok(Cow::Borrowed(_)) => Ok(value),
+        Ok(Cow::Owned(decoded)) => Ok(decoded),
+        Err(_) => {
+            let message = "Invalid value: the path is not valid UTF-8";
+            Err(Problem::path(vec![Cause::internal("FieldValueInvalid", "", message)]))
         }
-    }
-
-    fn namespace(&self) -> (String, Vec<Cause>) {
-        let value = self.get("namespace");
-        let causes = check_label("namespace", &value);
-        (value, causes)
-    }
-
-    fn name(&self) -> (String, Vec<Cause>) {
-        let value = self.get("name");
-        let causes = check_subdomain("name", &value);
-        (value, causes)
-    }
-
-    fn get(&self, key: &str) -> String {
-        let found = self.0.iter().find(|(name, _)| *name == key);
-        found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     }
 }
 

@@ -55,20 +55,18 @@ mod workspaces;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use cluster::{Access, Cache, Key, access::Attributes, client::Health};
 use http::Method;
 use kube::ResourceExt;
-use web::{Error, Kind};
+use web::{Error, Handler, Kind};
 
 use self::{
-    around::Around,
     documents::Documents,
     error::Problem,
     extract::Caller,
     lists::ListsByShape,
     resources::MetricsApi,
-    route::{BASE, Route, mount},
+    route::{BASE, Route, Routes},
     tagged::Tags,
     views::Views,
 };
@@ -129,11 +127,12 @@ impl Default for Options {
     }
 }
 
-/// All routes, with full paths. Callers are known by the [`web::Identity`] in the request's
-/// extensions; the listener puts it there.
-pub fn router(state: State) -> Router {
-    let routes = documents::mount(mount(table::routes()));
-    routes.layer(Around).with_state(Arc::new(App::new(state)))
+/// All routes, with full paths, in front of what else there is. Callers are known by the
+/// [`web::Identity`] in the request's extensions; the listener puts it there.
+pub fn before(others: impl Into<Handler>, state: State) -> Handler {
+    let mut routes = Routes::new(Arc::new(App::new(state)), table::routes());
+    documents::mount(&mut routes);
+    others.into().behind(routes)
 }
 
 /// One operation of the table, for tests that leave none out.

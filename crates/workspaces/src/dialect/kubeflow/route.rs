@@ -1,18 +1,23 @@
-//! The table of routes and how it becomes a router: methods that a path does not take, `OPTIONS`,
-//! trailing slashes and unknown paths are the same everywhere.
+//! The table of routes and how a request finds its handler: methods that a path does not take,
+//! `OPTIONS`, trailing slashes and unknown paths are the same everywhere.
+//!
+//! Not a router of axum's: that clones and boxes a handler anew for each request and each layer
+//! around it, which is most of what a small answer costs. Handlers and extractors are axum's.
 
 use std::sync::{Arc, LazyLock};
 
 use axum::{
-    Router,
-    extract::OriginalUri,
-    handler::Handler,
+    body::Body,
+    extract::Request,
+    handler::Handler as Handles,
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter, any, on},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use web::{Answering, Handler, Pass, RouteNote};
 
-use super::{App, Endpoint, doc::Doc, endpoints, envelope::failure, error::Problem};
+use super::{
+    App, Endpoint, around::Wishes, doc::Doc, endpoints, envelope::failure, error::Problem,
+};
 
 /// Where all routes are.
 pub(crate) const BASE: &str = "/api/v1";
@@ -20,18 +25,29 @@ pub(crate) const BASE: &str = "/api/v1";
 /// below the one that clients of 2025-07 find pictures under.
 const PREFIXES: [&str; 2] = ["/workspaces", "/workspaces/backend"];
 
+/// A handler, whatever it extracts.
+type Call = Box<dyn Fn(Request, Arc<App>) -> Answering<'static> + Send + Sync>;
+
+/// A function that axum takes for a handler; `T` says what it extracts.
+pub(crate) trait Function<T>: Handles<T, Arc<App>, Future = Answering<'static>> {}
+
+impl<T, H: Handles<T, Arc<App>, Future = Answering<'static>>> Function<T> for H {}
+
+fn call<T: 'static>(function: impl Function<T>) -> Call {
+    Box::new(move |request, app| function.clone().call(request, app))
+}
+
 /// A path and the methods it takes.
 pub(crate) struct Route {
     pub(crate) path: String,
     pub(crate) operations: Vec<(Method, Doc)>,
-    handlers: MethodRouter<Arc<App>>,
+    calls: Vec<(Method, Call)>,
 }
 
 impl Route {
     /// A route.
     pub(crate) fn at(path: &str) -> Self {
-        let path = format!("{BASE}{path}");
-        Self { path, operations: Vec::new(), handlers: MethodRouter::new() }
+        Self { path: format!("{BASE}{path}"), operations: Vec::new(), calls: Vec::new() }
     }
 
     /// A route below another path.
@@ -39,31 +55,25 @@ impl Route {
         Self::at(&format!("{parent}{path}"))
     }
 
-    pub(crate) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
-        self.takes(Method::GET, MethodFilter::GET, doc, handler)
+    pub(crate) fn get<T: 'static>(self, doc: Doc, function: impl Function<T>) -> Self {
+        self.takes(Method::GET, doc, call(function))
     }
 
-    pub(crate) fn post<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
-        self.takes(Method::POST, MethodFilter::POST, doc, handler)
+    pub(crate) fn post<T: 'static>(self, doc: Doc, function: impl Function<T>) -> Self {
+        self.takes(Method::POST, doc, call(function))
     }
 
-    pub(crate) fn put<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
-        self.takes(Method::PUT, MethodFilter::PUT, doc, handler)
+    pub(crate) fn put<T: 'static>(self, doc: Doc, function: impl Function<T>) -> Self {
+        self.takes(Method::PUT, doc, call(function))
     }
 
-    pub(crate) fn delete<H: Handler<T, Arc<App>>, T: 'static>(self, doc: Doc, handler: H) -> Self {
-        self.takes(Method::DELETE, MethodFilter::DELETE, doc, handler)
+    pub(crate) fn delete<T: 'static>(self, doc: Doc, function: impl Function<T>) -> Self {
+        self.takes(Method::DELETE, doc, call(function))
     }
 
-    fn takes<H: Handler<T, Arc<App>>, T: 'static>(
-        mut self,
-        method: Method,
-        filter: MethodFilter,
-        doc: Doc,
-        handler: H,
-    ) -> Self {
-        self.operations.push((method, doc));
-        self.handlers = self.handlers.on(filter, handler);
+    fn takes(mut self, method: Method, doc: Doc, call: Call) -> Self {
+        self.operations.push((method.clone(), doc));
+        self.calls.push((method, call));
         self
     }
 
@@ -76,38 +86,114 @@ impl Route {
         methods.join(", ")
     }
 
-    fn mount(self, router: Router<Arc<App>>) -> Router<Arc<App>> {
-        let allow = self.allow();
-        let refuse = {
-            let allow = allow.clone();
-            move |method: Method| async move { not_allowed(&method, &allow) }
+    /// What answers at its path.
+    fn answers(self) -> Answers {
+        let allow: Arc<str> = self.allow().into();
+        let others = move |method: Method| async move {
+            match method {
+                Method::OPTIONS => allowed(StatusCode::OK.into_response(), &allow),
+                _ => not_allowed(&method, &allow),
+            }
         };
-        let options = move || async move { allowed(StatusCode::OK.into_response(), &allow) };
-        // Without a handler of its own, `HEAD` would be answered by that of `GET`.
-        let others = on(MethodFilter::HEAD, refuse.clone()).options(options).fallback(refuse);
-        let handlers = self.handlers.merge(others);
-        everywhere().fold(router, |router, prefix| {
-            router
-                .route(&format!("{prefix}{}/", self.path), any(without_slash))
-                .route(&format!("{prefix}{}", self.path), handlers.clone())
-        })
+        Answers { calls: self.calls, others: call(others) }
+    }
+}
+
+/// Who answers at a path.
+pub(crate) struct Answers {
+    calls: Vec<(Method, Call)>,
+    others: Call,
+}
+
+impl Answers {
+    /// One for all methods.
+    pub(crate) fn any<T: 'static>(function: impl Function<T>) -> Self {
+        Self { calls: Vec::new(), others: call(function) }
+    }
+
+    /// One for reading only.
+    pub(crate) fn read<T: 'static>(function: impl Function<T>) -> Self {
+        let others = |method: Method| async move { not_allowed(&method, "GET, HEAD") };
+        let calls = vec![(Method::GET, call(function.clone())), (Method::HEAD, call(function))];
+        Self { calls, others: call(others) }
+    }
+
+    fn of(&self, method: &Method) -> &Call {
+        let known = self.calls.iter().find(|(known, _)| known == method);
+        known.map_or(&self.others, |(_, call)| call)
+    }
+}
+
+/// What stands in a path for its parameters, as it was sent; in the extensions of a request, for the
+/// extractors to take.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Names {
+    fn of(params: &matchit::Params<'_, '_>) -> Self {
+        let text = |name| params.get(name).unwrap_or_default().to_owned();
+        Self { namespace: text("namespace"), name: text("name") }
+    }
+}
+
+/// All routes, in front of what else there is.
+pub(crate) struct Routes {
+    places: matchit::Router<(Arc<str>, Arc<Answers>)>,
+    app: Arc<App>,
+}
+
+impl Routes {
+    /// Makes them of a table.
+    pub(crate) fn new(app: Arc<App>, table: Vec<Route>) -> Self {
+        let mut routes = Self { places: matchit::Router::new(), app };
+        let (unknown, slash) =
+            (Arc::new(Answers::any(not_found)), Arc::new(Answers::any(without_slash)));
+        for path in ["", "/", "/{*rest}"] {
+            routes.everywhere(&format!("{BASE}{path}"), &unknown);
+        }
+        for route in table {
+            let path = route.path.clone();
+            routes.everywhere(&format!("{path}/"), &slash);
+            routes.everywhere(&path, &Arc::new(route.answers()));
+        }
+        routes
+    }
+
+    /// Adds a path below each prefix.
+    pub(crate) fn everywhere(&mut self, path: &str, answers: &Arc<Answers>) {
+        for prefix in everywhere() {
+            self.at(&format!("{prefix}{path}"), answers);
+        }
+    }
+
+    /// Adds one path.
+    pub(crate) fn at(&mut self, path: &str, answers: &Arc<Answers>) {
+        // Two patterns that exclude each other are a mistake in the table, which tests go through.
+        if let Err(error) = self.places.insert(path, (path.into(), Arc::clone(answers))) {
+            tracing::error!(path, %error, "a route is left out");
+        }
+    }
+}
+
+impl Pass for Routes {
+    async fn pass(&self, mut request: Request<Body>, next: &Handler) -> Response {
+        let found = self.places.at(request.uri().path());
+        let found = found.map(|found| (found.value, Names::of(&found.params)));
+        let Ok(((pattern, answers), names)) = found else { return next.answer(request).await };
+        RouteNote::note(request.extensions(), pattern);
+        request.extensions_mut().insert(names);
+        let wishes = Wishes::settle(request.headers_mut());
+        let response = answers.of(request.method())(request, Arc::clone(&self.app)).await;
+        wishes.grant(response).await
     }
 }
 
 /// What may stand before the base.
 pub(crate) fn everywhere() -> impl Iterator<Item = &'static str> {
     std::iter::once("").chain(PREFIXES)
-}
-
-/// Makes the router of a table.
-pub(crate) fn mount(routes: Vec<Route>) -> Router<Arc<App>> {
-    let unknown = everywhere().fold(Router::new(), |router, prefix| {
-        router
-            .route(&format!("{prefix}{BASE}"), any(not_found))
-            .route(&format!("{prefix}{BASE}/"), any(not_found))
-            .route(&format!("{prefix}{BASE}/{{*rest}}"), any(not_found))
-    });
-    routes.into_iter().fold(unknown, |router, route| route.mount(router))
 }
 
 /// Whether a request below the base needs no identity: some operations answer everybody, and what
@@ -153,7 +239,7 @@ fn allowed(mut response: Response, allow: &str) -> Response {
 }
 
 /// Sends the client to the path without the slash; only `GET` may be remembered for good.
-async fn without_slash(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+async fn without_slash(method: Method, uri: Uri) -> Response {
     let status = match method {
         Method::GET => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::TEMPORARY_REDIRECT,

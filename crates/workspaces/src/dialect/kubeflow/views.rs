@@ -41,7 +41,9 @@ impl View {
 
     /// The answer; without a body if the client has this version.
     pub(crate) fn respond(self, headers: &HeaderMap) -> Response {
-        let mut response = match has_version(headers, self.tag.to_str().unwrap_or_default()) {
+        let known = headers.contains_key(header::IF_NONE_MATCH)
+            && has_version(headers, self.tag.to_str().unwrap_or_default());
+        let mut response = match known {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => raw_json(StatusCode::OK, self.body),
         };

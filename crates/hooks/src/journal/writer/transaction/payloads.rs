@@ -22,7 +22,7 @@ impl Work<'_> {
         if !needed && !spare {
             return Ok(());
         }
-        let Some(bytes) = seal::close(self.shared.seal.as_deref(), id, request.clone()) else {
+        let Some(bytes) = seal::close(self.shared.seal.as_deref(), id, request) else {
             tracing::error!("a payload cannot be encrypted, so it is not kept");
             return Ok(());
         };
