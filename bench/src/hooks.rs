@@ -1,5 +1,6 @@
 //! Webhooks: GitHub pushes sent as fast as they are taken, to `quartermaster as flux-recv`.
 
+mod beside;
 mod load;
 mod server;
 
@@ -28,7 +29,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
         for bytes in [SMALL, LARGE] {
             for connections in [1, 64, 512] {
                 let server = Server::start(binary, mode).await?;
-                let push = Push::new(bytes, server.path());
+                let push = Push::new(bytes, server::path());
                 let before = Tree::of(server.pid());
                 let outcome = load::run(&push, server.address, connections, time, None).await?;
                 let after = Tree::of(server.pid());
@@ -55,6 +56,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
         ],
         rows,
     });
+    beside::measure(binary, time, report).await?;
     queue(binary, size, report).await
 }
 
@@ -88,7 +90,7 @@ fn row(
 /// Memory while the queue grows and nobody takes anything from it.
 async fn queue(binary: &Path, size: Size, report: &mut Report) -> Result<()> {
     let server = Server::start(binary, Mode::Stuck).await?;
-    let push = Push::new(SMALL, server.path());
+    let push = Push::new(SMALL, server::path());
     let mut rows = Vec::new();
     let mut sent = 0;
     for part in [1, 4, 5] {

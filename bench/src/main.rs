@@ -16,7 +16,7 @@ mod store;
 
 use std::{io::Write, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 /// What to measure.
@@ -59,7 +59,9 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     let Some(binary) = &cli.binary else { return peers::serve_one_answer().await };
     let size = if cli.quick { Size::QUICK } else { Size::FULL };
-    let mut report = report::Report::new(machine::describe(), cli.quick);
+    let out = cli.out.display();
+    std::fs::create_dir_all(&cli.out).with_context(|| format!("cannot write into {out}"))?;
+    let mut report = report::Report::new(machine::describe(), cli.quick, &cli.out);
     let wanted = |part: Part| cli.only.is_empty() || cli.only.contains(&part);
     if wanted(Part::Start) {
         say(&format!("{} starts", 2 * size.starts + 1));
@@ -81,7 +83,7 @@ async fn main() -> Result<()> {
         say("the controller of workspaces");
         controller::measure(binary, size, &mut report).await?;
     }
-    report.write(&cli.out)?;
+    report.write()?;
     say(&format!("wrote {}", cli.out.join("report.md").display()));
     Ok(())
 }

@@ -29,7 +29,7 @@ use crate::{
     say,
 };
 
-const GO_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/one_answer.go");
+const ONE_ANSWER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/one_answer.go");
 
 /// Loads each server in turn with the same requests.
 pub(crate) async fn measure(
@@ -40,7 +40,7 @@ pub(crate) async fn measure(
 ) -> Result<()> {
     let time = Duration::from_secs(size.seconds.div_ceil(2));
     let scratch = tempfile::tempdir()?;
-    let go = build_go(scratch.path()).await;
+    let go = build_go(ONE_ANSWER, scratch.path()).await;
     let mut rows = Vec::new();
     for (name, path) in [
         ("get one", "/workspaces/ns-0/w-0"),
@@ -66,8 +66,8 @@ pub(crate) async fn measure(
             let ours = Figures::of(up.endpoints.pid, &target(address), connections, time).await?;
             rows.push(ours.row(name, connections, "quartermaster", &ours));
             for peer in &servers {
-                let pid = peer.process.id().context("a peer is gone")?;
-                let theirs = Figures::of(pid, &target(peer.address), connections, time).await?;
+                let theirs =
+                    Figures::of(peer.pid()?, &target(peer.address), connections, time).await?;
                 rows.push(theirs.row(name, connections, peer.name, &ours));
             }
         }
@@ -136,15 +136,19 @@ impl Figures {
 }
 
 /// A running peer. Ends with this.
-struct Peer {
+pub(crate) struct Peer {
     name: &'static str,
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Peer {
     /// Gives it its answer, and reads where it is.
-    async fn start(name: &'static str, command: &mut Command, answer: &str) -> Result<Self> {
+    pub(crate) async fn start(
+        name: &'static str,
+        command: &mut Command,
+        answer: &str,
+    ) -> Result<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let mut input = process.stdin.take().context("a peer has an input")?;
@@ -155,13 +159,17 @@ impl Peer {
         let line = line.with_context(|| format!("{name} does not say where it is"))?;
         Ok(Self { name, process, address: line.trim().parse()? })
     }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.process.id().context("a peer is gone")
+    }
 }
 
-/// Builds the server in Go, where there is one.
-async fn build_go(scratch: &Path) -> Option<PathBuf> {
-    let binary = scratch.join("one_answer");
+/// Builds a server in Go, where there is one.
+pub(crate) async fn build_go(source: &str, scratch: &Path) -> Option<PathBuf> {
+    let binary = scratch.join("server");
     let mut go = Command::new("go");
-    let built = go.arg("build").arg("-o").arg(&binary).arg(GO_SOURCE).current_dir(scratch).status();
+    let built = go.arg("build").arg("-o").arg(&binary).arg(source).current_dir(scratch).status();
     match built.await {
         Ok(status) if status.success() => Some(binary),
         outcome => {

@@ -1,15 +1,24 @@
 //! The report: sections of rows, as Markdown for people and as JSON for programs.
 
-use std::{fmt::Write, fs, path::Path, time::Duration};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+use crate::say;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     machine: String,
     quick: bool,
     sections: Vec<Section>,
+    #[serde(skip)]
+    out: PathBuf,
 }
 
 #[derive(Debug, Serialize)]
@@ -21,15 +30,27 @@ pub(crate) struct Section {
 }
 
 impl Report {
-    pub(crate) fn new(machine: String, quick: bool) -> Self {
-        Self { machine, quick, sections: Vec::new() }
+    pub(crate) fn new(machine: String, quick: bool, out: &Path) -> Self {
+        Self { machine, quick, sections: Vec::new(), out: out.to_owned() }
     }
 
     pub(crate) fn add(&mut self, section: Section) {
         self.sections.push(section);
     }
 
-    pub(crate) fn write(&self, out: &Path) -> Result<()> {
+    /// Adds a row to the last section, tells it, and writes what there is so far: what comes after
+    /// may take long, and may be cut.
+    pub(crate) fn row(&mut self, row: Vec<String>) -> Result<()> {
+        if let Some(section) = self.sections.last_mut() {
+            let cells = section.columns.iter().zip(&row);
+            let told: Vec<_> = cells.map(|(column, cell)| format!("{column}: {cell}")).collect();
+            say(&told.join(", "));
+            section.rows.push(row);
+        }
+        self.write()
+    }
+
+    pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
             "# Benchmarks\n\nMade by `cargo xtask bench`; do not edit. Machine: {}.\n",
             self.machine
@@ -45,9 +66,9 @@ impl Report {
                 writeln!(text, "| {} |", row.join(" | "))?;
             }
         }
-        fs::write(out.join("report.md"), text).context("cannot write report.md")?;
+        fs::write(self.out.join("report.md"), text).context("cannot write report.md")?;
         let json = serde_json::to_string_pretty(self)?;
-        fs::write(out.join("report.json"), json + "\n").context("cannot write report.json")
+        fs::write(self.out.join("report.json"), json + "\n").context("cannot write report.json")
     }
 }
 

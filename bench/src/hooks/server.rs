@@ -44,15 +44,13 @@ impl Mode {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     child: Child,
-    downstream: JoinHandle<()>,
+    _downstream: Downstream,
     _directory: TempDir,
 }
 
 impl Server {
     pub(super) async fn start(binary: &Path, mode: Mode) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let api = listener.local_addr()?;
-        let downstream = tokio::spawn(downstream(listener));
+        let downstream = Downstream::start().await?;
         let directory = tempfile::tempdir()?;
         let delivery = match mode {
             Mode::Synchronous => "",
@@ -64,7 +62,8 @@ impl Server {
                 "delivery: {ack: stored, store: journal, maxStoreBytes: 68719476736, schedule: [24h]}\n"
             }
         };
-        let api = if mode == Mode::Stuck { SocketAddr::from(([127, 0, 0, 1], 1)) } else { api };
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let api = if mode == Mode::Stuck { nowhere } else { downstream.address };
         let config = format!(
             "fluxRecvVersion: 1\napi: http://{api}/api/flux\n{delivery}limits: {{maxInflightBytes: \
              {IN_FLIGHT}, rate: {{perEndpoint: {{perSecond: 1000000000, burst: 1000000000}}}}}}\nendpoints: [{{source: GitHub, keyPath: key}}]\n"
@@ -79,7 +78,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start the receiver")?;
-        let server = Self { address, child, downstream, _directory: directory };
+        let server = Self { address, child, _downstream: downstream, _directory: directory };
         let begin = Instant::now();
         while TcpStream::connect(address).await.is_err() {
             ensure!(begin.elapsed() < Duration::from_secs(20), "the receiver does not listen");
@@ -91,17 +90,36 @@ impl Server {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
-
-    pub(super) fn path(&self) -> String {
-        format!("/hook/{}", digest(KEY))
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.downstream.abort();
         let _ended = self.child.kill();
         let _ended = self.child.wait();
+    }
+}
+
+/// The path at which a receiver of the key takes pushes.
+pub(super) fn path() -> String {
+    format!("/hook/{}", digest(KEY))
+}
+
+/// A Flux daemon that has nothing to do. Ends with this.
+pub(super) struct Downstream {
+    pub(super) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Downstream {
+    pub(super) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Ok(Self { address: listener.local_addr()?, task: tokio::spawn(downstream(listener)) })
+    }
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
