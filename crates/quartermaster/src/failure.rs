@@ -26,18 +26,8 @@ impl Failure {
     }
 
     /// A part that did not start or ended, with all that is known about it.
-    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            let cause = inner.to_string();
-            // Some errors tell their causes themselves.
-            if !text.ends_with(&cause) {
-                text = format!("{text}: {cause}");
-            }
-            source = inner.source();
-        }
-        Self::new(text)
+    pub(crate) fn of(error: impl std::error::Error) -> Self {
+        Self::new(cluster::error::chain(&error))
     }
 
     /// Says what to do about it.

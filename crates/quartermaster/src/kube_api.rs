@@ -56,8 +56,8 @@ impl KubeApi {
             Failure::new(error.to_string())
                 .hint("choose another with --kube-listen ADDR; port 0 takes a free one")
         })?;
-        let authority = Authority::load_or_create(dir).map_err(|error| Failure::of(&error))?;
-        let token = Token::load_or_create(dir).map_err(|error| Failure::of(&error))?;
+        let authority = Authority::load_or_create(dir).map_err(Failure::of)?;
+        let token = Token::load_or_create(dir).map_err(Failure::of)?;
         Ok(Some(Self { listener, authority, token, data_dir: dir.clone() }))
     }
 
@@ -78,7 +78,7 @@ impl KubeApi {
         let trust = self.authority.pem().to_owned();
         let tls = Arc::new(self.authority)
             .server_config(names, Arc::new(jiff::Timestamp::now))
-            .map_err(|error| Failure::of(&error))?;
+            .map_err(Failure::of)?;
         let ending = drain.clone();
         let router = Router::new()
             .fallback_service(cluster.service())

@@ -57,13 +57,13 @@ impl Backend {
         let connected = client::connect(&settings.target, settings.pace).await;
         let Connected { client, health, url, version, namespace } = connected.map_err(|error| {
             let hint = error.hint();
-            Failure::of(&error).hint(hint)
+            Failure::of(error).hint(hint)
         })?;
         let reviewed = settings.identity.is_some();
         Needed::by_backend(reviewed).check(&client, &namespace).await?;
         cluster::crds::served(&client, workspaces::crds())
             .await
-            .map_err(|error| Failure::of(&error).hint("apply what `quartermaster crds` prints"))?;
+            .map_err(|error| Failure::of(error).hint("apply what `quartermaster crds` prints"))?;
         let caches = Caches::start(&client);
         let access = match reviewed {
             true => Access::Reviewed(Reviews::new(&client)),

@@ -68,7 +68,7 @@ impl Manager {
         urls.extend(url(("Webhooks", "https", &admission)));
         let connected = client::connect(&settings.target, None).await.map_err(|error| {
             let hint = error.hint();
-            Failure::of(&error).hint(hint)
+            Failure::of(error).hint(hint)
         })?;
         let Connected { client, health, url, version, namespace } = connected;
         let certificates = settings.webhooks.as_ref().map(|webhooks| &webhooks.certificates);
@@ -77,7 +77,7 @@ impl Manager {
             .await?;
         cluster::crds::served(&client, workspaces::crds())
             .await
-            .map_err(|error| Failure::of(&error).hint("apply what `quartermaster crds` prints"))?;
+            .map_err(|error| Failure::of(error).hint("apply what `quartermaster crds` prints"))?;
 
         let caches = Caches::of_controller(&client);
         let (drain, stop) = (Drain::new(), CancellationToken::new());

@@ -73,7 +73,7 @@ impl Server {
         let token = match &settings.data_dir {
             Some(dir) if front::wants_token(&settings) => {
                 own_directory(dir)?;
-                Some(Token::load_or_create(dir).map_err(|error| Failure::of(&error))?)
+                Some(Token::load_or_create(dir).map_err(Failure::of)?)
             }
             _ => None,
         };
@@ -249,24 +249,22 @@ async fn prepare(place: &Place, settings: &Settings) -> Result<(), Failure> {
     let definitions = workspaces::crds().chain(of_hooks.into_iter().flatten());
     if settings.definitions {
         cluster::crds::install(client, definitions).await.map_err(|error| {
-            Failure::of(&error).hint(
+            Failure::of(error).hint(
                 "somebody who may write customresourcedefinitions can apply what `quartermaster \
                  crds` prints",
             )
         })?;
     } else {
         cluster::crds::served(client, definitions).await.map_err(|error| {
-            Failure::of(&error)
+            Failure::of(error)
                 .hint("apply what `quartermaster crds` prints, or install.definitions")
         })?;
     }
     if place.is_own() {
-        seed::basics(client).await.map_err(|error| Failure::of(&error))?;
+        seed::basics(client).await.map_err(Failure::of)?;
     }
     if settings.samples {
-        seed::samples(client, place.namespace(settings))
-            .await
-            .map_err(|error| Failure::of(&error))?;
+        seed::samples(client, place.namespace(settings)).await.map_err(Failure::of)?;
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Place {
                 let connected = client::connect(target, None).await;
                 connected.map(Self::Elsewhere).map_err(|error| {
                     let hint = error.hint();
-                    Failure::of(&error).hint(hint)
+                    Failure::of(error).hint(hint)
                 })
             }
         }
@@ -114,11 +114,9 @@ impl Place {
         cluster.set_exec_source(Arc::new(Commands::new(dir)));
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot tell which program this is: {error}")))?;
-        let images = images::table(settings.images.clone(), &program)
-            .map_err(|error| Failure::of(&error))?;
+        let images = images::table(settings.images.clone(), &program).map_err(Failure::of)?;
         let options = NodeOptions::new(dir.clone(), images, program);
-        *node =
-            Some(Node::start(client.clone(), options).await.map_err(|error| Failure::of(&error))?);
+        *node = Some(Node::start(client.clone(), options).await.map_err(Failure::of)?);
         Ok(())
     }
 
@@ -148,7 +146,7 @@ impl Place {
 }
 
 fn unusable(error: &OpenError) -> Failure {
-    let failure = Failure::of(&error);
+    let failure = Failure::of(error);
     match error {
         OpenError::InUse { .. } => failure.hint(
             "Quartermaster runs there already: `quartermaster open` prints its address; or choose \

@@ -122,9 +122,7 @@ impl Webhooks {
         (client, caches, drain): (&Client, &Caches, &Drain),
         (requests, reviews): (&Requests, &Reviews),
     ) -> Result<Self, Failure> {
-        let keeper = Keeper::new(client, options.keeper(namespace))
-            .await
-            .map_err(|error| Failure::of(&error))?;
+        let keeper = Keeper::new(client, options.keeper(namespace)).await.map_err(Failure::of)?;
         let rules = workspaces::admission::Webhooks::new(client.clone(), caches.clone());
         let rules = Arc::new(rules);
         let router = WEBHOOKS.iter().fold(axum::Router::new(), |router, webhook| {
