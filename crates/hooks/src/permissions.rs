@@ -71,12 +71,7 @@ pub fn of_targets(hooks: &[Hook]) -> Vec<PolicyRule> {
 }
 
 fn of_target(namespace: &str, target: &HookTarget) -> Vec<PolicyRule> {
-    let auto = match (target.auto, target.kind) {
-        (true, TargetKind::FluxV2) => Some(Auto::Flux),
-        (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
-        (true, TargetKind::Workspace) => Some(Auto::Workspaces),
-        _ => None,
-    };
+    let auto = Auto::of(target.kind).filter(|_| target.auto);
     match target.kind {
         TargetKind::DatasetRefresh => {
             let volumes = GroupVersionKind::gvk("", "v1", "PersistentVolumeClaim");

@@ -168,12 +168,12 @@ impl Builder<'_> {
         if let Some(only) = only.filter(|only| wanted.resources.iter().any(|r| r.kind != *only)) {
             return Err(format!("the kind of its resources is {only}"));
         }
-        let auto = match (wanted.auto, wanted.kind) {
-            (false, _) => None,
-            (true, TargetKind::FluxV2) => Some(Auto::Flux),
-            (true, TargetKind::ArgoCd) => Some(Auto::ArgoCd),
-            (true, TargetKind::Workspace) => Some(Auto::Workspaces),
-            (true, _) => return Err("auto is for flux-v2, argocd and workspace".to_owned()),
+        let auto = match wanted.auto {
+            false => None,
+            true => {
+                let found = Auto::of(wanted.kind);
+                Some(found.ok_or_else(|| "auto is for flux-v2, argocd and workspace".to_owned())?)
+            }
         };
         let needs_tag = action == Action::Update;
         let pushed = (needs_tag || auto == Some(Auto::Workspaces))

@@ -8,10 +8,7 @@ use std::{fmt, time::Duration};
 use futures::{FutureExt as _, future::BoxFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
-};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use serde_json::json;
 
 use super::{
@@ -89,11 +86,9 @@ impl Datasets {
             "resourceVersion": volume.metadata.resource_version,
             "annotations": {REQUESTED: at.to_string()},
         }});
-        let who =
-            PatchParams { field_manager: Some("quartermaster".to_owned()), ..Default::default() };
-        match self.api.patch(&volume.name_any(), &who, &Patch::Merge(patch)).await {
+        match super::cluster::patch(&self.api, &volume.name_any(), patch).await {
             Err(error) if cluster::error::is_not_found(&error) => Ok(()),
-            patched => patched.map(drop).map_err(|error| failure(&error)),
+            patched => patched.map_err(|error| failure(&error)),
         }
     }
 }

@@ -15,6 +15,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
@@ -44,11 +45,10 @@ pub(crate) fn moment() -> String {
 }
 
 /// Changes a part of an object.
-pub(crate) async fn patch(
-    api: &Api<DynamicObject>,
-    name: &str,
-    patch: Value,
-) -> Result<(), kube::Error> {
+pub(crate) async fn patch<K>(api: &Api<K>, name: &str, patch: Value) -> Result<(), kube::Error>
+where
+    K: Clone + fmt::Debug + DeserializeOwned,
+{
     let who = PatchParams { field_manager: Some("quartermaster".to_owned()), ..Default::default() };
     api.patch(name, &who, &Patch::Merge(patch)).await.map(drop)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     decide::filter::plain_url,
-    model::{Event, ResourceRef},
+    model::{Event, ResourceRef, TargetKind},
 };
 
 /// An object that is told.
@@ -45,6 +45,18 @@ pub enum Auto {
     ArgoCd,
     /// Workspaces, by their images.
     Workspaces,
+}
+
+impl Auto {
+    /// Those that targets of this kind find by themselves, if any do.
+    pub(crate) fn of(target: TargetKind) -> Option<Self> {
+        match target {
+            TargetKind::FluxV2 => Some(Self::Flux),
+            TargetKind::ArgoCd => Some(Self::ArgoCd),
+            TargetKind::Workspace => Some(Self::Workspaces),
+            _ => None,
+        }
+    }
 }
 
 /// Objects of one kind.
