@@ -45,7 +45,7 @@ pub fn split(reference: &str) -> Result<Image, NoImage> {
 /// The repository of a reference as registries know it, without tag and digest: who names no
 /// registry means Docker's.
 pub fn repository(reference: &str) -> String {
-    let plain = untagged(reference);
+    let (plain, _) = name_and_tag(reference);
     let (domain, path) = match plain.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
             (first.to_ascii_lowercase(), rest)
@@ -61,13 +61,13 @@ pub fn repository(reference: &str) -> String {
     }
 }
 
-/// A reference without its tag and its digest.
-fn untagged(reference: &str) -> &str {
+/// A reference without its digest, before and after the colon of its tag.
+fn name_and_tag(reference: &str) -> (&str, Option<&str>) {
     let named = reference.split_once('@').map_or(reference, |(named, _)| named);
     match named.rsplit_once(':') {
         // Otherwise it is a port.
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => named,
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (named, None),
     }
 }
 
@@ -78,8 +78,7 @@ pub fn is_pushed(image: &Image, reference: &str, tags: &Patterns) -> bool {
         "" => repository(&image.name),
         domain => repository(&format!("{domain}/{}", image.name)),
     };
-    let named = reference.split_once('@').map_or(reference, |(named, _)| named);
-    let tag = named[untagged(reference).len()..].strip_prefix(':').unwrap_or("latest");
+    let tag = name_and_tag(reference).1.unwrap_or("latest");
     let wanted = match tags.is_empty() {
         true => image.tags.is_empty() || image.tags.iter().any(|pushed| pushed == tag),
         false => tags.pass(image.tags.iter().map(String::as_str)),

@@ -33,11 +33,9 @@ pub fn image<'a>(option: &'a str, pin: Option<&'a str>) -> Result<&'a str, BadPi
 
 /// Whether what runs differs from what shall run in nothing but the digest of a pin.
 pub fn is_all_that_differs(option: &str, wanted: &str, running: &str) -> bool {
-    let pin_of = |image: &str| match image.strip_prefix(option)? {
-        "" => Some(()),
-        rest => rest.starts_with('@').then_some(()),
-    };
-    running != wanted && !option.contains('@') && pin_of(running).is_some()
+    let rest = running.strip_prefix(option);
+    let is_pin = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'));
+    running != wanted && !option.contains('@') && is_pin
 }
 
 /// Whether a workspace is known not to be used: a probe that has just succeeded says so.

@@ -49,7 +49,7 @@ pub mod annotation {
     pub const UPDATED_AT: &str = "notebooks.kubeflow.org/updated-at";
     /// On a workspace: when somebody asked last to keep it running (RFC 3339).
     pub const KEEP_ALIVE: &str = "quartermaster.io/keep-alive";
-    /// On a workspace: what its image is pinned to, `repository@sha256:…`.
+    /// On a workspace: what its image is pinned to, `IMAGE@sha256:…`.
     pub const IMAGE_DIGEST: &str = "quartermaster.io/image-digest";
     /// Human name of a storage class.
     pub const DISPLAY_NAME: &str = "notebooks.kubeflow.org/display-name";
