@@ -69,19 +69,18 @@ fn row(
     before: Tree,
     after: Tree,
 ) -> Result<Vec<String>> {
-    let count = u32::try_from(outcome.times.len().max(1))?;
-    let cpu = after.cpu.saturating_sub(before.cpu) / count;
+    let [rate, median, worst, cpu] = outcome.cells(after.cpu.saturating_sub(before.cpu));
     let bound = f64::from(u32::try_from(connections)?) / fsync.as_secs_f64();
-    let share = f64::from(count) / outcome.took.as_secs_f64() / bound;
+    let share = outcome.per_second() / bound;
     Ok(vec![
         mode.name().to_owned(),
         if bytes == SMALL { "7 kB" } else { "1 MB" }.to_owned(),
         connections.to_string(),
-        rate(outcome.times.len(), outcome.took),
+        rate,
         if mode == Mode::Journalled { format!("{:.0} %", share * 100.0) } else { "–".to_owned() },
-        ms(percentile(&outcome.times, 50)),
-        ms(percentile(&outcome.times, 99)),
-        format!("{} µs", cpu.as_micros()),
+        median,
+        worst,
+        cpu,
         mib(after.resident),
         mib(after.peak),
     ])

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     peers::{self, Peer},
-    report::{Report, Section, mib, ms, percentile, rate},
+    report::{Report, Section, mib},
 };
 
 const RECEIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/receiver.go");
@@ -35,20 +35,12 @@ pub(super) async fn measure(binary: &Path, time: Duration, report: &mut Report) 
             let before = Tree::of(pid).cpu;
             let outcome = load::run(&push, address, connections, time, None).await?;
             let after = Tree::of(pid);
-            let count = u32::try_from(outcome.times.len().max(1))?;
-            let cpu = after.cpu.saturating_sub(before) / count;
-            let per_second = f64::from(count) / outcome.took.as_secs_f64();
-            let cells = [
-                rate(outcome.times.len(), outcome.took),
-                ms(percentile(&outcome.times, 50)),
-                ms(percentile(&outcome.times, 99)),
-                format!("{} µs", cpu.as_micros()),
-                mib(after.peak),
-            ];
-            anyhow::Ok((per_second, cells))
+            let mut cells = outcome.cells(after.cpu.saturating_sub(before)).to_vec();
+            cells.push(mib(after.peak));
+            anyhow::Ok((outcome.per_second(), cells))
         };
         let (ours, cells) = send(server.address, server.pid()).await?;
-        let row = |name: &str, theirs: f64, cells: [String; 5]| {
+        let row = |name: &str, theirs: f64, cells: Vec<String>| {
             let ratio = format!("{:.2}", ours / theirs);
             let mut row = vec![connections.to_string(), name.to_owned(), ratio];
             row.extend(cells);

@@ -18,6 +18,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::report::{ms, percentile, rate};
+
 pub(super) const KEY: &str = "correct-horse-battery-staple-01";
 
 /// The path part that a key leads to.
@@ -82,6 +84,28 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
     /// Time of each request, sorted.
     pub(super) times: Vec<Duration>,
+}
+
+impl Outcome {
+    fn count(&self) -> u32 {
+        u32::try_from(self.times.len().max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Requests in a second.
+    pub(super) fn per_second(&self) -> f64 {
+        f64::from(self.count()) / self.took.as_secs_f64()
+    }
+
+    /// The rate, the median and the 99th percentile, and the processor time of each of all that took
+    /// so much of it.
+    pub(super) fn cells(&self, cpu: Duration) -> [String; 4] {
+        [
+            rate(self.times.len(), self.took),
+            ms(percentile(&self.times, 50)),
+            ms(percentile(&self.times, 99)),
+            format!("{} µs", (cpu / self.count()).as_micros()),
+        ]
+    }
 }
 
 /// Numbers of all pushes of this process: none is sent twice.
