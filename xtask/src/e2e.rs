@@ -96,7 +96,7 @@ fn on_a_cluster(program: &Program, images: &[PathBuf]) -> Result<Command> {
     }
     // The tests take the cluster by a name of their own: other tests must not touch it by chance.
     let script = "QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec \"$@\"";
-    run.args(["--", "sh", "-c", script, "sh"]).arg(program.file()).arg("--test-threads=1");
+    run.args(["--", "sh", "-c", script, "sh"]).args(program.line()?).arg("--test-threads=1");
     Ok(run)
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn own(
         };
         for name in names {
             // Each test starts large programs: one after the other.
-            let mut tests = suite.target(target.name)?.command();
+            let mut tests = suite.target(target.name)?.command()?;
             tests.arg("--test-threads=1");
             prepare(&mut tests, target.name, suite, tools, skipped)?;
             jobs.push(Job::new(name, target.seconds, tests));

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fs::{self, File},
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::{Sender, channel},
@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{self, say};
+use crate::{
+    shell::{self, say},
+    twice,
+};
 
 /// A command with a name.
 pub(crate) struct Job {
@@ -115,6 +118,10 @@ fn conclude(all: &mut [Done], took: Duration) -> Result<()> {
     let lines: Vec<_> = all.iter().map(Done::line).collect();
     let (lines, wall) = (lines.join("\n"), took.as_secs_f64());
     say(&format!("{lines}\n{wall:>6.1} s  all of it, side by side ({sum:.1} s one by one)"));
+    let texts = all.iter().filter_map(|one| one.result.as_ref().ok());
+    // A job with jobs of its own has told of them twice.
+    let unsteady: BTreeSet<_> = texts.flat_map(|(_, text)| twice::unsteady(text)).collect();
+    unsteady.into_iter().for_each(say);
     let failed = all.iter().filter(|one| !one.passed()).map(|one| one.name.as_str());
     let failed: Vec<_> = failed.collect();
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }

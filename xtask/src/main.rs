@@ -12,9 +12,11 @@ mod shell;
 mod suite;
 mod test;
 mod tools;
+mod twice;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -67,6 +69,12 @@ enum Task {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
+    /// Run a program of tests, and what fails once more
+    #[command(hide = true)]
+    Twice {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
     /// Write what is generated: deploy/crds, deploy/manifests/rbac.yaml and docs/cli.md
     Generate {
         /// Only say whether it is up to date
@@ -92,6 +100,10 @@ fn main() -> ExitCode {
         Task::E2e { only, real } => e2e::run_alone(&only, real),
         Task::Bench { quick } => bench::run(quick),
         Task::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Task::Twice { program } => twice::run(&program).and_then(|passed| match passed {
+            true => Ok(()),
+            false => bail!("tests failed"),
+        }),
         Task::Generate { check } => generate::run(check),
     };
     ended(result)

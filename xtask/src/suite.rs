@@ -1,6 +1,7 @@
 //! The tests of the workspace, built once; each target is a program that runs without cargo.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -115,11 +116,18 @@ impl Program {
         }
     }
 
-    /// Runs the tests, as cargo would.
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.file);
+    /// Runs the tests, as cargo would; what fails is tried once more.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let [myself, twice, file] = self.line()?;
+        let mut command = Command::new(myself);
+        command.arg(twice).arg(file);
         self.settle(&mut command);
-        command
+        Ok(command)
+    }
+
+    /// The beginning of that command, for scripts.
+    pub(crate) fn line(&self) -> Result<[OsString; 3]> {
+        Ok([shell::myself()?.into(), "twice".into(), self.file.clone().into()])
     }
 
     /// Gives another command what cargo gives to the tests.
@@ -135,7 +143,9 @@ impl Program {
 
     /// Whether it has a test that fits these filters.
     pub(crate) fn has(&self, filter: &[String]) -> Result<bool> {
-        let listed = shell::output(self.command().args(filter).args(["--list", "--format=terse"]))?;
+        let mut list = Command::new(&self.file);
+        list.args(filter).args(["--list", "--format=terse"]);
+        let listed = shell::output(&mut list)?;
         Ok(!listed.trim().is_empty())
     }
 }

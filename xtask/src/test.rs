@@ -25,7 +25,9 @@ pub(crate) fn run() -> Result<()> {
     // Where there is a real cluster the cases run on both, below.
     let elsewhere = |program: &Program| program.target == CONFORMANCE && tools.cluster.is_ok();
     let tests = suite.programs.iter().filter(|tests| tests.package != E2E && !elsewhere(tests));
-    jobs.extend(tests.map(|tests| unit(tests, &tools, &skipped)));
+    for tests in tests {
+        jobs.push(unit(tests, &tools, &skipped)?);
+    }
     match &tools.cluster {
         Ok(()) => {
             jobs.push(compared()?);
@@ -41,13 +43,13 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The tests of a target, as cargo would run them.
-fn unit(program: &Program, tools: &Tools, skipped: &Skipped) -> Job {
-    let mut tests = program.command();
+fn unit(program: &Program, tools: &Tools, skipped: &Skipped) -> Result<Job> {
+    let mut tests = program.command()?;
     skipped.pass_on(&mut tests);
     if tools.cluster.is_ok() {
         tests.env("QUARTERMASTER_TESTENV_BUILT", "1");
     }
-    Job::new(program.name(), 30, tests)
+    Ok(Job::new(program.name(), 30, tests))
 }
 
 fn doc_tests() -> Job {

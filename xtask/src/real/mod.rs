@@ -44,7 +44,7 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     let conformance = suite.target(CONFORMANCE)?;
     if filter.is_empty() || conformance.has(filter)? {
         jobs.extend([
-            on_embedded(conformance, filter, &records),
+            on_embedded(conformance, filter, &records)?,
             on_real(conformance, filter, &records)?,
         ]);
     }
@@ -86,16 +86,16 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
 /// Each case needs a thread with its name, so there are two at least.
 const THREADS: &str = "--test-threads=4";
 
-fn on_embedded(cases: &Program, filter: &[String], records: &Records) -> Job {
-    let mut run = cases.command();
+fn on_embedded(cases: &Program, filter: &[String], records: &Records) -> Result<Job> {
+    let mut run = cases.command()?;
     run.args(filter).arg(THREADS).env(RECORD, records.of("embedded"));
-    Job::new("conformance of the embedded cluster", 15, run)
+    Ok(Job::new("conformance of the embedded cluster", 15, run))
 }
 
 fn on_real(cases: &Program, filter: &[String], records: &Records) -> Result<Job> {
     let script = r#"QUARTERMASTER_CONFORMANCE_KUBECONFIG=$KUBECONFIG exec "$@""#;
     let mut run = inside(cases, CONTROLLERS, script)?;
-    run.arg(cases.file()).args(filter).arg(THREADS).env(RECORD, records.of("real"));
+    run.args(cases.line()?).args(filter).arg(THREADS).env(RECORD, records.of("real"));
     Ok(Job::new("conformance of a real cluster", 50, run))
 }
 

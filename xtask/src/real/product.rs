@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 
 use super::inside;
-use crate::{jobs::Job, suite::Suite};
+use crate::{jobs::Job, shell, suite::Suite};
 
 /// The tests play the parts of these: they say how far a StatefulSet is, make its pods on nodes that
 /// do not exist, and bind claims. One more makes objects in every namespace, and one empties those that
@@ -19,7 +19,7 @@ const CONTROLLERS: &str = "*,-statefulset-controller,-persistentvolume-binder-co
 const SCRIPT: &str = r#"
 export QUARTERMASTER_TEST_KUBECONFIG=$KUBECONFIG
 for tests; do
-  "$tests" --test-threads=4 $QUARTERMASTER_TEST_FILTER || failed=1
+  "$QUARTERMASTER_XTASK" twice "$tests" --test-threads=4 $QUARTERMASTER_TEST_FILTER || failed=1
 done
 exit ${failed:-0}"#;
 
@@ -45,6 +45,7 @@ pub(super) fn jobs(suite: &Suite, filter: &[String], records: &Path) -> Result<V
         }
         let Some(first) = programs.first() else { continue };
         let mut run = inside(first, CONTROLLERS, SCRIPT)?;
+        run.env("QUARTERMASTER_XTASK", shell::myself()?);
         run.args(programs.iter().map(|program| program.file()));
         run.env("QUARTERMASTER_TEST_FILTER", filter.join(" "));
         run.env("QUARTERMASTER_TEST_RECORD", records);

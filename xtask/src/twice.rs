@@ -1,0 +1,146 @@
+//! Runs a program of tests, and once more those that fail.
+//!
+//! The tests use real servers, real containers and browsers on a machine that does much else, so
+//! one in thousands fails by chance. That must not hide what ten others say, nor may it be hidden:
+//! what only passes at its second try is told as unsteady, again at the very end, to be mended.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    process::{Command, ExitStatus, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::shell::say;
+
+/// How lines begin that tell of a test which failed and then passed.
+const UNSTEADY: &str = "unsteady: ";
+
+/// More failures than these are no chance.
+const MOST: usize = 3;
+
+/// The lines of a text that tell of tests which passed at their second try.
+pub(crate) fn unsteady(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| line.starts_with(UNSTEADY))
+}
+
+/// Runs a program of `libtest` with its arguments; whether all passed, some of them perhaps at
+/// their second try.
+pub(crate) fn run(program: &[OsString]) -> Result<bool> {
+    let (status, failed) = once(program, &[])?;
+    // A program that ended in any other way names none.
+    if status.success() || failed.is_empty() || failed.len() > MOST {
+        return Ok(status.success());
+    }
+    say(&format!("once more: {}", failed.join(", ")));
+    let (status, _) = once(program, &failed)?;
+    if status.success() {
+        for name in failed {
+            say(&format!("{UNSTEADY}{name} failed, and passed when it was tried again"));
+        }
+    }
+    Ok(status.success())
+}
+
+/// Runs all tests, or those with these names, and gives the names of those that failed.
+fn once(program: &[OsString], names: &[String]) -> Result<(ExitStatus, Vec<String>)> {
+    let (file, args) = program.split_first().context("no program to run")?;
+    let mut command = Command::new(file);
+    command.args(args);
+    if !names.is_empty() {
+        command.arg("--exact").args(names);
+    }
+    let mut tests = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", file.display()))?;
+    let printed = tests.stdout.take().context("its output is piped")?;
+    let mut summary = Summary::default();
+    for line in BufReader::new(printed).split(b'\n') {
+        let line = line?;
+        // Whoever reads it may have gone; the result still counts.
+        let _gone = std::io::stdout().write_all(&[&line, &b"\n"[..]].concat());
+        summary.read(&String::from_utf8_lossy(&line));
+    }
+    Ok((tests.wait()?, summary.failed))
+}
+
+/// The names under the last heading `failures:`.
+#[derive(Default)]
+struct Summary {
+    failed: Vec<String>,
+    open: bool,
+}
+
+impl Summary {
+    fn read(&mut self, line: &str) {
+        if line == "failures:" {
+            self.failed.clear();
+            self.open = true;
+            return;
+        }
+        match line.strip_prefix("    ") {
+            Some(name) if self.open && !name.contains(char::is_whitespace) => {
+                self.failed.push(name.to_owned());
+            }
+            // What failing tests print comes under a first heading of the same name.
+            _ => self.open &= line.is_empty() && self.failed.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failed_are_those_of_the_last_list() {
+        let text = "test a::one ... FAILED\ntest b ... ok\n\nfailures:\n\n---- a::one stdout ----\n\
+                    \n    looks_like_one\nfailures:\n    neither\n\n\nfailures:\n    a::one\n    \
+                    a::two::case_1\n\ntest result: FAILED. 1 passed\n    after\n";
+        let mut summary = Summary::default();
+        text.lines().for_each(|line| summary.read(line));
+        assert_eq!(summary.failed, ["a::one", "a::two::case_1"]);
+        let mut none = Summary::default();
+        "running 1 test\ntest a ... ok\n\ntest result: ok.".lines().for_each(|l| none.read(l));
+        assert!(none.failed.is_empty());
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_no_success() {
+        assert!(run(&[]).is_err());
+        assert!(run(&["/nonexistent".into()]).is_err());
+        assert!(!run(&["false".into()]).unwrap());
+        assert!(run(&["true".into()]).unwrap());
+    }
+
+    /// A program that fails as `libtest` does, as often as the file that it counts in says.
+    fn failing(times: u32, names: &str) -> (Vec<OsString>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "echo x >> {0}/count; echo \"$@\" >> {0}/args\n\
+             [ $(wc -l < {0}/count) -gt {times} ] && exit 0\n\
+             printf 'failures:\\n\\nfailures:\\n{names}\\n'; exit 101",
+            folder.path().display()
+        );
+        let program = ["sh", "-c", &script, "sh", "--test-threads=4"].map(OsString::from);
+        (program.into(), folder)
+    }
+
+    #[test]
+    fn what_fails_is_tried_once_more_and_no_oftener() {
+        let args = |folder: &tempfile::TempDir| {
+            std::fs::read_to_string(folder.path().join("args")).unwrap()
+        };
+        let (program, folder) = failing(1, "    a::b\\n    c\\n");
+        assert!(run(&program).unwrap());
+        assert_eq!(args(&folder), "--test-threads=4\n--test-threads=4 --exact a::b c\n");
+        let (program, folder) = failing(2, "    a\\n");
+        assert!(!run(&program).unwrap());
+        assert_eq!(args(&folder).lines().count(), 2);
+        let (program, folder) = failing(1, "    a\\n    b\\n    c\\n    d\\n");
+        assert!(!run(&program).unwrap(), "that many are no chance");
+        assert_eq!(args(&folder).lines().count(), 1);
+    }
+}
