@@ -9,6 +9,7 @@ mod doors;
 mod hooks;
 mod input;
 mod kube_api;
+mod pins;
 mod security;
 mod serve;
 mod start;
