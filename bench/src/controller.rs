@@ -93,8 +93,9 @@ fn section(site: &Site, size: Size) -> Section {
         },
         note: format!(
             "`serve` alone in a process; {CREATORS} clients create paused workspaces in {} \
-             namespaces. The time ends when each has its StatefulSet and its status; Services come \
-             last, because a real API server gives their addresses one after the other. Writes are \
+             namespaces. The time ends when each has its StatefulSet and its status; its \
+             ServiceAccount, which only a pod needs, and its Service, whose address a real API server \
+             gives one after the other, come last. Writes are \
              those that the program counts itself, those of kinds included. CPU and memory are the \
              program's, its API and caches included; beside it the CPU of the cluster's own programs \
              (API server, and on a real one etcd and the other controllers). A restart is over when \
@@ -147,7 +148,7 @@ async fn work(
     report.row(spent.row(&format!("{what} (created in {created})")))?;
     let all = Seen::when(side, |seen| seen.services >= before.services + count).await?;
     let spent = all.since(&before, begin.elapsed(), count);
-    report.row(spent.row(&format!("{what}, their Services too")))
+    report.row(spent.row(&format!("{what}, the rest of their objects too")))
 }
 
 /// Waits until the counts of the kind have followed, and what was written has been looked at again.

@@ -64,9 +64,9 @@ pub(super) async fn reconcile(context: &Context, key: &Key, turn: Turn) -> Outco
         return outcome;
     }
     let written = Written { sight, objects: Vec::new(), status: None, pin_waits: false };
-    let way_later = turn == Turn::Now && workspace.spec.paused && workspace.status.is_none();
+    let rest_later = turn == Turn::Now && workspace.spec.paused && workspace.status.is_none();
     let workspace = &workspace;
-    Pass { context, key, workspace, way_later, written: Mutex::new(written) }.run().await
+    Pass { context, key, workspace, rest_later, written: Mutex::new(written) }.run().await
 }
 
 /// One pass over one workspace.
@@ -74,9 +74,9 @@ pub(super) struct Pass<'a> {
     pub(super) context: &'a Context,
     pub(super) key: &'a Key,
     pub(super) workspace: &'a Workspace,
-    /// Whether what leads to the workspace can wait until nothing else does: it is new and paused,
-    /// and an API server makes Services one after the other.
-    way_later: bool,
+    /// Whether what leads to the workspace, and what only a pod needs, can wait until nothing else
+    /// does: it is new and paused. An API server makes Services one after the other.
+    rest_later: bool,
     written: Mutex<Written>,
 }
 
@@ -100,7 +100,7 @@ impl Pass<'_> {
         }
         let (verdict, mut outcome) = match self.steps(&mut status).await {
             Ok(verdict) => {
-                let nothing = if self.way_later { Outcome::Later } else { Outcome::Done };
+                let nothing = if self.rest_later { Outcome::Later } else { Outcome::Done };
                 let outcome = verdict.again.map_or(nothing, Outcome::After);
                 (Some(verdict), outcome)
             }
@@ -241,8 +241,14 @@ impl Pass<'_> {
         let workspace = self.workspace;
         let objects = Objects { workspace, kind, options, image, in_use, connect_secret };
         let metrics = &self.context.options.metrics;
+        let later = self.rest_later;
         let pod = async {
-            let account = metrics.step("service_account", self.service_account(&objects));
+            let account = async {
+                match later {
+                    true => Ok(()),
+                    false => metrics.step("service_account", self.service_account(&objects)).await,
+                }
+            };
             // A paused workspace shows nothing to anybody, so the Secret can wait.
             let secret = async {
                 match connect_secret && !self.workspace.spec.paused {
@@ -254,12 +260,17 @@ impl Pass<'_> {
             account.and(secret)?;
             let stateful_set = metrics.step("stateful_set", self.stateful_set(&objects));
             // Not before the account is known to be ours: it is given rights.
-            let roles = metrics.step("role_bindings", self.role_bindings(&objects));
+            let roles = async {
+                match later {
+                    true => Ok(()),
+                    false => metrics.step("role_bindings", self.role_bindings(&objects)).await,
+                }
+            };
             let (stateful_set, roles) = tokio::join!(stateful_set, roles);
             roles.and(stateful_set)
         };
         let way = async {
-            if self.way_later {
+            if later {
                 return Ok(());
             }
             let service = metrics.step("service", self.service(&objects)).await?;

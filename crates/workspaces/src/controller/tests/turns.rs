@@ -1,7 +1,10 @@
 //! What wakes a workspace and is no news, and what can wait.
 
 use cluster::controller::{Outcome, Turn};
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{Service, ServiceAccount},
+};
 use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams},
@@ -12,7 +15,7 @@ use super::{
     super::memory,
     kit::{NAMESPACE, World, paused, until},
 };
-use crate::{decide::naming, model::fixtures};
+use crate::decide::naming;
 
 /// A pass when nothing but the workspace's own objects has woken it.
 async fn turn(world: &World) -> (Outcome, Vec<String>) {
@@ -25,7 +28,7 @@ fn mends_stateful_set(writes: &[String]) -> bool {
 }
 
 #[tokio::test]
-async fn what_leads_to_a_new_one_that_is_paused_waits() {
+async fn what_a_new_one_that_is_paused_does_not_need_waits() {
     let world = World::new().await;
     world.create(paused("lab")).await;
     // It protects the kind, which would be news.
@@ -33,22 +36,52 @@ async fn what_leads_to_a_new_one_that_is_paused_waits() {
     world.wire.writes();
     let (outcome, writes) = turn(&world).await;
     assert_eq!(outcome, Outcome::Later);
-    assert!(!writes.iter().any(|write| write.ends_with("/services")), "{writes:?}");
+    assert_eq!(writes.len(), 2, "StatefulSet and status: {writes:?}");
+    assert!(writes[0].ends_with("/statefulsets"), "{writes:?}");
     assert_eq!(world.told("lab").await.0, "Paused");
     // Its own objects come back; it goes on waiting.
     assert_eq!(turn(&world).await, (Outcome::Later, Vec::new()));
     assert_eq!(world.reconcile_in(Turn::Later, "lab").await, Outcome::Done);
-    assert_eq!(world.wire.writes(), [format!("POST /v1/namespaces/{NAMESPACE}/services")]);
+    let mut writes = world.wire.writes();
+    writes.sort();
+    let rest = ["serviceaccounts", "services"];
+    assert_eq!(writes, rest.map(|kind| format!("POST /v1/namespaces/{NAMESPACE}/{kind}")));
     assert_eq!(turn(&world).await, (Outcome::Done, Vec::new()));
     world.only::<Service>().await;
+    world.only::<ServiceAccount>().await;
 }
 
 #[tokio::test]
-async fn what_leads_to_one_that_is_started_does_not_wait() {
+async fn nothing_of_one_that_is_started_waits() {
     let world = World::new().await;
-    world.create(fixtures::workspace("lab")).await;
+    world.create(paused("lab")).await;
+    world.reconcile_kind().await;
+    assert_eq!(turn(&world).await.0, Outcome::Later);
+    // Before its turn to wait is over.
+    world.patch("lab", json!({"spec": {"paused": false}})).await;
     let (_, writes) = turn(&world).await;
-    assert!(writes.iter().any(|write| write.ends_with("/services")), "{writes:?}");
+    let place = |end: &str| writes.iter().position(|write| write.contains(end));
+    assert!(place("/services").is_some(), "{writes:?}");
+    let (account, set) = (place("/serviceaccounts").unwrap(), place("/statefulsets/").unwrap());
+    assert!(account < set, "a pod needs it: {writes:?}");
+}
+
+/// It is told when its turn comes, and no pod was made meanwhile.
+#[tokio::test]
+async fn an_account_that_is_refused_is_told_and_tried_again() {
+    let world = World::new().await;
+    let name = naming::service_account("lab");
+    world.post::<ServiceAccount>(json!({"metadata": {"name": name}})).await;
+    world.create(paused("lab")).await;
+    assert_eq!(turn(&world).await.0, Outcome::Later);
+    assert_eq!(world.reconcile_in(Turn::Later, "lab").await, Outcome::Retry);
+    let (state, message) = world.told("lab").await;
+    assert_eq!(state, "Error");
+    assert!(message.starts_with("Workspace cannot use ServiceAccount"), "{message}");
+    assert_eq!(turn(&world).await.0, Outcome::Retry);
+    world.delete::<ServiceAccount>(&name).await;
+    assert_eq!(turn(&world).await.0, Outcome::Done);
+    assert_eq!(world.told("lab").await.0, "Paused");
 }
 
 #[tokio::test]
