@@ -38,8 +38,8 @@ fn programs(up: &Up) -> BTreeMap<u32, String> {
     all
 }
 
-/// Makes the hook of a registry, and gives its address.
-async fn hook(up: &Up, kube: &Kube) -> String {
+/// Makes the hook of a registry, and gives the path of its address.
+async fn hook(kube: &Kube) -> String {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"},
         "stringData": {"token": KEY}});
     kube.create("/api/v1/namespaces/default/secrets", &secret).await;
@@ -73,7 +73,7 @@ async fn a_pushed_digest_waits_for_those_who_work() {
     let agreed = json!({"metadata": {"annotations": {"quartermaster.io/auto-update": "true"}}});
     kube.merge(WORKSPACE, &agreed).await.expect(200);
 
-    let path = hook(&up, &kube).await;
+    let path = hook(&kube).await;
     let digest = format!("sha256:{}", "0a".repeat(32));
     let pushed = json!({"action": "push", "request": {"host": "index.docker.io"}, "target": {
         "repository": "quartermaster/files", "tag": "latest", "digest": digest}});
