@@ -56,7 +56,7 @@ pub(crate) async fn measure(
     }
     backend.stop().await;
     report.add(Section {
-        title: "The workspaces backend alone",
+        title: "The workspaces backend alone".to_owned(),
         note: format!(
             "`as workspaces-backend` on the cluster of the chapter before, which is another process; \
              identity from headers, each caller reviewed (answers count for 10 s); \
@@ -65,7 +65,7 @@ pub(crate) async fn measure(
              the Go backend takes 167 MB idle and 4.0 GB under 64 readers.",
             mib(idle)
         ),
-        columns: COLUMNS.to_vec(),
+        columns: COLUMNS.map(str::to_owned).to_vec(),
         rows,
     });
     Ok(())

@@ -38,7 +38,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
         }
     }
     report.add(Section {
-        title: "Webhooks",
+        title: "Webhooks".to_owned(),
         note: format!(
             "`quartermaster as flux-recv`, GitHub pushes with HMAC-SHA256; every one is new. \
              Synchronous: the sender is answered after the downstream, which answers at once. \
@@ -50,10 +50,10 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
              within 1.5 × of the bound and 20,000/s at 512.",
             ms(fsync)
         ),
-        columns: vec![
+        columns: [
             "mode", "body", "connections", "accepted", "of the bound", "p50", "p99", "CPU each",
             "resident", "peak",
-        ],
+        ].map(str::to_owned).to_vec(),
         rows,
     });
     beside::measure(binary, time, report).await?;
@@ -107,11 +107,11 @@ async fn queue(binary: &Path, size: Size, report: &mut Report) -> Result<()> {
         ]);
     }
     report.add(Section {
-        title: "Webhooks, queued",
+        title: "Webhooks, queued".to_owned(),
         note: "7 kB pushes of as many branches over 512 connections, journalled, while the \
                downstream is away. Target: memory flat under 96 MiB with 1,000,000 queued."
             .to_owned(),
-        columns: vec!["queued", "accepted", "p99", "resident", "peak"],
+        columns: ["queued", "accepted", "p99", "resident", "peak"].map(str::to_owned).to_vec(),
         rows,
     });
     Ok(())

@@ -60,7 +60,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
     rows.push(while_one_changes(&up, address, time).await?);
     let Size { workspaces, namespaces, kinds, claims, .. } = size;
     report.add(Section {
-        title: "Lists",
+        title: "Lists".to_owned(),
         note: format!(
             "{workspaces} workspaces, paused, in {namespaces} namespaces, of {kinds} kinds, beside \
              {claims} claims; made over REST in {} (64 connections) and reconciled {} later; {} \
@@ -75,7 +75,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
             ms(settled),
             mib(idle)
         ),
-        columns: COLUMNS.to_vec(),
+        columns: COLUMNS.map(str::to_owned).to_vec(),
         rows,
     });
     peers::measure(&up, address, size, report).await?;

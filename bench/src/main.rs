@@ -31,6 +31,9 @@ struct Cli {
     /// Measure only these parts
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Keep the other sections of the report that is there
+    #[arg(long)]
+    add: bool,
     /// Serve what comes on the standard input, and nothing else, until killed
     #[arg(long, hide = true)]
     one_answer: bool,
@@ -61,7 +64,10 @@ async fn main() -> Result<()> {
     let size = if cli.quick { Size::QUICK } else { Size::FULL };
     let out = cli.out.display();
     std::fs::create_dir_all(&cli.out).with_context(|| format!("cannot write into {out}"))?;
-    let mut report = report::Report::new(machine::describe(), cli.quick, &cli.out);
+    let mut report = match cli.add {
+        true => report::Report::earlier(&cli.out)?,
+        false => report::Report::new(machine::describe(), cli.quick, &cli.out),
+    };
     let wanted = |part: Part| cli.only.is_empty() || cli.only.contains(&part);
     if wanted(Part::Start) {
         say(&format!("{} starts", 2 * size.starts + 1));

@@ -74,14 +74,14 @@ pub(crate) async fn measure(
     }
     let left_out = if go.is_some() { "" } else { " There is no Go here: its rows are left out." };
     report.add(Section {
-        title: "Lists beside servers that know one answer",
+        title: "Lists beside servers that know one answer".to_owned(),
         note: format!(
             "The same bytes from a bare hyper server and from Go's net/http, which do nothing but send \
              them: no routes, no identity, no rights, no caches, no counts. They tell what this machine \
              can carry; DESIGN's figures are of another. `ratio` is the rate of quartermaster to \
              theirs; `asking` is the CPU of the load generator.{left_out}"
         ),
-        columns: vec!["what", "connections", "server", "ratio", "answers", "p50", "p99", "CPU each", "asking"],
+        columns: ["what", "connections", "server", "ratio", "answers", "p50", "p99", "CPU each", "asking"].map(str::to_owned).to_vec(),
         rows,
     });
     Ok(())

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::say;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     machine: String,
     quick: bool,
@@ -21,11 +21,11 @@ pub(crate) struct Report {
     out: PathBuf,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Section {
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     pub(crate) note: String,
-    pub(crate) columns: Vec<&'static str>,
+    pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
 }
 
@@ -34,7 +34,16 @@ impl Report {
         Self { machine, quick, sections: Vec::new(), out: out.to_owned() }
     }
 
+    /// What an earlier run wrote there, to be added to.
+    pub(crate) fn earlier(out: &Path) -> Result<Self> {
+        let text = fs::read(out.join("report.json")).context("cannot read report.json")?;
+        let report: Self = serde_json::from_slice(&text).context("report.json is no report")?;
+        Ok(Self { out: out.to_owned(), ..report })
+    }
+
+    /// Adds a section, in the place of the one with its title.
     pub(crate) fn add(&mut self, section: Section) {
+        self.sections.retain(|older| older.title != section.title);
         self.sections.push(section);
     }
 
@@ -95,4 +104,37 @@ pub(crate) fn rate(count: usize, time: Duration) -> String {
 pub(crate) fn percentile(sorted: &[Duration], share: usize) -> Duration {
     let index = (sorted.len() * share / 100).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(title: &str, cell: &str) -> Section {
+        Section {
+            title: title.to_owned(),
+            note: "a note".to_owned(),
+            columns: vec!["what".to_owned()],
+            rows: vec![vec![cell.to_owned()]],
+        }
+    }
+
+    #[test]
+    fn a_later_run_adds_to_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = Report::new("a machine".to_owned(), false, folder.path());
+        first.add(section("One", "1"));
+        first.add(section("Two", "2"));
+        first.write().unwrap();
+        let mut second = Report::earlier(folder.path()).unwrap();
+        second.add(section("One", "3"));
+        second.write().unwrap();
+        let text = fs::read_to_string(folder.path().join("report.md")).unwrap();
+        let two = text.find("## Two\n\na note\n\n| what |\n|---|\n| 2 |").unwrap();
+        let one = text.find("## One\n\na note\n\n| what |\n|---|\n| 3 |").unwrap();
+        assert!(two < one && text.contains("Machine: a machine."), "{text}");
+        assert!(!text.contains("| 1 |"), "{text}");
+        fs::remove_file(folder.path().join("report.json")).unwrap();
+        assert!(Report::earlier(folder.path()).is_err());
+    }
 }

@@ -35,13 +35,13 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
     let middle = |times: &[Duration]| ms(percentile(times, 50));
     let worst = |times: &[Duration]| ms(*times.last().unwrap_or(&Duration::ZERO));
     report.add(Section {
-        title: "Start and memory",
+        title: "Start and memory".to_owned(),
         note: format!(
             "`quartermaster up` until `/api/v1/healthcheck` answers 200, {} starts; resident memory \
              of an empty one. Target: 200 ms, 40 MiB. Go peers: about 1 s after their caches fill.",
             size.starts
         ),
-        columns: vec!["what", "median", "worst"],
+        columns: ["what", "median", "worst"].map(str::to_owned).to_vec(),
         rows: vec![
             vec!["first start, new data directory".into(), middle(&first), worst(&first)],
             vec!["start on existing data".into(), middle(&again), worst(&again)],

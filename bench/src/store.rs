@@ -46,7 +46,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Result<()> {
         ]);
     }
     report.add(Section {
-        title: "Embedded store",
+        title: "Embedded store".to_owned(),
         note: format!(
             "ConfigMaps of 1 kB created through `kube::Client`; each answer means that the object \
              is on the disk (`fdatasync`). Watch latency counts from before the write until the \
@@ -56,7 +56,9 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Result<()> {
              about other disks. A real API server takes about 1,000 writes/s.",
             disk::file_system(scratch.path())
         ),
-        columns: vec!["what", "writes", "write p50", "write p99", "watch p50", "watch p99"],
+        columns: ["what", "writes", "write p50", "write p99", "watch p50", "watch p99"]
+            .map(str::to_owned)
+            .to_vec(),
         rows,
     });
     Ok(())

@@ -58,15 +58,15 @@ pub(super) async fn measure(binary: &Path, time: Duration, report: &mut Report) 
         }
     }
     report.add(Section {
-        title: "Webhooks beside Go",
+        title: "Webhooks beside Go".to_owned(),
         note: "7 kB pushes, synchronous, and the same to a receiver of a hundred lines of Go's \
                standard library: it verifies, reads two fields, tells the daemon and answers, without \
                limits, log, metrics or guard. It stands in for flux-recv, which does more than that. \
                `ratio` is the rate of quartermaster to theirs."
             .to_owned(),
-        columns: vec![
+        columns: [
             "connections", "server", "ratio", "accepted", "p50", "p99", "CPU each", "peak",
-        ],
+        ].map(str::to_owned).to_vec(),
         rows,
     });
     Ok(())
