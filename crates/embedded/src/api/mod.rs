@@ -49,7 +49,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use access::tokens::Tokens;
@@ -66,6 +66,8 @@ use crate::store::Store;
 pub(crate) struct Api {
     store: Store,
     registry: RwLock<Arc<Registry>>,
+    /// Held by whoever makes the next registry.
+    settling: Mutex<()>,
     logs: RwLock<Option<Arc<dyn LogSource>>>,
     exec: RwLock<Option<Arc<dyn ExecSource>>>,
     /// Room for commands in pods.
@@ -100,6 +102,7 @@ impl Api {
             store,
             services,
             registry: RwLock::new(Arc::new(registry)),
+            settling: Mutex::new(()),
             logs: RwLock::new(None),
             exec: RwLock::new(None),
             executions: exec::slots(),
@@ -155,11 +158,14 @@ impl Api {
     /// Takes note of a write or a removal.
     fn noted(&self, target: &Target) {
         if target.resource.is(crds::TABLE) {
+            // Requests go on while a schema is compiled, with the table that was.
+            let _only_writer = self.settling.lock();
+            let mut registry = Registry::clone(&self.kinds());
             // Of writes right after each other any may come here last: what is stored counts.
-            let mut registry = self.registry.write();
             let stored = self.store.get(crds::TABLE, &target.key());
             let definition = stored.map(|entry| entry.object());
-            crds::settle(Arc::make_mut(&mut registry), &target.name, definition);
+            crds::settle(&mut registry, &target.name, definition);
+            *self.registry.write() = Arc::new(registry);
         }
         self.settle_addresses(target);
     }
