@@ -89,14 +89,15 @@ pub(crate) fn real(
 
 fn on_a_cluster(program: &Program, images: &[PathBuf]) -> Result<Command> {
     let mut run = Command::new(shell::myself()?);
-    run.args(["cluster", "run"]);
+    // What fails is tried again on a new cluster, not on what it left behind.
+    run.arg("twice").arg(shell::myself()?).args(["cluster", "run"]);
     program.settle(&mut run);
     for image in images {
         run.arg("--image").arg(image);
     }
     // The tests take the cluster by a name of their own: other tests must not touch it by chance.
     let script = "QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec \"$@\"";
-    run.args(["--", "sh", "-c", script, "sh"]).args(program.line()?).arg("--test-threads=1");
+    run.args(["--", "sh", "-c", script, "sh"]).arg(program.file()).arg("--test-threads=1");
     Ok(run)
 }
 

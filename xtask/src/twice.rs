@@ -10,7 +10,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::shell::say;
 
@@ -25,22 +25,42 @@ pub(crate) fn unsteady(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| line.starts_with(UNSTEADY))
 }
 
-/// Runs a program of `libtest` with its arguments; whether all passed, some of them perhaps at
-/// their second try.
-pub(crate) fn run(program: &[OsString]) -> Result<bool> {
+/// Runs a program of `libtest`, or a command that ends with one and its arguments, and tells of
+/// those that passed at their second try only. An error unless all passed.
+pub(crate) fn run(program: &[OsString]) -> Result<()> {
+    match tried(program)? {
+        Tried::Failed => bail!("tests failed"),
+        Tried::Passed { unsteady } => {
+            for name in unsteady {
+                say(&format!("{UNSTEADY}{name} failed, and passed when it was tried again"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// How it went.
+#[derive(Debug, PartialEq, Eq)]
+enum Tried {
+    /// All passed, these at their second try.
+    Passed {
+        unsteady: Vec<String>,
+    },
+    Failed,
+}
+
+fn tried(program: &[OsString]) -> Result<Tried> {
     let (status, failed) = once(program, &[])?;
+    if status.success() {
+        return Ok(Tried::Passed { unsteady: Vec::new() });
+    }
     // A program that ended in any other way names none.
-    if status.success() || failed.is_empty() || failed.len() > MOST {
-        return Ok(status.success());
+    if failed.is_empty() || failed.len() > MOST {
+        return Ok(Tried::Failed);
     }
     say(&format!("once more: {}", failed.join(", ")));
     let (status, _) = once(program, &failed)?;
-    if status.success() {
-        for name in failed {
-            say(&format!("{UNSTEADY}{name} failed, and passed when it was tried again"));
-        }
-    }
-    Ok(status.success())
+    Ok(if status.success() { Tried::Passed { unsteady: failed } } else { Tried::Failed })
 }
 
 /// Runs all tests, or those with these names, and gives the names of those that failed.
@@ -109,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_run_is_no_success() {
-        assert!(run(&[]).is_err());
-        assert!(run(&["/nonexistent".into()]).is_err());
-        assert!(!run(&["false".into()]).unwrap());
-        assert!(run(&["true".into()]).unwrap());
+        assert!(tried(&[]).is_err());
+        assert!(tried(&["/nonexistent".into()]).is_err());
+        assert_eq!(tried(&["false".into()]).unwrap(), Tried::Failed);
+        assert_eq!(tried(&["true".into()]).unwrap(), Tried::Passed { unsteady: Vec::new() });
     }
 
     /// A program that fails as `libtest` does, as often as the file that it counts in says.
@@ -134,13 +154,14 @@ mod tests {
             std::fs::read_to_string(folder.path().join("args")).unwrap()
         };
         let (program, folder) = failing(1, "    a::b\\n    c\\n");
-        assert!(run(&program).unwrap());
+        let unsteady = ["a::b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(tried(&program).unwrap(), Tried::Passed { unsteady });
         assert_eq!(args(&folder), "--test-threads=4\n--test-threads=4 --exact a::b c\n");
         let (program, folder) = failing(2, "    a\\n");
-        assert!(!run(&program).unwrap());
+        assert_eq!(tried(&program).unwrap(), Tried::Failed);
         assert_eq!(args(&folder).lines().count(), 2);
         let (program, folder) = failing(1, "    a\\n    b\\n    c\\n    d\\n");
-        assert!(!run(&program).unwrap(), "that many are no chance");
+        assert_eq!(tried(&program).unwrap(), Tried::Failed, "that many are no chance");
         assert_eq!(args(&folder).lines().count(), 1);
     }
 }

@@ -92,6 +92,7 @@ async fn all_are_kept(up: &Up) {
         let quiet = look(up, "quiet").await;
         let busy = look(up, "busy").await;
         let broken = look(up, "broken").await;
+        told(&[&quiet, &busy, &broken]);
         let kept = quiet.result == "Success" && quiet.idle() > IDLE_SECONDS;
         if busy.result == "Success" {
             used_at_first.set(used_at_first.get().or(Some(busy.used)));
@@ -106,6 +107,12 @@ async fn all_are_kept(up: &Up) {
         Some(())
     })
     .await;
+}
+
+/// Shown if the test fails.
+#[expect(clippy::print_stdout, reason = "libtest keeps it for those that fail")]
+fn told(looks: &[&Look]) {
+    println!("{looks:?}");
 }
 
 /// What is known about the use of a workspace; times in ms since 1970.
