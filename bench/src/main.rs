@@ -65,7 +65,7 @@ async fn main() -> Result<()> {
     let out = cli.out.display();
     std::fs::create_dir_all(&cli.out).with_context(|| format!("cannot write into {out}"))?;
     let mut report = match cli.add {
-        true => report::Report::earlier(&cli.out)?,
+        true => report::Report::earlier(machine::describe(), &cli.out)?,
         false => report::Report::new(machine::describe(), cli.quick, &cli.out),
     };
     let wanted = |part: Part| cli.only.is_empty() || cli.only.contains(&part);

@@ -19,6 +19,9 @@ pub(crate) struct Report {
     sections: Vec<Section>,
     #[serde(skip)]
     out: PathBuf,
+    /// The machine of this run, if it adds to the report of an earlier one.
+    #[serde(skip)]
+    later: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,18 +34,21 @@ pub(crate) struct Section {
 
 impl Report {
     pub(crate) fn new(machine: String, quick: bool, out: &Path) -> Self {
-        Self { machine, quick, sections: Vec::new(), out: out.to_owned() }
+        Self { machine, quick, sections: Vec::new(), out: out.to_owned(), later: None }
     }
 
     /// What an earlier run wrote there, to be added to.
-    pub(crate) fn earlier(out: &Path) -> Result<Self> {
+    pub(crate) fn earlier(machine: String, out: &Path) -> Result<Self> {
         let text = fs::read(out.join("report.json")).context("cannot read report.json")?;
         let report: Self = serde_json::from_slice(&text).context("report.json is no report")?;
-        Ok(Self { out: out.to_owned(), ..report })
+        Ok(Self { out: out.to_owned(), later: Some(machine), ..report })
     }
 
     /// Adds a section, in the place of the one with its title.
-    pub(crate) fn add(&mut self, section: Section) {
+    pub(crate) fn add(&mut self, mut section: Section) {
+        if let Some(machine) = &self.later {
+            section.note.push_str(&format!("\n\nAdded by a later run. Machine: {machine}."));
+        }
         self.sections.retain(|older| older.title != section.title);
         self.sections.push(section);
     }
@@ -126,15 +132,16 @@ mod tests {
         first.add(section("One", "1"));
         first.add(section("Two", "2"));
         first.write().unwrap();
-        let mut second = Report::earlier(folder.path()).unwrap();
+        let mut second = Report::earlier("another".to_owned(), folder.path()).unwrap();
         second.add(section("One", "3"));
         second.write().unwrap();
         let text = fs::read_to_string(folder.path().join("report.md")).unwrap();
         let two = text.find("## Two\n\na note\n\n| what |\n|---|\n| 2 |").unwrap();
-        let one = text.find("## One\n\na note\n\n| what |\n|---|\n| 3 |").unwrap();
+        let note = "a note\n\nAdded by a later run. Machine: another.";
+        let one = text.find(&format!("## One\n\n{note}\n\n| what |\n|---|\n| 3 |")).unwrap();
         assert!(two < one && text.contains("Machine: a machine."), "{text}");
         assert!(!text.contains("| 1 |"), "{text}");
         fs::remove_file(folder.path().join("report.json")).unwrap();
-        assert!(Report::earlier(folder.path()).is_err());
+        assert!(Report::earlier(String::new(), folder.path()).is_err());
     }
 }
