@@ -91,21 +91,32 @@ async fn run(
     let (Some(mut input), Some(output)) = (process.stdin(), process.stdout()) else {
         return Err("the command has no input or output".to_owned());
     };
-    let status = process.take_status();
+    let status = process.take_status().ok_or("the end of the command is told twice")?;
     let broken = |error: std::io::Error| format!("the connection to the script broke: {error}");
     input.write_all(script.as_bytes()).await.map_err(broken)?;
     input.flush().await.map_err(broken)?;
     let mut written = Vec::new();
-    output.take(LARGEST + 1).read_to_end(&mut written).await.map_err(broken)?;
+    let mut output = output.take(LARGEST + 1);
+    let mut reading = std::pin::pin!(output.read_to_end(&mut written));
+    let mut status = std::pin::pin!(status);
+    // When the connection breaks, the output has no end, but there is no status any more.
+    let told = tokio::select! {
+        read = &mut reading => read.map(|_| None),
+        told = &mut status => match told {
+            Some(told) => reading.await.map(|_| Some(told)),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        },
+    };
+    let told = told.map_err(broken)?;
     if written.len() as u64 > LARGEST {
         process.abort();
         return Err("the output is longer than 1 MiB".to_owned());
     }
-    let status = match status {
-        Some(status) => status.await,
-        None => None,
+    let told = match told {
+        Some(told) => Some(told),
+        None => status.await,
     };
-    succeeded(status).map(|()| written)
+    succeeded(told).map(|()| written)
 }
 
 /// A file of its own, that no script finds by guessing.

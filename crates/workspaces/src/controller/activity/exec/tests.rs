@@ -4,11 +4,12 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use embedded::api::exec::{ExecSource, Execution};
 use futures::{StreamExt, future::BoxFuture, stream};
-use kube::{ResourceExt, api::PostParams};
+use kube::{Client, Config, ResourceExt, api::PostParams};
 use rstest::rstest;
 use serde_json::{Value, json};
 use testcluster::TestCluster;
-use tokio::process::Command;
+use tokio::{net::TcpListener, process::Command};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::*;
 use crate::controller::activity::Options;
@@ -51,25 +52,67 @@ async fn run(script: &str, seconds: i32) -> Option<Result<Seen, Failed>> {
     });
     let pod = serde_json::from_value(pod).unwrap();
     let pod = pods.create(&PostParams::default(), &pod).await.unwrap();
+    Some(run_in(cluster.client(), pod.uid().unwrap(), script, seconds).await)
+}
+
+async fn run_in(
+    client: Client,
+    pod_uid: String,
+    script: &str,
+    seconds: i32,
+) -> Result<Seen, Failed> {
     let target = Target {
         namespace: "default".into(),
         workspace: "lab".into(),
         uid: String::new(),
         pod: "p-0".into(),
-        pod_uid: pod.uid().unwrap(),
+        pod_uid,
         address: None,
         ports: Vec::new(),
         removed_prefixes: Vec::new(),
     };
     let exec = json!({"script": script, "timeoutSeconds": seconds});
     let work = Work {
-        client: cluster.client(),
+        client,
         now: || 0,
         shows_secret: false,
         options: Options::default(),
         probe: serde_json::from_value(json!({"podExec": exec})).unwrap(),
     };
-    Some(probe(&work, &target, work.probe.pod_exec.as_ref().unwrap()).await)
+    probe(&work, &target, work.probe.pod_exec.as_ref().unwrap()).await
+}
+
+/// The client's streams have no end then.
+#[tokio::test]
+async fn a_connection_that_breaks_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap());
+    let broken = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let key = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("sec-websocket-key").then_some(value)
+        });
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Protocol: v5.channel.k8s.io\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.unwrap().as_bytes())
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        // No frame begins like this.
+        stream.write_all(&[0xff; 16]).await.unwrap();
+        stream
+    };
+    let client = Client::try_from(Config::new(api.parse().unwrap())).unwrap();
+    let found = run_in(client, "u".to_owned(), "#!/bin/true\n", 3600);
+    let both = async { tokio::join!(broken, found).1 };
+    let found = timeout(Duration::from_secs(60), both).await.expect("it is waited for");
+    assert!(matches!(found, Err(Failed::Because(_))), "{found:?}");
 }
 
 #[rstest]
