@@ -5,10 +5,10 @@
 //! at the end; with version 5, channel 255 closes the one that follows. There are no terminals. A
 //! command ends with its connection.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::{SinkExt, StreamExt, TryStreamExt, future::BoxFuture};
+use futures::{SinkExt, Stream, StreamExt, TryStreamExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
@@ -21,7 +21,7 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Message,
+        Error, Message,
         handshake::derive_accept_key,
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
@@ -37,6 +37,8 @@ const LONGEST_MESSAGE: usize = 1 << 20;
 const PIECE: usize = 32 << 10;
 /// Pieces that wait for a slow client; the rest waits in the pipes of the command.
 const WAITING: usize = 8;
+/// How long a client may take to close a connection on which all was said.
+const LEAVE: Duration = Duration::from_secs(5);
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 const INPUT: u8 = 0;
@@ -186,7 +188,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             let text = format!("error executing command in container: {why}");
             let _ = sink.send(piece(END, &failure("InternalError", &text, json!({})))).await;
             let _ = sink.send(over()).await;
-            return;
+            return leave(&mut stream).await;
         }
     };
     let (sender, mut pieces) = mpsc::channel::<Message>(WAITING);
@@ -230,9 +232,21 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     tokio::select! {
         // All that was written is sent before the connection ends.
-        _ = async { tokio::join!(run, write) } => {}
+        _ = async { tokio::join!(run, write) } => leave(&mut stream).await,
         () = read => {}
     }
+}
+
+/// Lets a client read to the end: one that cannot send its input any more gives up at once.
+async fn leave(stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin)) {
+    let read = async {
+        while let Some(Ok(message)) = stream.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
+    };
+    let _slow = tokio::time::timeout(LEAVE, read).await;
 }
 
 /// Sends what comes, or only takes it away.

@@ -65,6 +65,18 @@ async fn a_command_has_its_streams_and_its_end() {
     assert!(status.message.unwrap().contains("/no/such/program"));
 }
 
+/// What is said of it must not be lost to a client that is still sending.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_is_told_whatever_is_sent_to_it() {
+    let (place, _pod) = place().await;
+    // As much as the client takes without a reader.
+    let input = vec![b'x'; 1000];
+    for _ in 0..200 {
+        let (_, _, status) = run(&place, &["/no/such/program"], &input).await;
+        assert_eq!(status.reason.as_deref(), Some("InternalError"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_streams_pass_whole() {
     let (place, _pod) = place().await;
