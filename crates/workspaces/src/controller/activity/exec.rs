@@ -27,12 +27,15 @@ const LARGEST: u64 = 1 << 20;
 /// a shell with a trap is lost if the child still has the trap of its parent, and then the end of a
 /// quick script would be told when its time is over. So a `sleep` may stay, for a second.
 ///
+/// A script that did not come whole is not run: nothing at all would end well and count as use.
+///
 /// Its arguments: the place of the output, the length of the script, the time in seconds.
 const RUNNER: &str = r#"
 exec 2>/dev/null
 umask 077
 out=$1 script=${1%.json}
-dd of="$script" bs=1 count="$2" 2>/dev/null && chmod 700 "$script" || exit 126
+dd of="$script" bs=1 count="$2" 2>/dev/null
+if [ "$(wc -c < "$script")" -ne "$2" ] || ! chmod 700 "$script"; then rm -f "$script"; exit 126; fi
 export OUTPUT_JSON_PATH="$out"
 if command -v setsid >/dev/null 2>&1; then
   setsid "$script" </dev/null >/dev/null 2>&1 &

@@ -163,6 +163,28 @@ async fn quick_scripts_are_not_waited_for() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left");
 }
 
+/// Some clusters end the input before it came.
+#[rstest]
+#[case::nothing(0)]
+#[case::a_part(12)]
+#[tokio::test]
+async fn a_script_that_does_not_come_whole_is_not_run(#[case] come: usize) {
+    let script = "#!/bin/sh\nexit 0\n";
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("x.json");
+    let length = script.len().to_string();
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", RUNNER, "activity-probe", place.to_str().unwrap(), &length, "60"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    input.write_all(&script.as_bytes()[..come]).await.unwrap();
+    drop(input);
+    assert_eq!(shell.wait().await.unwrap().code(), Some(126));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_that_is_none_is_a_failure() {
     let Some(found) = run("#!/no/such/interpreter\n", 30).await else { return };
