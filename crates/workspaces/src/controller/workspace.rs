@@ -241,14 +241,11 @@ impl Pass<'_> {
         let workspace = self.workspace;
         let objects = Objects { workspace, kind, options, image, in_use, connect_secret };
         let metrics = &self.context.options.metrics;
-        let later = self.rest_later;
+        if self.rest_later {
+            return metrics.step("stateful_set", self.stateful_set(&objects)).await;
+        }
         let pod = async {
-            let account = async {
-                match later {
-                    true => Ok(()),
-                    false => metrics.step("service_account", self.service_account(&objects)).await,
-                }
-            };
+            let account = metrics.step("service_account", self.service_account(&objects));
             // A paused workspace shows nothing to anybody, so the Secret can wait.
             let secret = async {
                 match connect_secret && !self.workspace.spec.paused {
@@ -260,19 +257,11 @@ impl Pass<'_> {
             account.and(secret)?;
             let stateful_set = metrics.step("stateful_set", self.stateful_set(&objects));
             // Not before the account is known to be ours: it is given rights.
-            let roles = async {
-                match later {
-                    true => Ok(()),
-                    false => metrics.step("role_bindings", self.role_bindings(&objects)).await,
-                }
-            };
+            let roles = metrics.step("role_bindings", self.role_bindings(&objects));
             let (stateful_set, roles) = tokio::join!(stateful_set, roles);
             roles.and(stateful_set)
         };
         let way = async {
-            if later {
-                return Ok(());
-            }
             let service = metrics.step("service", self.service(&objects)).await?;
             metrics.step("routes", self.routes(&objects, &service.name)).await
         };

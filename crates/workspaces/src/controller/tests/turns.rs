@@ -66,19 +66,26 @@ async fn nothing_of_one_that_is_started_waits() {
     assert!(account < set, "a pod needs it: {writes:?}");
 }
 
-/// It is told when its turn comes, and no pod was made meanwhile.
+/// What has waited is refused when its turn comes: that is told, and tried again.
+async fn is_told_and_tried_again(world: &World, message: &str) {
+    assert_eq!(turn(world).await.0, Outcome::Later);
+    assert_eq!(world.reconcile_in(Turn::Later, "lab").await, Outcome::Retry);
+    let told = world.told("lab").await;
+    assert_eq!(told.0, "Error");
+    assert!(told.1.starts_with(message), "{}", told.1);
+    // It is not put off once more: that would look like a success.
+    assert_eq!(turn(world).await.0, Outcome::Retry);
+    assert_eq!(world.told("lab").await, told);
+}
+
+/// No pod was made meanwhile.
 #[tokio::test]
 async fn an_account_that_is_refused_is_told_and_tried_again() {
     let world = World::new().await;
     let name = naming::service_account("lab");
     world.post::<ServiceAccount>(json!({"metadata": {"name": name}})).await;
     world.create(paused("lab")).await;
-    assert_eq!(turn(&world).await.0, Outcome::Later);
-    assert_eq!(world.reconcile_in(Turn::Later, "lab").await, Outcome::Retry);
-    let (state, message) = world.told("lab").await;
-    assert_eq!(state, "Error");
-    assert!(message.starts_with("Workspace cannot use ServiceAccount"), "{message}");
-    assert_eq!(turn(&world).await.0, Outcome::Retry);
+    is_told_and_tried_again(&world, "Workspace cannot use ServiceAccount").await;
     world.delete::<ServiceAccount>(&name).await;
     assert_eq!(turn(&world).await.0, Outcome::Done);
     assert_eq!(world.told("lab").await.0, "Paused");
@@ -94,14 +101,7 @@ async fn a_way_that_is_refused_is_told_and_tried_again() {
         let service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
         world.post::<Service>(service).await;
     }
-    assert_eq!(turn(&world).await.0, Outcome::Later);
-    assert_eq!(world.reconcile_in(Turn::Later, "lab").await, Outcome::Retry);
-    let (state, message) = world.told("lab").await;
-    assert_eq!(state, "Error");
-    assert!(message.starts_with("Workspace cannot use Service"), "{message}");
-    // It is not put off once more: that would look like a success.
-    assert_eq!(turn(&world).await.0, Outcome::Retry);
-    assert_eq!(world.told("lab").await, (state, message));
+    is_told_and_tried_again(&world, "Workspace cannot use Service").await;
     for name in &taken {
         world.delete::<Service>(name).await;
     }
