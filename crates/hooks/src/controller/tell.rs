@@ -168,13 +168,10 @@ impl Builder<'_> {
         if let Some(only) = only.filter(|only| wanted.resources.iter().any(|r| r.kind != *only)) {
             return Err(format!("the kind of its resources is {only}"));
         }
-        let auto = match wanted.auto {
-            false => None,
-            true => {
-                let found = Auto::of(wanted.kind);
-                Some(found.ok_or_else(|| "auto is for flux-v2, argocd and workspace".to_owned())?)
-            }
-        };
+        let auto = Auto::of(wanted.kind).filter(|_| wanted.auto);
+        if wanted.auto && auto.is_none() {
+            return Err("auto is for flux-v2, argocd and workspace".to_owned());
+        }
         let needs_tag = action == Action::Update;
         let pushed = (needs_tag || auto == Some(Auto::Workspaces))
             .then(|| Pushed { tags: wanted.tag_filter.clone(), needs_tag });
