@@ -3,12 +3,9 @@
 use anyhow::Result;
 
 use crate::{
-    cluster,
+    cluster, e2e,
     shell::{self, say},
 };
-
-/// The path of the kubeconfig is known inside only.
-const ON_REAL: &str = r#"QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec "$@""#;
 
 pub(crate) fn run(quick: bool) -> Result<()> {
     let programs = ["--package", "quartermaster", "--package", "bench", "--bins"];
@@ -16,17 +13,16 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let built = shell::built("release")?;
     // Before anything is measured: it may take long.
     let real = cluster::bring();
-    let quick = quick.then_some("--quick");
-    let mut bench = shell::command(built.join("bench"));
-    bench.arg("--binary").arg(built.join("quartermaster")).args(quick);
-    shell::run(&mut bench)?;
+    let (bench, binary) = (built.join("bench"), built.join("quartermaster"));
+    let options = ["--binary".into(), binary].into_iter().chain(quick.then(|| "--quick".into()));
+    let options: Vec<_> = options.collect();
+    shell::run(shell::command(&bench).args(&options))?;
     if let Err(error) = real {
         say(&format!("left out: the controller on a real API server: {error:#}"));
         return Ok(());
     }
-    let mut bench = shell::command(shell::myself()?);
-    bench.args(["cluster", "run", "--no-node", "--", "sh", "-c", ON_REAL, "sh"]);
-    bench.arg(built.join("bench")).arg("--binary").arg(built.join("quartermaster")).args(quick);
-    bench.args(["--only", "controller", "--add"]);
-    shell::run(&mut bench)
+    let mut inside = shell::command(shell::myself()?);
+    inside.args(["cluster", "run", "--no-node", "--", "sh", "-c", e2e::INSIDE, "sh"]);
+    inside.arg(bench).args(options).args(["--only", "controller", "--add"]);
+    shell::run(&mut inside)
 }

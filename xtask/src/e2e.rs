@@ -33,6 +33,10 @@ enum Clusters {
 
 use Clusters::{Both, Own, OwnIfNamed, Real};
 
+/// Runs its arguments inside a cluster, whose kubeconfig is known there only. They take it by a name
+/// of their own: other tests must not touch it by chance.
+pub(crate) const INSIDE: &str = r#"QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec "$@""#;
+
 const TARGETS: [Target; 14] = [
     Target { name: "story", clusters: Both, seconds: 40 },
     Target { name: "controller", clusters: Real, seconds: 40 },
@@ -95,9 +99,7 @@ fn on_a_cluster(program: &Program, images: &[PathBuf]) -> Result<Command> {
     for image in images {
         run.arg("--image").arg(image);
     }
-    // The tests take the cluster by a name of their own: other tests must not touch it by chance.
-    let script = "QUARTERMASTER_E2E_KUBECONFIG=$KUBECONFIG exec \"$@\"";
-    run.args(["--", "sh", "-c", script, "sh"]).arg(program.file()).arg("--test-threads=1");
+    run.args(["--", "sh", "-c", INSIDE, "sh"]).arg(program.file()).arg("--test-threads=1");
     Ok(run)
 }
 
