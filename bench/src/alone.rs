@@ -10,7 +10,7 @@ use quartermaster_e2e::{Backend, Program, Tree, Up, within};
 use crate::{
     list::{COLUMNS, row},
     load::{Caller, Target},
-    report::{Report, Section, mib},
+    report::{Report, Section, columns, mib},
     say,
 };
 
@@ -65,7 +65,7 @@ pub(crate) async fn measure(
              the Go backend takes 167 MB idle and 4.0 GB under 64 readers.",
             mib(idle)
         ),
-        columns: COLUMNS.map(str::to_owned).to_vec(),
+        columns: columns(COLUMNS),
         rows,
     });
     Ok(())

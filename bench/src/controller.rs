@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Size,
-    report::{Report, Section, mib, ms},
+    report::{Report, Section, columns, mib, ms},
     say,
 };
 
@@ -108,7 +108,7 @@ fn section(site: &Site, size: Size) -> Section {
             STILL.as_secs(),
             RESTLESS.as_secs(),
         ),
-        columns: [
+        columns: columns([
             "what",
             "time",
             "writes",
@@ -119,9 +119,7 @@ fn section(site: &Site, size: Size) -> Section {
             "CPU of the cluster",
             "resident",
             "peak",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ]),
         rows: Vec::new(),
     }
 }

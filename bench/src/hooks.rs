@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     Size, disk,
-    report::{Report, Section, mib, ms, percentile, rate},
+    report::{Report, Section, columns, mib, ms, percentile, rate},
 };
 
 const SMALL: usize = 7 * 1024;
@@ -50,10 +50,10 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
              within 1.5 × of the bound and 20,000/s at 512.",
             ms(fsync)
         ),
-        columns: [
+        columns: columns([
             "mode", "body", "connections", "accepted", "of the bound", "p50", "p99", "CPU each",
             "resident", "peak",
-        ].map(str::to_owned).to_vec(),
+        ]),
         rows,
     });
     beside::measure(binary, time, report).await?;
@@ -111,7 +111,7 @@ async fn queue(binary: &Path, size: Size, report: &mut Report) -> Result<()> {
         note: "7 kB pushes of as many branches over 512 connections, journalled, while the \
                downstream is away. Target: memory flat under 96 MiB with 1,000,000 queued."
             .to_owned(),
-        columns: ["queued", "accepted", "p99", "resident", "peak"].map(str::to_owned).to_vec(),
+        columns: columns(["queued", "accepted", "p99", "resident", "peak"]),
         rows,
     });
     Ok(())

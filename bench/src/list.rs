@@ -19,7 +19,7 @@ use crate::{
     Size, alone,
     load::{self, Caller, Connection, Target},
     peers,
-    report::{Report, Section, mib, ms, percentile, rate},
+    report::{Report, Section, columns, mib, ms, percentile, rate},
     say,
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
             ms(settled),
             mib(idle)
         ),
-        columns: COLUMNS.map(str::to_owned).to_vec(),
+        columns: columns(COLUMNS),
         rows,
     });
     peers::measure(&up, address, size, report).await?;

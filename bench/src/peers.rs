@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     Size,
     load::{self, Caller, Target},
-    report::{Report, Section, ms, percentile, rate},
+    report::{Report, Section, columns, ms, percentile, rate},
     say,
 };
 
@@ -81,7 +81,7 @@ pub(crate) async fn measure(
              can carry; DESIGN's figures are of another. `ratio` is the rate of quartermaster to \
              theirs; `asking` is the CPU of the load generator.{left_out}"
         ),
-        columns: ["what", "connections", "server", "ratio", "answers", "p50", "p99", "CPU each", "asking"].map(str::to_owned).to_vec(),
+        columns: columns(["what", "connections", "server", "ratio", "answers", "p50", "p99", "CPU each", "asking"]),
         rows,
     });
     Ok(())

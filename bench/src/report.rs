@@ -87,6 +87,11 @@ impl Report {
     }
 }
 
+/// Names of columns.
+pub(crate) fn columns<const N: usize>(names: [&str; N]) -> Vec<String> {
+    names.map(str::to_owned).to_vec()
+}
+
 /// A duration in milliseconds.
 pub(crate) fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)

@@ -12,7 +12,7 @@ use quartermaster_e2e::{Program, Tree, Up};
 use crate::{
     Size,
     load::{Caller, Connection},
-    report::{Report, Section, mib, ms, percentile},
+    report::{Report, Section, columns, mib, ms, percentile},
 };
 
 pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> Result<()> {
@@ -41,7 +41,7 @@ pub(crate) async fn measure(binary: &Path, size: Size, report: &mut Report) -> R
              of an empty one. Target: 200 ms, 40 MiB. Go peers: about 1 s after their caches fill.",
             size.starts
         ),
-        columns: ["what", "median", "worst"].map(str::to_owned).to_vec(),
+        columns: columns(["what", "median", "worst"]),
         rows: vec![
             vec!["first start, new data directory".into(), middle(&first), worst(&first)],
             vec!["start on existing data".into(), middle(&again), worst(&again)],

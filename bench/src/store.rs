@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     Size, disk,
-    report::{Report, Section, ms, percentile, rate},
+    report::{Report, Section, columns, ms, percentile, rate},
 };
 
 pub(crate) async fn measure(size: Size, report: &mut Report) -> Result<()> {
@@ -56,9 +56,7 @@ pub(crate) async fn measure(size: Size, report: &mut Report) -> Result<()> {
              about other disks. A real API server takes about 1,000 writes/s.",
             disk::file_system(scratch.path())
         ),
-        columns: ["what", "writes", "write p50", "write p99", "watch p50", "watch p99"]
-            .map(str::to_owned)
-            .to_vec(),
+        columns: columns(["what", "writes", "write p50", "write p99", "watch p50", "watch p99"]),
         rows,
     });
     Ok(())

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     peers::{self, Peer},
-    report::{Report, Section, mib},
+    report::{Report, Section, columns, mib},
 };
 
 const RECEIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/receiver.go");
@@ -64,9 +64,9 @@ pub(super) async fn measure(binary: &Path, time: Duration, report: &mut Report) 
                limits, log, metrics or guard. It stands in for flux-recv, which does more than that. \
                `ratio` is the rate of quartermaster to theirs."
             .to_owned(),
-        columns: [
+        columns: columns([
             "connections", "server", "ratio", "accepted", "p50", "p99", "CPU each", "peak",
-        ].map(str::to_owned).to_vec(),
+        ]),
         rows,
     });
     Ok(())
