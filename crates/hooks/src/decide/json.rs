@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use memchr::memchr2;
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Visitor},
@@ -93,19 +92,38 @@ fn bounded(body: &[u8]) -> Result<&[u8], Unreadable> {
     Err(Unreadable("does not end"))
 }
 
-/// As long as most strings are: looked at byte by byte, which is quicker than to begin a search.
-const SHORT: usize = 24;
-
 fn after_string(body: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        let near = body.get(at..)?.iter().take(SHORT);
-        at += near.take_while(|byte| !matches!(byte, b'"' | b'\\')).count();
-        at += memchr2(b'"', b'\\', body.get(at..)?)?;
+        at += quote_or_escape(body.get(at..)?)?;
         if body[at] == b'"' {
             return Some(at + 1);
         }
         at += 2;
     }
+}
+
+/// Where the first quote or backslash is. Most strings are too short for a search to be worth its
+/// beginning, and too long to be looked at byte by byte.
+fn quote_or_escape(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = lowest(word, b'"') | lowest(word, b'\\');
+        if found != 0 {
+            // A byte in eight bits.
+            return Some(index * 8 + usize::try_from(found.trailing_zeros() / 8).ok()?);
+        }
+    }
+    let found = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(text.len() - rest.len() + found)
+}
+
+/// Sets the highest bit of the first byte of a word that is this one. Of those behind it, any may be
+/// set; if none is this one, none is set.
+const fn lowest(word: u64, byte: u8) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let zero = word ^ u64::from_ne_bytes([byte; 8]);
+    zero.wrapping_sub(EACH) & !zero & (EACH << 7)
 }
 
 /// Refuses names of absurd length before they are passed on.
@@ -348,6 +366,12 @@ mod tests {
         fn no_body_panics(body: Vec<u8>) {
             let _ = first::<Outer>(&body);
             let _ = whole::<Outer>(&body);
+        }
+
+        #[test]
+        fn quotes_and_escapes_are_found(text in "[\"\\\\!#\\]a\u{a2}\u{dc}]{0,30}") {
+            let plain = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'));
+            assert_eq!(quote_or_escape(text.as_bytes()), plain);
         }
 
         #[test]
