@@ -11,6 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use super::{Limits, Reply, plain};
 use crate::limits::Share;
 
+/// For how many bytes memory is taken at once when the first of them came, at the most.
+const AHEAD: usize = 64 * 1024;
+
 /// The whole body, or what the sender is told instead. `share` accounts for what is in memory.
 pub(super) async fn read(
     headers: &HeaderMap,
@@ -26,12 +29,11 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > u64::try_from(most).unwrap_or(u64::MAX)) {
         return Err(too_large());
     }
-    let mut body = match announced.and_then(|length| usize::try_from(length).ok()) {
-        Some(length) if !share.grow_to(length) => return Err(busy()),
-        // What is announced need not come: memory is taken as it does.
-        Some(length) => BytesMut::with_capacity(length.min(64 * 1024)),
-        None => BytesMut::new(),
-    };
+    let announced = announced.and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| !share.grow_to(length)) {
+        return Err(busy());
+    }
+    let mut body = BytesMut::new();
     let start = Instant::now();
     loop {
         let frame = timeout_at(deadline(start, body.len(), limits), incoming.frame()).await;
@@ -49,6 +51,10 @@ pub(super) async fn read(
         }
         if body.is_empty() && incoming.is_end_stream() {
             return Ok(data);
+        }
+        if body.is_empty() {
+            // What is announced need not come: memory is taken as it does.
+            body.reserve(announced.unwrap_or_default().min(AHEAD));
         }
         body.extend_from_slice(&data);
     }
