@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use lz4_flex::block;
 
 use crate::model::Inbound;
 
@@ -63,9 +64,15 @@ impl Request {
         SECRET.contains(&name)
     }
 
-    /// As bytes, for the journal.
+    /// As bytes, for the journal: small, because all of them are written to disk and most are never
+    /// read.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.body.len() + 512);
+        let packed = block::compress_prepend_size(&self.body);
+        let (end, body) = match packed.len() < self.body.len() {
+            true => (PACKED, &*packed),
+            false => (PLAIN, &*self.body),
+        };
+        let mut bytes = Vec::with_capacity(body.len() + 512);
         for (name, value) in &self.headers {
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
                 let length = u32::try_from(part.len()).unwrap_or_default();
@@ -73,8 +80,8 @@ impl Request {
                 bytes.extend_from_slice(part);
             }
         }
-        bytes.extend_from_slice(&u32::MAX.to_be_bytes());
-        bytes.extend_from_slice(&self.body);
+        bytes.extend_from_slice(&end.to_be_bytes());
+        bytes.extend_from_slice(body);
         bytes
     }
 
@@ -83,11 +90,12 @@ impl Request {
         let mut headers = HeaderMap::new();
         loop {
             let (length, rest) = bytes.split_first_chunk()?;
-            let length = u32::from_be_bytes(*length);
-            if length == u32::MAX {
-                return Some(Self { headers, body: Bytes::copy_from_slice(rest) });
-            }
-            let (name, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            let length = match u32::from_be_bytes(*length) {
+                PLAIN => return Some(Self { headers, body: Bytes::copy_from_slice(rest) }),
+                PACKED => return Some(Self { headers, body: unpacked(rest)? }),
+                length => usize::try_from(length).ok()?,
+            };
+            let (name, rest) = rest.split_at_checked(length)?;
             let (length, rest) = rest.split_first_chunk()?;
             let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
             let (value, rest) = rest.split_at_checked(length)?;
@@ -96,6 +104,23 @@ impl Request {
             bytes = rest;
         }
     }
+}
+
+/// What stands in the place of a header's length after the last one: the body follows as it came, or
+/// packed by LZ4 behind its length.
+const PLAIN: u32 = u32::MAX;
+const PACKED: u32 = u32::MAX - 1;
+/// A byte of LZ4 stands for no more than these.
+const MOST_UNPACKED: usize = 255;
+
+fn unpacked(packed: &[u8]) -> Option<Bytes> {
+    let (length, rest) = block::uncompressed_size(packed).ok()?;
+    // Memory is not taken for what cannot be in there.
+    if length > rest.len().saturating_mul(MOST_UNPACKED) {
+        return None;
+    }
+    let body = block::decompress(rest, length).ok()?;
+    (body.len() == length).then(|| body.into())
 }
 
 #[cfg(test)]
@@ -134,10 +159,43 @@ mod tests {
         assert_eq!(of(Wants::Secrets, None), [&all[..], &["x-mine"]].concat());
     }
 
+    fn with(body: impl Into<Bytes>) -> Request {
+        Request { headers: HeaderMap::new(), body: body.into() }
+    }
+
+    #[test]
+    fn bodies_are_packed_if_that_makes_them_smaller() {
+        let same = with("0123456789".repeat(700));
+        let written = same.to_bytes();
+        assert!(written.len() < 100, "{}", written.len());
+        assert_eq!(Request::from_bytes(&written), Some(same));
+        let zeros = with(vec![0; 10 << 20]);
+        assert_eq!(Request::from_bytes(&zeros.to_bytes()), Some(zeros));
+        let short = with("{}");
+        assert_eq!(short.to_bytes(), b"\xff\xff\xff\xff{}");
+    }
+
+    #[test]
+    fn lengths_that_are_not_true_take_no_memory() {
+        let mut written = with("0123456789".repeat(700)).to_bytes();
+        for length in [0_u32, 6999, 7001, u32::MAX] {
+            written[4..8].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(Request::from_bytes(&written), None, "{length}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
+        fn no_bytes_panic(mut bytes: Vec<u8>) {
             let _ = Request::from_bytes(&bytes);
+            bytes.splice(..0, PACKED.to_be_bytes());
+            let _ = Request::from_bytes(&bytes);
+        }
+
+        #[test]
+        fn what_is_written_is_read(body: Vec<u8>, times in 1_usize..20) {
+            let request = with(body.repeat(times));
+            assert_eq!(Request::from_bytes(&request.to_bytes()), Some(request));
         }
     }
 }
