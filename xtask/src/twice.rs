@@ -2,12 +2,17 @@
 //!
 //! The tests use real servers, real containers and browsers on a machine that does much else, so
 //! one in thousands fails by chance. That must not hide what ten others say, nor may it be hidden:
-//! what only passes at its second try is told as unsteady, again at the very end, to be mended.
+//! what only passes at its second try is told as unsteady, again at the very end, to be mended. A
+//! program that hangs is ended, and run again as a whole.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     process::{Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +25,9 @@ const UNSTEADY: &str = "unsteady: ";
 /// More failures than these are no chance.
 const MOST: usize = 3;
 
+/// A program that says nothing for so long hangs: its tests have deadlines far below that.
+const SILENCE: Duration = Duration::from_mins(15);
+
 /// The lines of a text that tell of tests which passed at their second try.
 pub(crate) fn unsteady(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| line.starts_with(UNSTEADY))
@@ -28,7 +36,7 @@ pub(crate) fn unsteady(text: &str) -> impl Iterator<Item = &str> {
 /// Runs a program of `libtest`, or a command that ends with one and its arguments, and tells of
 /// those that passed at their second try only. An error unless all passed.
 pub(crate) fn run(program: &[OsString]) -> Result<()> {
-    match tried(program)? {
+    match tried(program, SILENCE)? {
         Tried::Failed => bail!("tests failed"),
         Tried::Passed { unsteady } => {
             for name in unsteady {
@@ -49,8 +57,17 @@ enum Tried {
     Failed,
 }
 
-fn tried(program: &[OsString]) -> Result<Tried> {
-    let (status, Summary { failed, .. }) = once(program, &[])?;
+fn tried(program: &[OsString], silence: Duration) -> Result<Tried> {
+    let (status, Summary { failed, running, .. }) = once(program, &[], silence)?;
+    let Some(status) = status else {
+        let hanging: Vec<_> = running.into_iter().collect();
+        say(&format!("it hangs, so all of it once more; running: {}", hanging.join(", ")));
+        let (status, _) = once(program, &[], silence)?;
+        return Ok(match status.is_some_and(|status| status.success()) && !hanging.is_empty() {
+            true => Tried::Passed { unsteady: hanging },
+            false => Tried::Failed,
+        });
+    };
     if status.success() {
         return Ok(Tried::Passed { unsteady: Vec::new() });
     }
@@ -59,16 +76,21 @@ fn tried(program: &[OsString]) -> Result<Tried> {
         return Ok(Tried::Failed);
     }
     say(&format!("once more: {}", failed.join(", ")));
-    let (status, again) = once(program, &failed)?;
+    let (status, again) = once(program, &failed, silence)?;
     // Names that fit no test would end well, too.
-    Ok(match status.success() && again.passed >= failed.len() {
+    let passed = status.is_some_and(|status| status.success()) && again.passed >= failed.len();
+    Ok(match passed {
         true => Tried::Passed { unsteady: failed },
         false => Tried::Failed,
     })
 }
 
-/// Runs all tests, or those with these names.
-fn once(program: &[OsString], names: &[String]) -> Result<(ExitStatus, Summary)> {
+/// Runs all tests, or those with these names. No status is that of a program that had to be ended.
+fn once(
+    program: &[OsString],
+    names: &[String],
+    silence: Duration,
+) -> Result<(Option<ExitStatus>, Summary)> {
     let (file, args) = program.split_first().context("no program to run")?;
     let mut command = Command::new(file);
     command.args(args);
@@ -80,14 +102,28 @@ fn once(program: &[OsString], names: &[String]) -> Result<(ExitStatus, Summary)>
         .spawn()
         .with_context(|| format!("cannot start {}", file.display()))?;
     let printed = tests.stdout.take().context("its output is piped")?;
+    let (sender, lines) = mpsc::channel();
+    // Ends with the program, or with whatever that left behind; nobody waits for it.
+    thread::spawn(move || {
+        BufReader::new(printed).split(b'\n').try_for_each(|line| sender.send(line))
+    });
     let mut summary = Summary::default();
-    for line in BufReader::new(printed).split(b'\n') {
-        let line = line?;
-        // Whoever reads it may have gone; the result still counts.
-        let _gone = std::io::stdout().write_all(&[&line, &b"\n"[..]].concat());
-        summary.read(&String::from_utf8_lossy(&line));
+    loop {
+        match lines.recv_timeout(silence) {
+            Ok(line) => {
+                let line = line?;
+                // Whoever reads it may have gone; the result still counts.
+                let _gone = std::io::stdout().write_all(&[&line, &b"\n"[..]].concat());
+                summary.read(&String::from_utf8_lossy(&line));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok((Some(tests.wait()?), summary)),
+            Err(RecvTimeoutError::Timeout) => {
+                tests.kill()?;
+                tests.wait()?;
+                return Ok((None, summary));
+            }
+        }
     }
-    Ok((tests.wait()?, summary))
 }
 
 /// What the tests say in the end.
@@ -96,6 +132,8 @@ struct Summary {
     /// The names under the last heading `failures:`.
     failed: Vec<String>,
     passed: usize,
+    /// Those that take long, and did not end yet.
+    running: BTreeSet<String>,
     open: bool,
 }
 
@@ -103,6 +141,13 @@ impl Summary {
     fn read(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ok. ") {
             self.passed += counts.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        }
+        if let Some(test) = line.strip_prefix("test ") {
+            if let Some((name, _)) = test.split_once(" has been running for over ") {
+                self.running.insert(name.to_owned());
+            } else if let Some((name, _)) = test.split_once(" ... ") {
+                self.running.remove(name);
+            }
         }
         if line == "failures:" {
             self.failed.clear();
@@ -138,10 +183,11 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_run_is_no_success() {
-        assert!(tried(&[]).is_err());
-        assert!(tried(&["/nonexistent".into()]).is_err());
-        assert_eq!(tried(&["false".into()]).unwrap(), Tried::Failed);
-        assert_eq!(tried(&["true".into()]).unwrap(), Tried::Passed { unsteady: Vec::new() });
+        assert!(tried(&[], SILENCE).is_err());
+        assert!(tried(&["/nonexistent".into()], SILENCE).is_err());
+        assert_eq!(tried(&["false".into()], SILENCE).unwrap(), Tried::Failed);
+        let passed = Tried::Passed { unsteady: Vec::new() };
+        assert_eq!(tried(&["true".into()], SILENCE).unwrap(), passed);
     }
 
     /// A program that fails as `libtest` does, as often as the file that it counts in says.
@@ -165,15 +211,35 @@ mod tests {
         };
         let (program, folder) = failing(1, "    a::b\\n    c\\n", 2);
         let unsteady = ["a::b", "c"].map(str::to_owned).to_vec();
-        assert_eq!(tried(&program).unwrap(), Tried::Passed { unsteady });
+        assert_eq!(tried(&program, SILENCE).unwrap(), Tried::Passed { unsteady });
         assert_eq!(args(&folder), "--test-threads=4\n--test-threads=4 --exact a::b c\n");
         let (program, folder) = failing(2, "    a\\n", 1);
-        assert_eq!(tried(&program).unwrap(), Tried::Failed);
+        assert_eq!(tried(&program, SILENCE).unwrap(), Tried::Failed);
         assert_eq!(args(&folder).lines().count(), 2);
         let (program, folder) = failing(1, "    a\\n    b\\n    c\\n    d\\n", 4);
-        assert_eq!(tried(&program).unwrap(), Tried::Failed, "that many are no chance");
+        assert_eq!(tried(&program, SILENCE).unwrap(), Tried::Failed, "that many are no chance");
         assert_eq!(args(&folder).lines().count(), 1);
         let (program, _folder) = failing(1, "    a\\n    b\\n", 1);
-        assert_eq!(tried(&program).unwrap(), Tried::Failed, "one was not found again");
+        assert_eq!(tried(&program, SILENCE).unwrap(), Tried::Failed, "one was not found again");
+    }
+
+    #[test]
+    fn what_hangs_is_ended_and_tried_once_more() {
+        let hanging = |times: u32| {
+            let folder = tempfile::tempdir().unwrap();
+            let script = format!(
+                "echo x >> {0}/count; echo 'test a has been running for over 60 seconds'; \
+                 echo 'test b has been running for over 60 seconds'; echo 'test b ... ok'; \
+                 [ $(wc -l < {0}/count) -gt {times} ] || exec sleep 600",
+                folder.path().display()
+            );
+            let program: Vec<OsString> = ["sh", "-c", &script].map(OsString::from).into();
+            (tried(&program, Duration::from_secs(2)).unwrap(), folder)
+        };
+        assert_eq!(hanging(1).0, Tried::Passed { unsteady: vec!["a".to_owned()] });
+        let (tried, folder) = hanging(2);
+        assert_eq!(tried, Tried::Failed);
+        let count = std::fs::read_to_string(folder.path().join("count")).unwrap();
+        assert_eq!(count.lines().count(), 2);
     }
 }
