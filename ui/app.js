@@ -1,7 +1,6 @@
 "use strict";
 // One page on the public API. Nothing is kept here that the server does not say.
 
-const $ = (id) => document.getElementById(id);
 const LABELS = { Unknown: "Starting", Pending: "Starting", Terminating: "Stopping" };
 const BUSY = new Set(["Unknown", "Pending", "Terminating"]);
 let namespace = "default";
@@ -9,50 +8,22 @@ let kinds = [];
 let workspaces = [];
 let claims = new Set();
 let pauses = new Map(); // in how many seconds those are paused that nobody uses
-let ahead = 0; // by how many ms the server's clock is ahead of ours
 let making = false;
 let nameIsOurs = true;
 let timer;
 
 // ---- talking to the API -------------------------------------------------------------------------
 
-class Refusal extends Error {
-  constructor(status, message) { super(message); this.status = status; }
-}
-
-function inWords(status, error) {
-  if (status === 401) {
-    return "This browser is not signed in. Run “quartermaster open” in a terminal and open the address that it prints.";
-  }
-  if (!error) return `The server answered ${status}.`;
+function inWords({ error }) {
+  if (!error) return "";
   const causes = [...(error.cause?.validation_errors ?? []), ...(error.cause?.conflict_cause ?? [])];
   const lines = causes.map((cause) => (cause.field ? `${cause.field}: ${cause.message}` : cause.message));
   return [error.message, ...lines].join("\n");
 }
 
 async function call(method, path, data) {
-  let response;
-  try {
-    response = await fetch("api/v1" + path, {
-      method,
-      headers: data ? { "Content-Type": "application/json" } : {},
-      body: data && JSON.stringify({ data }),
-    });
-  } catch {
-    throw new Refusal(0, "Quartermaster does not answer. Is it still running?");
-  }
-  ahead = (Date.parse(response.headers.get("date")) || Date.now()) - Date.now();
-  const text = await response.text();
-  let body = null;
-  try { body = JSON.parse(text); } catch { /* logs are plain text */ }
-  if (!response.ok) throw new Refusal(response.status, inWords(response.status, body?.error));
-  return body ? body.data : text;
-}
-
-function tell(text, bad = false) {
-  $("notice").textContent = text;
-  $("notice").className = bad ? "bad" : "";
-  $("notice").hidden = !text;
+  const answer = await ask(method, path, data && { data }, inWords);
+  return typeof answer === "string" ? answer : answer.data;
 }
 
 /** Runs what a click started; what the server refuses is shown. */
@@ -63,17 +34,6 @@ async function attempt(work) {
 }
 
 // ---- activity -----------------------------------------------------------------------------------
-
-const UNITS = [["day", 86400, 172800], ["hour", 3600, 5400], ["minute", 60, 90], ["second", 1, 0]];
-const relative = new Intl.RelativeTimeFormat("en");
-
-/** "5 minutes ago", "in 2 hours". */
-function when(seconds) {
-  const [unit, size] = UNITS.find(([, , from]) => Math.abs(seconds) >= from);
-  return relative.format(Math.round(seconds / size), unit);
-}
-
-const now = () => Date.now() + ahead;
 
 /** Whether it would be paused soon, as far as is known. */
 function warned({ state, paused, activity }) {
@@ -359,6 +319,7 @@ async function refresh() {
 }
 
 async function begin() {
+  ask("GET", "/hooks/endpoints", null, String).then(({ items }) => { $("webhooks").hidden = !items.length; }, () => {});
   try {
     // Those of the cluster itself are nobody's place for workspaces.
     const names = (await call("GET", "/namespaces")).map((item) => item.name).filter((name) => !name.startsWith("kube-"));

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{
+    kube::Kube,
     process::{Watch, pods},
     wait::{LONG, SHORT, eventually, within},
 };
@@ -326,6 +327,25 @@ impl Up {
             (!claims.text.contains(&named)).then_some(())
         })
         .await;
+    }
+
+    /// Makes a hook whose secret is this token; once it is served, gives the path of its address.
+    pub async fn hook(&self, name: &str, token: &str, mut spec: Value) -> String {
+        const HOOKS: &str = "/apis/quartermaster.io/v1alpha1/namespaces/default/hooks";
+        let kube = Kube::new(&self.program.dir().join("kubeconfig"));
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "stringData": {"token": token}});
+        kube.create("/api/v1/namespaces/default/secrets", &secret).await;
+        spec["secretRef"] = json!({"name": name});
+        let hook = json!({"apiVersion": "quartermaster.io/v1alpha1", "kind": "Hook",
+            "metadata": {"name": name}, "spec": spec});
+        kube.create(HOOKS, &hook).await;
+        within(LONG, "a hook that is served", async || {
+            let hook = kube.get(&format!("{HOOKS}/{name}")).await.expect(200).json();
+            let serving = hook["status"]["conditions"][0]["reason"] == "Serving";
+            hook["status"]["webhookPath"].as_str().filter(|_| serving).map(str::to_owned)
+        })
+        .await
     }
 
     /// Makes a workspace of a kind with its default options, and a home.

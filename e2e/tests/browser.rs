@@ -141,3 +141,66 @@ async fn an_idle_workspace_is_kept_by_a_click() {
     assert!(culling["secondsUntilPause"].as_i64().unwrap() > 6000, "{culling}");
     browser.close().await;
 }
+
+#[tokio::test]
+async fn webhooks_are_watched_and_delivered_again() {
+    let Some(chromium) = chromium() else {
+        return skip("webhooks_are_watched_and_delivered_again", "Chromium is missing");
+    };
+    let up = Program::new(binary()).start().await;
+    let mut browser = Browser::start(&chromium, 1100, 800).await;
+    browser.go(&start_url(&up)).await;
+    browser.until(LONG, "the page", "document.querySelector('#name')?.value").await;
+    // Who has none is not bothered.
+    assert_eq!(browser.run("document.querySelector('#webhooks').hidden").await, true);
+    let spec = json!({"source": "GitHub", "targets": [{"type": "log"}]});
+    up.hook("code", "correct-horse-battery-staple-01", spec).await;
+    browser.run("location.reload()").await;
+    browser.until(LONG, "a link", "document.querySelector('#webhooks')?.hidden === false").await;
+    browser.click("#webhooks").await;
+    browser.until(LONG, "the hook", "document.querySelector('#hooks h3')?.innerText").await;
+    assert_eq!(browser.run("document.querySelector('#hooks h3').innerText").await, "default/code");
+
+    browser.click("#hooks .actions button:nth-child(2)").await;
+    let answer = "document.querySelector('#notice').innerText";
+    let answer = browser.until(LONG, "an answer", answer).await;
+    assert!(answer.as_str().unwrap().starts_with("A sample was answered 202"), "{answer}");
+    let first = "document.querySelector('#came li')";
+    let delivered = format!("{first}?.querySelector('.word').innerText === 'Delivered'");
+    browser.until(LONG, "it is delivered", &delivered).await;
+
+    browser.click("#came .actions button").await;
+    let told = "document.querySelector('#told .dim')?.innerText.includes('tried once')";
+    browser.until(LONG, "who was told", told).await;
+    browser.click("#again").await;
+    let again = "document.querySelector('#notice').innerText === 'It is delivered again.'";
+    browser.until(LONG, "an answer", again).await;
+    browser.until(LONG, "it is delivered again", &delivered).await;
+    browser.click("#came .actions button").await;
+    let twice = "document.querySelector('#told .dim')?.innerText.includes('tried 2 times')";
+    browser.until(LONG, "it was told again", twice).await;
+    browser.click("#one-dialog header button").await;
+
+    // What is turned down shows by itself.
+    let path = "fetch('api/v1/hooks/endpoints?paths=full').then(a => a.json())\
+                .then(a => a.items[0].urls[0])";
+    let url = browser.run(path).await;
+    let forged = up.http.post(url.as_str().unwrap()).body("{}").send().await.unwrap();
+    assert_eq!(forged.status(), 401);
+    let rejected = format!("{first}?.querySelector('.word').innerText === 'Rejected'");
+    browser.until(LONG, "the forged one", &rejected).await;
+    browser
+        .run("{ const s = document.querySelector('#state'); s.value = 'delivered'; s.onchange(); }")
+        .await;
+    browser.until(LONG, "only what was delivered", &delivered).await;
+    assert_eq!(browser.run("document.querySelectorAll('#came li').length").await, 1);
+
+    browser.click("#hooks .actions button:nth-child(3)").await;
+    let paused = "document.querySelector('#hooks .word').innerText === 'Paused'";
+    browser.until(LONG, "it is paused", paused).await;
+    // Nothing sticks out of a telephone's screen.
+    browser.resize(360, 740).await;
+    let fits = "document.documentElement.scrollWidth <= innerWidth";
+    browser.until(LONG, "all is on the screen", fits).await;
+    browser.close().await;
+}

@@ -1,4 +1,4 @@
-//! The page at `/`: static files in the program, a pure client of the public API.
+//! The pages at `/` and `/webhooks`: static files in the program, pure clients of the public API.
 
 use axum::{Router, response::IntoResponse, routing::get};
 use http::{HeaderName, header};
@@ -9,14 +9,22 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 const PAGE: &str = include_str!("../../../ui/index.html");
 const SCRIPT: &str = include_str!("../../../ui/app.js");
+const WEBHOOKS: &str = include_str!("../../../ui/webhooks.html");
+const WEBHOOKS_SCRIPT: &str = include_str!("../../../ui/webhooks.js");
+const COMMON: &str = include_str!("../../../ui/common.js");
 const STYLE: &str = include_str!("../../../ui/style.css");
 const ICON: &str = include_str!("../../../ui/icon.svg");
 
-/// `/` and what it loads.
+/// The pages and what they load.
 pub(crate) fn router() -> Router {
+    const HTML: &str = "text/html; charset=utf-8";
+    const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
     Router::new()
-        .route("/", file("text/html; charset=utf-8", PAGE))
-        .route("/assets/app.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/", file(HTML, PAGE))
+        .route("/webhooks", file(HTML, WEBHOOKS))
+        .route("/assets/app.js", file(JAVASCRIPT, SCRIPT))
+        .route("/assets/webhooks.js", file(JAVASCRIPT, WEBHOOKS_SCRIPT))
+        .route("/assets/common.js", file(JAVASCRIPT, COMMON))
         .route("/assets/style.css", file("text/css; charset=utf-8", STYLE))
         .route("/assets/icon.svg", file("image/svg+xml", ICON))
 }

@@ -28,24 +28,6 @@ fn kube(up: &Up) -> Kube {
     Kube::new(&up.program().dir().join("kubeconfig"))
 }
 
-/// Makes a hook for GitHub that tells this address, and waits until it is served.
-async fn hook(up: &Up, target: &str) {
-    let kube = kube(up);
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "code"},
-        "stringData": {"token": KEY}});
-    kube.create("/api/v1/namespaces/default/secrets", &secret).await;
-    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
-        "targets": [{"type": "http", "url": target}]});
-    let hook = json!({"apiVersion": "quartermaster.io/v1alpha1", "kind": "Hook",
-        "metadata": {"name": "code"}, "spec": spec});
-    kube.create(HOOKS, &hook).await;
-    within(LIMIT, "a hook that is served", async || {
-        let hook = kube.get(&format!("{HOOKS}/code")).await.expect(200).json();
-        (hook["status"]["conditions"][0]["reason"] == "Serving").then_some(())
-    })
-    .await;
-}
-
 /// Runs one of our commands against the server; it must end well.
 async fn run(up: &Up, args: &[&str]) -> String {
     let dir = up.program().dir().to_str().unwrap().to_owned();
@@ -91,7 +73,8 @@ async fn told(receiver: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Va
 async fn a_hook_is_tried_out_seen_and_made_again() {
     let up = program().start().await;
     let (target, mut receiver) = downstream().await;
-    hook(&up, &target).await;
+    let spec = json!({"source": "GitHub", "targets": [{"type": "http", "url": target}]});
+    up.hook("code", KEY, spec).await;
 
     let table = run(&up, &["url"]).await;
     let line = table.lines().find(|line| line.starts_with("default/code")).unwrap();

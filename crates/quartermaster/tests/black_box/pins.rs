@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::program;
 
 const WORKSPACE: &str = "/apis/kubeflow.org/v1beta1/namespaces/default/workspaces/box";
-const HOOKS: &str = "/apis/quartermaster.io/v1alpha1/namespaces/default/hooks";
 const KEY: &str = "correct-horse-battery-staple-02";
 
 /// The files of the workspace say whether it is used.
@@ -38,25 +37,6 @@ fn programs(up: &Up) -> BTreeMap<u32, String> {
     all
 }
 
-/// Makes the hook of a registry, and gives the path of its address.
-async fn hook(kube: &Kube) -> String {
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry"},
-        "stringData": {"token": KEY}});
-    kube.create("/api/v1/namespaces/default/secrets", &secret).await;
-    let spec = json!({"source": "ACR", "insecure": true, "secretRef": {"name": "registry"},
-        "targets": [{"type": "workspace", "action": "update", "auto": true}]});
-    let hook = json!({"apiVersion": "quartermaster.io/v1alpha1", "kind": "Hook",
-        "metadata": {"name": "registry"}, "spec": spec});
-    kube.create(HOOKS, &hook).await;
-    within(LONG, "a hook that is served", async || {
-        let hook = kube.get(&format!("{HOOKS}/registry")).await.expect(200).json();
-        let serving = hook["status"]["conditions"][0]["reason"] == "Serving";
-        let path = hook["status"]["webhookPath"].as_str()?.to_owned();
-        serving.then_some(path)
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_pushed_digest_waits_for_those_who_work() {
     let up = program().start().await;
@@ -73,7 +53,9 @@ async fn a_pushed_digest_waits_for_those_who_work() {
     let agreed = json!({"metadata": {"annotations": {"quartermaster.io/auto-update": "true"}}});
     kube.merge(WORKSPACE, &agreed).await.expect(200);
 
-    let path = hook(&kube).await;
+    let spec = json!({"source": "ACR", "insecure": true,
+        "targets": [{"type": "workspace", "action": "update", "auto": true}]});
+    let path = up.hook("registry", KEY, spec).await;
     let digest = format!("sha256:{}", "0a".repeat(32));
     let pushed = json!({"action": "push", "request": {"host": "index.docker.io"}, "target": {
         "repository": "quartermaster/files", "tag": "latest", "digest": digest}});
