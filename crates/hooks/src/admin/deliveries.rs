@@ -316,14 +316,14 @@ pub(super) async fn one(
 
 /// A request as it is shown: no secrets, and a body that is no text as base64.
 fn as_came(request: &Request) -> Value {
-    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        let value = match Request::is_secret(name.as_str()) {
+    let header = |(name, value, secret): (&http::HeaderName, &http::HeaderValue, bool)| {
+        let value = match secret {
             true => "(secret)".into(),
             false => String::from_utf8_lossy(value.as_bytes()),
         };
         json!({ "name": name.as_str(), "value": value })
     };
-    let headers: Vec<Value> = request.headers.iter().map(header).collect();
+    let headers: Vec<Value> = request.marked().map(header).collect();
     match std::str::from_utf8(&request.body) {
         Ok(body) => json!({ "headers": headers, "body": body }),
         Err(_) => json!({ "headers": headers, "bodyBase64": STANDARD.encode(&request.body) }),
@@ -424,4 +424,21 @@ pub(super) async fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T,
     }
     let read = serde_json::from_slice(&body);
     read.map_err(|error| Problem::bad(format!("the body cannot be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let mut own = http::HeaderValue::from_static("s3cret");
+        own.set_sensitive(true);
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-mine", own);
+        headers.insert("x-gitlab-token", http::HeaderValue::from_static("s3cret"));
+        headers.insert("x-a", http::HeaderValue::from_static("shown"));
+        let shown = as_came(&Request { headers, body: bytes::Bytes::new() }).to_string();
+        assert!(!shown.contains("s3cret") && shown.contains("shown"), "{shown}");
+    }
 }

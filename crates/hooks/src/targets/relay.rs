@@ -53,15 +53,14 @@ impl Relay {
         Ok(Self { name: name.to_owned(), places, forward_auth })
     }
 
+    /// The headers that are passed on. A request may hold secrets that another relay wants.
+    fn headers(&self, request: &Request) -> HeaderMap {
+        let passed = request.marked().filter(|(.., secret)| self.forward_auth || !secret);
+        passed.map(|(name, value, _)| (name.clone(), value.clone())).collect()
+    }
+
     async fn pass(&self, url: &Url, client: &Client, request: &Request) -> Result<(), Failure> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in request
-            .headers
-            .iter()
-            .filter(|(name, _)| self.forward_auth || !Request::is_secret(name.as_str()))
-        {
-            headers.append(name.clone(), value.clone());
-        }
+        let headers = self.headers(request);
         let call = client.post(url.clone()).headers(headers).body(request.body.clone());
         http_client::deliver(call).await
     }
@@ -101,6 +100,23 @@ impl Target for Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_only_passed_on_by_relays_that_shall() {
+        let mut own = http::HeaderValue::from_static("s3cret");
+        own.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-mine", own);
+        headers.append("x-a", http::HeaderValue::from_static("1"));
+        headers.append("x-a", http::HeaderValue::from_static("2"));
+        let request = Request { headers, body: bytes::Bytes::new() };
+        for (forward_auth, passed) in [(false, 2), (true, 3)] {
+            let (urls, guard) = (vec!["https://example.com".to_owned()], Guard::new(Vec::new()));
+            let timeout = Duration::from_secs(1);
+            let settings = Settings { urls, guard, forward_auth, timeout };
+            assert_eq!(Relay::new("t", settings).unwrap().headers(&request).len(), passed);
+        }
+    }
 
     #[test]
     fn only_public_receivers_with_tls_unless_allowed() {

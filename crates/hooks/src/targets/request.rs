@@ -53,13 +53,22 @@ impl Request {
             let secret = Self::is_secret(text) || own == Some(text);
             let proof = wants == Wants::Secrets && (PROOF.contains(&text) || own == Some(text));
             if proof || known && !secret {
-                headers.append(name.clone(), value.clone());
+                let mut value = value.clone();
+                value.set_sensitive(secret);
+                headers.append(name.clone(), value);
             }
         }
         Self { headers, body: body.clone() }
     }
 
-    /// Whether a header holds a secret.
+    /// The headers, and whether each is a secret: whoever sends it, or because it is the endpoint's own.
+    pub(crate) fn marked(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue, bool)> {
+        self.headers.iter().map(|(name, value)| {
+            (name, value, value.is_sensitive() || Self::is_secret(name.as_str()))
+        })
+    }
+
+    /// Whether a header holds a secret whoever sends it.
     pub(crate) fn is_secret(name: &str) -> bool {
         SECRET.contains(&name)
     }
@@ -74,9 +83,10 @@ impl Request {
         };
         let mut bytes = Vec::with_capacity(body.len() + 512);
         for (name, value) in &self.headers {
-            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+            let mark = if value.is_sensitive() { OWN } else { 0 };
+            for (part, mark) in [(name.as_str().as_bytes(), 0), (value.as_bytes(), mark)] {
                 let length = u32::try_from(part.len()).unwrap_or_default();
-                bytes.extend_from_slice(&length.to_be_bytes());
+                bytes.extend_from_slice(&(length | mark).to_be_bytes());
                 bytes.extend_from_slice(part);
             }
         }
@@ -97,10 +107,12 @@ impl Request {
             };
             let (name, rest) = rest.split_at_checked(length)?;
             let (length, rest) = rest.split_first_chunk()?;
-            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-            let (value, rest) = rest.split_at_checked(length)?;
+            let length = u32::from_be_bytes(*length);
+            let (value, rest) = rest.split_at_checked(usize::try_from(length & !OWN).ok()?)?;
             let name = HeaderName::from_bytes(name).ok()?;
-            headers.append(name, HeaderValue::from_bytes(value).ok()?);
+            let mut value = HeaderValue::from_bytes(value).ok()?;
+            value.set_sensitive(length & OWN != 0);
+            headers.append(name, value);
             bytes = rest;
         }
     }
@@ -110,6 +122,8 @@ impl Request {
 /// packed by LZ4 behind its length.
 const PLAIN: u32 = u32::MAX;
 const PACKED: u32 = u32::MAX - 1;
+/// Marks the length of a value that is a secret. Values are far shorter.
+const OWN: u32 = 1 << 31;
 /// A byte of LZ4 stands for no more than these.
 const MOST_UNPACKED: usize = 255;
 
@@ -157,6 +171,31 @@ mod tests {
         let all =
             ["authorization", "content-type", "webhook-id", "x-github-event", "x-gitlab-token"];
         assert_eq!(of(Wants::Secrets, None), [&all[..], &["x-mine"]].concat());
+    }
+
+    #[test]
+    fn what_is_secret_stays_known() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-mine", "x-other", "x-gitlab-token"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        let body = Bytes::new();
+        let inbound = Inbound { headers: &headers, body: &body, now: 0 };
+        let kept = Request::of(&inbound, &body, Wants::Secrets, Some("x-mine"));
+        let read = Request::from_bytes(&kept.to_bytes()).unwrap();
+        for request in [kept, read] {
+            let secret = request.marked().filter(|(.., secret)| *secret);
+            let mut names: Vec<_> = secret.map(|(name, ..)| name.as_str()).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["x-gitlab-token", "x-mine"]);
+        }
+    }
+
+    #[test]
+    fn what_was_written_without_marks_is_read() {
+        let read = Request::from_bytes(b"\0\0\0\x03x-a\0\0\0\x01v\xff\xff\xff\xff{}").unwrap();
+        assert_eq!(read.headers["x-a"], "v");
+        assert_eq!(&*read.body, b"{}");
     }
 
     fn with(body: impl Into<Bytes>) -> Request {
