@@ -59,18 +59,24 @@ impl Patterns {
         self.0.is_empty()
     }
 
-    /// Whether one of these values is wanted; of none, none is.
-    pub fn pass<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> bool {
+    /// Whether something is wanted that has these names: one that is chosen, none that is excluded.
+    /// What has no name is not.
+    pub fn pass<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
         if self.0.is_empty() {
             return true;
         }
-        let values: Vec<&str> = values.into_iter().collect();
-        let any = |pattern: &str| values.iter().any(|value| matches(pattern, value));
+        let names: Vec<&str> = names.into_iter().collect();
+        let any = |pattern: &str| names.iter().any(|name| matches(pattern, name));
         let (not, wanted): (Vec<&str>, Vec<&str>) =
             self.0.iter().map(String::as_str).partition(|pattern| pattern.starts_with('!'));
         let chosen =
-            if wanted.is_empty() { !values.is_empty() } else { wanted.into_iter().any(any) };
+            if wanted.is_empty() { !names.is_empty() } else { wanted.into_iter().any(any) };
         chosen && !not.into_iter().any(|pattern| any(&pattern[1..]))
+    }
+
+    /// Whether one of several things is wanted, whatever the others are; of none, none is.
+    pub fn pass_any<'a>(&self, things: impl IntoIterator<Item = &'a str>) -> bool {
+        self.0.is_empty() || things.into_iter().any(|thing| self.pass([thing]))
     }
 }
 
@@ -106,11 +112,11 @@ impl Filter {
             && self.tags.pass(event.tag.as_deref())
             && self.refs.pass(event.reference.as_deref())
             && self.images.pass(image_name.as_deref())
-            && self.image_tags.pass(image_tags)
+            && self.image_tags.pass_any(image_tags)
             && self.buckets.pass(object.map(|object| &*object.bucket))
             && self.keys.pass(object.map(|object| &*object.key))
             && (event.files_truncated
-                || self.paths.pass(event.changed_files.iter().map(String::as_str)))
+                || self.paths.pass_any(event.changed_files.iter().map(String::as_str)))
     }
 }
 
@@ -216,6 +222,8 @@ mod tests {
         assert!(passes(r#"{"repos":["h/team/app"],"refs":["refs/heads/**"]}"#));
         assert!(!passes(r#"{"branches":["main"]}"#));
         assert!(!passes(r#"{"branches":["**","!release/*"]}"#));
+        // All names of one repository: who excludes one of them excludes it.
+        assert!(!passes(r#"{"repos":["**","!h/team/app"]}"#));
         assert!(passes(r#"{"branches":["!main"]}"#));
         assert!(!passes(r#"{"tags":["*"]}"#));
         assert!(!passes(r#"{"images":["**"]}"#));
@@ -230,8 +238,14 @@ mod tests {
         let docs = filter(r#"{"paths":["docs/**"]}"#);
         assert!(docs.passes(&event));
         assert!(!filter(r#"{"paths":["*"]}"#).passes(&event));
+        let outside = filter(r#"{"paths":["**","!docs/**"]}"#);
+        assert!(outside.passes(&event));
+        assert!(filter(r#"{"paths":["!docs/**"]}"#).passes(&event));
+        event.changed_files.pop();
+        assert!(!outside.passes(&event));
+        assert!(!filter(r#"{"paths":["!docs/**"]}"#).passes(&event));
         event.changed_files.clear();
-        assert!(!docs.passes(&event));
+        assert!(!docs.passes(&event) && !outside.passes(&event));
         event.files_truncated = true;
         assert!(docs.passes(&event));
         assert!(serde_json::from_str::<Filter>(r#"{"cel":"event."}"#).is_err());
@@ -250,6 +264,8 @@ mod tests {
             filter(r#"{"images":["reg.example.com/team/*"],"imageTags":["1.*"]}"#).passes(&event)
         );
         assert!(!filter(r#"{"imageTags":["2.*"]}"#).passes(&event));
+        assert!(filter(r#"{"imageTags":["*","!latest"]}"#).passes(&event));
+        assert!(!filter(r#"{"imageTags":["*","!latest","!1.*"]}"#).passes(&event));
     }
 
     proptest::proptest! {

@@ -81,7 +81,7 @@ pub fn is_pushed(image: &Image, reference: &str, tags: &Patterns) -> bool {
     let tag = name_and_tag(reference).1.unwrap_or("latest");
     let wanted = match tags.is_empty() {
         true => image.tags.is_empty() || image.tags.iter().any(|pushed| pushed == tag),
-        false => tags.pass(image.tags.iter().map(String::as_str)),
+        false => tags.pass_any(image.tags.iter().map(String::as_str)),
     };
     wanted && pushed == repository(reference)
 }
