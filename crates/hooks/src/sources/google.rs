@@ -72,6 +72,28 @@ fields! {
 }
 fields! { struct Inner { action: String = "action", digest: String = "digest", tag: String = "tag" } }
 
+/// Whether a text is a time as RFC 3339 writes it; jiff alone takes every form of ISO 8601.
+fn is_time(text: &str) -> bool {
+    let Some((date, rest)) = text.split_at_checked("2025-01-01T00:00:00".len()) else {
+        return false;
+    };
+    let fraction = rest.strip_prefix('.').map(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        (digits, &rest[digits..])
+    });
+    let (digits, zone) = fraction.unwrap_or((1, rest));
+    shaped(date, "0000-00-00T00:00:00")
+        && digits > 0
+        && (zone == "Z" || shaped(zone, "+00:00") || shaped(zone, "-00:00"))
+        && text.parse::<jiff::Timestamp>().is_ok()
+}
+
+/// Whether a text is like another, digits standing for digits.
+fn shaped(text: &str, like: &str) -> bool {
+    let same = |(a, b): (u8, u8)| if b == b'0' { a.is_ascii_digit() } else { a == b };
+    text.len() == like.len() && text.bytes().zip(like.bytes()).all(same)
+}
+
 /// The claims that count.
 #[derive(Debug, Deserialize)]
 struct Claims {
@@ -155,7 +177,7 @@ impl Source for GoogleContainerRegistry {
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
         let Payload { message } =
             json::first(request.body).map_err(|error| self.unreadable(error.0))?;
-        if message.publish_time.is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
+        if message.publish_time.is_some_and(|time| !is_time(&time)) {
             return Err(self.unreadable("message.publishTime is no time"));
         }
         let inner = STANDARD.decode(&message.data).unwrap_or_default();
@@ -163,8 +185,11 @@ impl Source for GoogleContainerRegistry {
         if !action.eq_ignore_ascii_case("insert") {
             return Ok(Outcome::Nothing(NO_INSERT));
         }
-        let image = image::split(if tag.is_empty() { &digest } else { &tag })
+        let mut image = image::split(if tag.is_empty() { &digest } else { &tag })
             .map_err(|_| Refusal::payload(400, IMAGE, "neither tag nor digest is an image"))?;
+        // host/path@sha256:…
+        let told = digest.rsplit_once('@').map_or(&*digest, |(_, told)| told);
+        image.digest = image.digest.or(image::is_digest(told).then(|| told.to_owned()));
         Ok(Outcome::Events(vec![Event::image(action, image)]))
     }
 
@@ -208,6 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_is_kept() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for inner in [
+            format!(
+                r#"{{"action":"INSERT","tag":"gcr.io/p/app:1","digest":"gcr.io/p/app@{digest}"}}"#
+            ),
+            format!(r#"{{"action":"INSERT","tag":"gcr.io/p/app:1","digest":"{digest}"}}"#),
+            format!(r#"{{"action":"INSERT","digest":"gcr.io/p/app@{digest}"}}"#),
+        ] {
+            assert_eq!(digests(&plain(), &body(&inner)), [Some(digest.clone())], "{inner}");
+        }
+        let odd = r#"{"action":"INSERT","tag":"gcr.io/p/app:1","digest":"gcr.io/p/app"}"#;
+        assert_eq!(digests(&plain(), &body(odd)), [None]);
+    }
+
+    #[test]
     fn refusals_are_200_unless_wanted_otherwise() {
         let bad = [
             "",
@@ -217,6 +258,16 @@ mod tests {
             r#"{"message":1}"#,
             r#"{"message":{"publishTime":"yesterday"}}"#,
             r#"{"message":{"publishTime":1}}"#,
+            r#"{"message":{"publishTime":""}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00Z"}}"#,
+            r#"{"message":{"publishTime":"20250101T000000Z"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01 00:00:00Z"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00:00:00,5Z"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00:00:00.Z"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00:00:00"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00:00:00+01"}}"#,
+            r#"{"message":{"publishTime":"2025-01-01T00:00:00Z[UTC]"}}"#,
+            r#"{"message":{"publishTime":"2025-02-30T00:00:00Z"}}"#,
         ];
         let strict = Options { strict_status: true, ..Options::default() };
         for body in bad {
@@ -224,8 +275,13 @@ mod tests {
             let source = GoogleContainerRegistry::new(&strict);
             assert_eq!(told(&source, &[], body), Err((400, PAYLOAD.into())), "{body}");
         }
-        let good = r#"{"message":{"publishTime":"2025-01-01T00:00:00.123Z"}}"#;
-        assert_eq!(told(&plain(), &[], good), Err((200, NO_INSERT.text.into_owned())));
+        for time in
+            ["2025-01-01T00:00:00.123Z", "2025-01-01T00:00:00Z", "2025-01-01T00:00:00.1-08:30"]
+        {
+            let good = format!(r#"{{"message":{{"publishTime":"{time}"}}}}"#);
+            let nothing = Err((200, NO_INSERT.text.into_owned()));
+            assert_eq!(told(&plain(), &[], &good), nothing, "{time}");
+        }
     }
 
     fn checking(strict_status: bool) -> GoogleContainerRegistry {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     decide::{
         image,
-        json::{self, Unreadable, fields},
+        json::{self, Loose, Unreadable, fields},
         signature,
     },
     model::{Inbound, Keys, Refusal},
@@ -28,7 +28,7 @@ fields! {
     }
 }
 fields! { struct Data { resources: Vec<Resource> = "resources" } }
-fields! { struct Resource { url: String = "resource_url" } }
+fields! { struct Resource { url: String = "resource_url", digest: Loose = "digest" } }
 
 impl Source for HarborCloudEvents {
     fn name(&self) -> &'static str {
@@ -48,8 +48,9 @@ impl Source for HarborCloudEvents {
         json::events(payload.data.resources.len(), 0).map_err(unreadable)?;
         let mut pushed = Pushed::default();
         for resource in payload.data.resources {
-            let image = image::split(&resource.url)
+            let mut image = image::split(&resource.url)
                 .map_err(|_| unreadable(Unreadable("resource_url is no image")))?;
+            image.digest = image.digest.or(resource.digest.0);
             pushed.add(&payload.kind, image);
         }
         if pushed.events.is_empty() {
@@ -85,6 +86,10 @@ mod tests {
         for body in ["", r#"{"type":"harbor.tag.created"}"#] {
             assert_eq!(by(body), Err((400, "cannot decode payload".into())));
         }
+        let body = r#"{"type":"harbor.artifact.pushed","data":{"resources":[
+            {"resource_url":"h.io/t/a:1","digest":"sha256:00"},{"resource_url":"h.io/t/b@sha256:01"}]}}"#;
+        let told = [Some("sha256:00".to_owned()), Some("sha256:01".to_owned())];
+        assert_eq!(digests(&HarborCloudEvents, body), told);
         let wrong = Err((401, "invalid signature".into()));
         assert_eq!(verified(&HarborCloudEvents, &[("authorization", "x")], "{}"), wrong);
     }

@@ -50,6 +50,18 @@ pub(super) fn told(
     }
 }
 
+/// The digests of the images that `parse` finds.
+pub(super) fn digests(source: &dyn Source, body: &str) -> Vec<Option<String>> {
+    let headers = headers(&[]);
+    let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+    match source.parse(&request) {
+        Ok(Outcome::Events(events)) => {
+            events.into_iter().map(|event| event.image.and_then(|image| image.digest)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(super) fn git(url: &str, branch: &str) -> String {
     format!(r#"{{"Kind":"git","Source":{{"URL":"{url}","Branch":"{branch}"}}}}"#)
 }
