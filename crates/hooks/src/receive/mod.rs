@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod body;
+mod caller;
 mod endpoint;
 mod fate;
 mod inline;
@@ -181,16 +182,18 @@ impl Receiver {
         self.table.load().find(path, now())
     }
 
-    /// The body of a request, and its share of the memory for all.
+    /// The body of a request, and its share of the memory for all. `broken` is what the sender is told
+    /// if its body breaks off.
     pub(crate) async fn body(
         &self,
         headers: &HeaderMap,
         incoming: Incoming,
         most: usize,
+        broken: &'static str,
     ) -> Result<(Bytes, Share), Reply> {
         let mut share = self.budget.share();
-        let body = body::read(headers, incoming, &self.limits, most, &mut share).await?;
-        Ok((body, share))
+        let body = body::read(headers, incoming, &self.limits, most, &mut share).await;
+        Ok((body.map_err(|trouble| trouble.reply(broken))?, share))
     }
 
     /// What is counted.
@@ -229,7 +232,7 @@ impl Receiver {
             return Reply::closing(414, "request target too long");
         }
         let start = Instant::now();
-        let address = self.address(peer, request.headers());
+        let address = caller::address(peer, request.headers(), &self.limits.trusted_proxies);
         let route = match self.admit(address, path, request.method()) {
             Ok(route) => route,
             Err(reply) => return reply,
@@ -239,7 +242,8 @@ impl Receiver {
             return handshake(route.endpoint(), &head.headers);
         }
         let most = route.endpoint().body_bytes.unwrap_or(self.limits.body_bytes);
-        let (body, share) = match self.body(&head.headers, incoming, most).await {
+        let broken = route.endpoint().source.broken();
+        let (body, share) = match self.body(&head.headers, incoming, most, broken).await {
             Ok(read) => read,
             Err(reply) => {
                 route.meter().rejected.add("body");
@@ -346,28 +350,6 @@ impl Receiver {
                 reply.text().trim_end()
             );
         }
-    }
-
-    /// Who called: the peer, or whom a trusted proxy names.
-    fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let trusted = |address: IpAddr| {
-            self.limits.trusted_proxies.iter().any(|network| network.contains(address))
-        };
-        if !trusted(peer) {
-            return peer;
-        }
-        let named =
-            headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-        let mut hops: Vec<IpAddr> = named
-            .flat_map(|value| value.split(','))
-            .filter_map(|hop| hop.trim().parse().ok())
-            .collect();
-        while let Some(hop) = hops.pop() {
-            if !trusted(hop) {
-                return hop.to_canonical();
-            }
-        }
-        peer
     }
 
     fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Route, Reply> {

@@ -52,7 +52,7 @@ impl Desk {
         }
         let (head, incoming) = request.into_parts();
         // Before the lookup, as the controller does it.
-        let (body, share) = match self.receiver.body(&head.headers, incoming, MAX_BODY).await {
+        let (body, share) = match self.receiver.body(&head.headers, incoming, MAX_BODY, "").await {
             Ok(read) => read,
             Err(reply) => return silent(reply.into_response()),
         };

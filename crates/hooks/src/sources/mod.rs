@@ -118,6 +118,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What the sender of a body that breaks off is told.
+    fn broken(&self) -> &'static str {
+        "bad request"
+    }
+
     /// What is wrong with the options.
     fn problem(&self) -> Option<&'static str> {
         None

@@ -66,6 +66,10 @@ impl Source for Nexus {
         matches.then_some(()).ok_or_else(|| wrong("signature does not match"))
     }
 
+    fn broken(&self) -> &'static str {
+        "Cannot read payload"
+    }
+
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
         let Payload { action, component } =
             json::whole(request.body).map_err(|error| Refusal::payload(400, PAYLOAD, error.0))?;
