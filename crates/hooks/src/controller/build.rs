@@ -124,7 +124,7 @@ impl Secrets {
         let own = std::iter::once(&spec.secret_ref.name)
             .chain(spec.previous_secret_refs.iter().map(|previous| &previous.secret.name))
             .chain(spec.auth.iter().filter_map(|auth| Some(&auth.secret_ref.as_ref()?.name)))
-            .chain(spec.options.iter().filter_map(|o| Some(&o.signing_secret_ref.as_ref()?.name)))
+            .chain(spec.options.iter().flat_map(|options| options.secrets()).map(|key| &key.name))
             .chain(spec.targets.iter().filter_map(|t| Some(&t.secret_ref.as_ref()?.name)));
         let mut read = BTreeMap::new();
         for name in own {
@@ -274,6 +274,8 @@ impl Builder<'_> {
                 Some(Keys(vec![Key::new(token, None)]))
             }
         };
+        let opaque = own.opaque_secret_ref.as_ref();
+        let opaque = opaque.map(|key| self.secrets.sent(&key.name, &key.key)).transpose()?;
         Ok(sources::Options {
             registry_host: self.hook.spec.registry_host.clone().unwrap_or_default(),
             google: audience.map(|audience| sources::Google {
@@ -293,6 +295,9 @@ impl Builder<'_> {
             oidc: self.issuers(&own.issuers)?,
             ignore_unwanted: own.ignore_unwanted,
             allowed_origins: own.allowed_origins,
+            token_mode: own.token_mode.unwrap_or_default(),
+            azure_host: own.azure_host,
+            opaque_token: opaque.map(|token| Keys(vec![Key::new(token, None)])),
         })
     }
 

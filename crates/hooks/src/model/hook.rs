@@ -16,7 +16,7 @@ use crate::{
         replay::Policy,
         signature::Algorithm,
     },
-    sources::{Hmac, SignatureMode},
+    sources::{Hmac, SignatureMode, TokenMode},
 };
 
 /// Where webhooks of one sender come in and what becomes of them.
@@ -173,6 +173,17 @@ pub struct HookOptions {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub allowed_origins: Vec<String>,
+    /// Whether the sender's header holds a signature or the secret itself (Artifactory).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_mode: Option<TokenMode>,
+    /// The host of ssh URLs (AzureDevOps); `ssh.` and the host of the https URL without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub azure_host: Option<String>,
+    /// The token that every record must carry as its opaque data (CephRGW); who asks for it needs no
+    /// `auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opaque_secret_ref: Option<SecretKey>,
     /// Whether refusals that senders would not understand keep their honest status.
     #[serde(skip_serializing_if = "is_false")]
     pub strict_status: bool,
@@ -182,6 +193,13 @@ pub struct HookOptions {
     /// The service account of Google's push service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+}
+
+impl HookOptions {
+    /// The Secrets that it names.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretKey> {
+        self.signing_secret_ref.iter().chain(&self.opaque_secret_ref)
+    }
 }
 
 /// An issuer of identity tokens.

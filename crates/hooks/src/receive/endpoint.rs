@@ -60,12 +60,10 @@ pub enum Pause {
 }
 
 impl Endpoint {
-    /// The header of its own secret, if it has one.
-    pub(crate) fn secret_header(&self) -> Option<&str> {
-        match &self.auth {
-            Some(Auth::Header { name, .. }) => Some(name),
-            _ => None,
-        }
+    /// Whether a header holds a secret of this endpoint, beside those that always do.
+    pub(crate) fn is_secret(&self, header: &str) -> bool {
+        let own = matches!(&self.auth, Some(Auth::Header { name, .. }) if name == header);
+        own || self.source.secret_header() == Some(header)
     }
 
     /// What its targets need of requests.

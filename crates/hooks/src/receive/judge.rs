@@ -84,10 +84,11 @@ async fn judge(
 }
 
 fn shown(endpoint: &Endpoint, headers: &HeaderMap) -> Value {
-    let own = endpoint.secret_header();
     let shown = headers
         .iter()
-        .filter(|(name, _)| !Request::is_secret(name.as_str()) && Some(name.as_str()) != own)
+        .filter(|(name, _)| {
+            !Request::is_secret(name.as_str()) && !endpoint.is_secret(name.as_str())
+        })
         .map(|(name, value)| {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
         });

@@ -416,7 +416,7 @@ impl Receiver {
         let wants = endpoint.wants();
         let kept = endpoint.keep != Keep::Nothing && journal.as_ref().is_some_and(Journal::asks);
         let original = (kept || wants != Wants::Nothing)
-            .then(|| Original::of(request, body, wants, endpoint.secret_header()));
+            .then(|| Original::of(request, body, wants, |name| endpoint.is_secret(name)));
         let original = original.as_ref();
         match (endpoint.keep, &journal) {
             (Keep::Nothing, _) => {

@@ -1,7 +1,7 @@
 //! Artifactory.
 
 use super::{
-    Answers, Outcome, Source,
+    Answers, Options, Outcome, Source, TokenMode,
     extra::{IGNORED, invalid, unreadable},
 };
 use crate::{
@@ -16,7 +16,17 @@ use crate::{
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Artifactory;
+pub(super) struct Artifactory {
+    mode: TokenMode,
+}
+
+impl Artifactory {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { mode: options.token_mode }
+    }
+}
+
+const HEADER: &str = "x-jfrog-event-auth";
 
 fields! {
     struct Payload {
@@ -37,11 +47,24 @@ impl Source for Artifactory {
     }
 
     fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal> {
-        let offered = request.header("x-jfrog-event-auth").one().ok_or(invalid("no signature"))?;
-        let matches = keys.any(request.now, |key| {
-            equal(hex(&Algorithm::Sha256.hmac(key, &[request.body])).as_bytes(), offered)
+        let offered = request.header(HEADER).one().ok_or(invalid("no signature"))?;
+        let matches = keys.any(request.now, |key| match self.mode {
+            TokenMode::Plain => equal(key, offered),
+            TokenMode::Signature => {
+                equal(hex(&Algorithm::Sha256.hmac(key, &[request.body])).as_bytes(), offered)
+            }
         });
         matches.then_some(()).ok_or(invalid("signature does not match"))
+    }
+
+    fn secret_header(&self) -> Option<&'static str> {
+        (self.mode == TokenMode::Plain).then_some(HEADER)
+    }
+
+    fn sign(&self, key: &[u8], _body: &[u8], _now: i64) -> Option<Vec<(String, String)>> {
+        let header = self.secret_header()?;
+        let key = std::str::from_utf8(key.trim_ascii_end()).ok()?;
+        Some(vec![(header.to_owned(), key.to_owned())])
     }
 
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
@@ -73,9 +96,29 @@ mod tests {
         "data":{"repo_key":"docker-local","image_name":"t/a","tag":"1"}}"#;
 
     #[test]
+    fn the_secret_itself_passes_if_it_is_sent() {
+        let source =
+            Artifactory::new(&Options { token_mode: TokenMode::Plain, ..Options::default() });
+        let key = std::str::from_utf8(KEY).unwrap();
+        let wrong = Err((401, "invalid signature".into()));
+        let check = |value: &str| verified(&source, &[(HEADER, value)], BODY);
+        assert_eq!(check(key), Ok(()));
+        assert_eq!(check(&key[1..]), wrong);
+        assert_eq!(check(&hex(&Algorithm::Sha256.hmac(KEY, &[BODY.as_bytes()]))), wrong);
+        assert_eq!(verified(&source, &[], BODY), wrong);
+        assert_eq!((source.secret_header(), signs().secret_header()), (Some(HEADER), None));
+        let signed = source.sign(KEY, b"", 0).unwrap();
+        assert_eq!(signed, [(HEADER.to_owned(), key.to_owned())]);
+    }
+
+    fn signs() -> Artifactory {
+        Artifactory::new(&Options::default())
+    }
+
+    #[test]
     fn the_signature_is_bare_lower_case_hex() {
         let mac = hex(&Algorithm::Sha256.hmac(KEY, &[BODY.as_bytes()]));
-        let check = |mac: &str| verified(&Artifactory, &[("x-jfrog-event-auth", mac)], BODY);
+        let check = |mac: &str| verified(&signs(), &[("x-jfrog-event-auth", mac)], BODY);
         let wrong = Err((401, "invalid signature".into()));
         assert_eq!(check(&mac), Ok(()));
         assert_eq!(check(&mac.to_uppercase()), wrong);
@@ -84,7 +127,7 @@ mod tests {
 
     #[test]
     fn pushes_are_told() {
-        let by = |body: &str| told(&Artifactory, &[], body);
+        let by = |body: &str| told(&signs(), &[], body);
         assert_eq!(by(BODY), Ok(vec![image("art.example.com", "docker-local/t/a")]));
         let virtual_repo = BODY.replace("{\"domain", "{\"virtualRepo\":\"docker\",\"domain");
         assert_eq!(by(&virtual_repo), Ok(vec![image("art.example.com", "docker/t/a")]));

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::{
-    Answers, Outcome, Source,
+    Answers, Options, Outcome, Source,
     extra::{self, IGNORED, unreadable},
     strip,
 };
@@ -14,7 +16,15 @@ use crate::{
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct AzureDevOps;
+pub(super) struct AzureDevOps {
+    host: Option<String>,
+}
+
+impl AzureDevOps {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { host: options.azure_host.clone() }
+    }
+}
 
 fields! {
     struct Payload {
@@ -22,20 +32,23 @@ fields! {
         resource: Resource = "resource",
         id: Loose = "id",
         subscription: Loose = "subscriptionId",
+        notification: Value = "notificationId",
     }
 }
 fields! { struct Resource { updates: Vec<Update> = "refUpdates", repository: Repository = "repository" } }
 fields! { struct Update { name: String = "name", old: Loose = "oldObjectId", new: Loose = "newObjectId" } }
 fields! { struct Repository { url: String = "remoteUrl", name: Loose = "name" } }
 
-/// `https://[user@]dev.azure.com/org/project/_git/repo` as its ssh form.
-fn ssh_url(https: &str) -> Option<(String, String)> {
+/// `https://[user@]dev.azure.com/org/project/_git/repo` as its ssh form, at another host if there is
+/// one.
+fn ssh_url(https: &str, other: Option<&str>) -> Option<(String, String)> {
     let rest = https.strip_prefix("https://")?;
     let (host, path) = rest.split_once('/')?;
     let host = host.rsplit('@').next()?;
     let (place, repo) = path.split_once("/_git/")?;
     let (org, project) = place.split_once('/')?;
-    let url = format!("git@ssh.{host}:v3/{org}/{project}/{repo}");
+    let host = other.map_or_else(|| format!("ssh.{host}"), str::to_owned);
+    let url = format!("git@{host}:v3/{org}/{project}/{repo}");
     Some((url, format!("{org}/{project}/{repo}")))
 }
 
@@ -58,7 +71,7 @@ impl Source for AzureDevOps {
             return Err(unreadable(Unreadable("no resource.repository.remoteUrl")));
         }
         json::name(&repository.url).map_err(unreadable)?;
-        let (ssh, full_name) = ssh_url(&repository.url)
+        let (ssh, full_name) = ssh_url(&repository.url, self.host.as_deref())
             .unwrap_or_else(|| (repository.url.clone(), repository.name.0.unwrap_or_default()));
         let repeated = 2 * ssh.len() + repository.url.len() + full_name.len();
         json::events(updates.len(), repeated).map_err(unreadable)?;
@@ -85,8 +98,16 @@ impl Source for AzureDevOps {
     }
 
     fn delivery_id<'a>(&self, request: &Inbound<'a>) -> Option<Cow<'a, str>> {
-        let Payload { id, subscription, .. } = json::first(request.body).ok()?;
-        Some(Cow::Owned(format!("{} {}", subscription.0.unwrap_or_default(), id.0?)))
+        let Payload { id, subscription, notification, .. } = json::first(request.body).ok()?;
+        let number = match notification {
+            Value::Number(number) => Some(number.to_string()),
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        let pair = subscription.0.zip(number);
+        pair.map(|(subscription, number)| format!("{subscription} {number}"))
+            .or(id.0)
+            .map(Cow::Owned)
     }
 }
 
@@ -94,9 +115,36 @@ impl Source for AzureDevOps {
 mod tests {
     use super::{super::testing::*, *};
 
+    fn plain() -> AzureDevOps {
+        AzureDevOps::new(&Options::default())
+    }
+
+    #[test]
+    fn the_host_of_ssh_urls_may_be_another() {
+        let options =
+            Options { azure_host: Some("vs-ssh.example.com".into()), ..Options::default() };
+        let body = r#"{"eventType":"git.push","resource":{"refUpdates":[{"name":"refs/heads/main"}],
+            "repository":{"remoteUrl":"https://dev.azure.com/org/proj/_git/repo"}}}"#;
+        let url = "git@vs-ssh.example.com:v3/org/proj/repo";
+        assert_eq!(told(&AzureDevOps::new(&options), &[], body), Ok(vec![git(url, "main")]));
+    }
+
+    #[rstest::rstest]
+    #[case(r#"{"subscriptionId":"s","notificationId":7,"id":"i"}"#, Some("s 7"))]
+    #[case(r#"{"subscriptionId":"s","notificationId":"7"}"#, Some("s 7"))]
+    #[case(r#"{"subscriptionId":"s","id":"i"}"#, Some("i"))]
+    #[case(r#"{"notificationId":7,"id":"i"}"#, Some("i"))]
+    #[case("{}", None)]
+    #[case("", None)]
+    fn a_notification_has_an_id(#[case] body: &str, #[case] id: Option<&str>) {
+        let headers = headers(&[]);
+        let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+        assert_eq!(plain().delivery_id(&request).as_deref(), id);
+    }
+
     #[test]
     fn every_ref_is_told_with_the_ssh_url() {
-        let by = |body: &str| told(&AzureDevOps, &[], body);
+        let by = |body: &str| told(&plain(), &[], body);
         let body = r#"{"eventType":"git.push","resource":{"refUpdates":[{"name":"refs/heads/main"},
             {"name":"refs/tags/v1","newObjectId":"0000000000000000000000000000000000000000"}],
             "repository":{"remoteUrl":"https://me@dev.azure.com/org/proj/_git/repo"}}}"#;

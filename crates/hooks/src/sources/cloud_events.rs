@@ -44,7 +44,14 @@ impl CloudEvents {
 fields! { struct Structured { id: String = "id", source: String = "source", kind: String = "type", data: Cd = "data" } }
 fields! { struct Cd { subject: Subject = "subject" } }
 fields! { struct Subject { id: String = "id", content: Content = "content" } }
-fields! { struct Content { repository: Repository = "repository" } }
+fields! {
+    struct Content {
+        repository: Repository = "repository",
+        url: Loose = "url",
+        owner: Loose = "owner",
+        name: Loose = "name",
+    }
+}
 fields! { struct Repository { id: Loose = "id", url: Loose = "url" } }
 
 /// What identifies an event.
@@ -77,6 +84,16 @@ fn cd_subject(request: &Inbound<'_>) -> Result<Subject, Unreadable> {
         return Ok(json::first::<Cd>(request.body)?.subject);
     }
     Ok(json::first::<Structured>(request.body)?.data.subject)
+}
+
+/// The repository of a change is in the content; that of an event about itself is the content.
+fn repo(subject: Subject) -> Repo {
+    let Content { repository, url, owner, name } = subject.content;
+    let named = owner.0.zip(name.0).map(|(owner, name)| format!("{owner}/{name}"));
+    Repo {
+        full_name: repository.id.0.or(named).unwrap_or(subject.id),
+        urls: repository.url.0.or(url.0).into_iter().collect(),
+    }
 }
 
 /// The image that a package URL names: `pkg:oci/name@sha256:…?repository_url=host/path&tag=v`.
@@ -136,9 +153,7 @@ impl Source for CloudEvents {
                 .ok_or_else(|| unreadable(Unreadable("subject.id names no image")))?;
             return Ok(Outcome::Events(vec![Event::image(kind, image)]));
         }
-        let Repository { id, url } = subject.content.repository;
-        let repo =
-            Repo { full_name: id.0.unwrap_or(subject.id), urls: url.0.into_iter().collect() };
+        let repo = repo(subject);
         let mut event = Event::raw(kind, request.body);
         event.kind = crate::model::EventKind::GitPush;
         event.repo = Some(repo);
@@ -198,6 +213,24 @@ mod tests {
         assert_eq!(by(&BINARY, r#"{"subject":{"id":"no purl"}}"#), broken);
         assert_eq!(by(&BINARY[..3], "{}"), broken);
         assert_eq!(by(&[BINARY[0], BINARY[1], BINARY[3]], BODY), broken);
+    }
+
+    #[test]
+    fn repositories_are_known_by_their_url() {
+        let by = |kind: &str, content: &str| {
+            let headers = headers(&[BINARY[0], BINARY[1], BINARY[2], ("ce-type", kind)]);
+            let body = format!(r#"{{"subject":{{"id":"s","content":{content}}}}}"#);
+            let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+            let Ok(Outcome::Events(events)) = cd_events().parse(&request) else { panic!("{body}") };
+            events[0].repo.clone().unwrap()
+        };
+        let repo = |name: &str| Repo { full_name: name.into(), urls: vec!["https://h/t/a".into()] };
+        let modified = "dev.cdevents.repository.modified.0.2.0";
+        assert_eq!(by(modified, r#"{"url":"https://h/t/a"}"#), repo("s"));
+        let named = r#"{"name":"a","owner":"t","url":"https://h/t/a"}"#;
+        assert_eq!(by(modified, named), repo("t/a"));
+        let merged = r#"{"repository":{"id":"t/a","url":"https://h/t/a"}}"#;
+        assert_eq!(by("dev.cdevents.change.merged.0.2.0", merged), repo("t/a"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     decide::{
         digest::hex,
+        image,
         json::{self, Loose, Unreadable, fields},
         signature::{self, Algorithm, equal},
     },
@@ -63,6 +64,37 @@ fields! {
     }
 }
 
+fields! { struct Packaged { action: String = "action", package: Package = "package" } }
+fields! {
+    struct Package {
+        kind: String = "type",
+        owner: Owner = "owner",
+        name: String = "name",
+        version: String = "version",
+        url: String = "html_url",
+    }
+}
+fields! { struct Owner { login: String = "login" } }
+
+/// An image that was pushed to the registry of the forge itself; other packages concern nobody.
+fn packaged(body: &[u8]) -> Result<Option<Event>, Unreadable> {
+    let Packaged { action, package } = json::first(body)?;
+    let Package { kind, owner, name, version, url } = package;
+    if action != "created" || kind != "container" {
+        return Ok(None);
+    }
+    const WRONG: Unreadable = Unreadable("package is no image");
+    let host = url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).ok_or(WRONG)?;
+    // Registries know small letters only.
+    let owner = owner.login.to_lowercase();
+    let mut image = image::split(&format!("{host}/{owner}/{name}")).map_err(|_| WRONG)?;
+    match image::is_digest(&version) {
+        true => image.digest = Some(version),
+        false => image.tags.push(json::name(&version)?.to_owned()),
+    }
+    Ok(Some(Event::image("package", image)))
+}
+
 impl Source for Forge {
     fn name(&self) -> &'static str {
         self.name
@@ -89,10 +121,16 @@ impl Source for Forge {
     fn parse(&self, request: &Inbound<'_>) -> Result<Outcome, Refusal> {
         let event = self.header(request, "event").one().unwrap_or_default();
         let event = std::str::from_utf8(event).unwrap_or_default();
-        if !["push", "create", "delete"].contains(&event) {
+        if !["push", "create", "delete", "package"].contains(&event) {
             return Ok(Outcome::Nothing(IGNORED));
         }
         let body = signature::hub_payload(request);
+        if event == "package" {
+            let image = packaged(&body).map_err(unreadable)?;
+            return Ok(
+                image.map_or(Outcome::Nothing(IGNORED), |event| Outcome::Events(vec![event]))
+            );
+        }
         let payload: Payload = json::first(&body).map_err(unreadable)?;
         let zeros = |hash: &str| !hash.is_empty() && hash.bytes().all(|byte| byte == b'0');
         let deleted = event == "delete" || payload.after.0.as_deref().is_some_and(zeros);
@@ -186,6 +224,35 @@ mod tests {
         );
         let told = told(&forge("Gitea"), &[media, ("x-gitea-event", "push")], &form);
         assert_eq!(told, Ok(vec![git("git@h:t/a.git", "main")]));
+    }
+
+    #[test]
+    fn images_in_the_package_registry_are_told() {
+        let by = |body: &str| told(&forge("Gitea"), &[("x-gitea-event", "package")], body);
+        let body = r#"{"action":"created","package":{"owner":{"login":"Team"},"type":"container",
+            "name":"sub/app","version":"1.2",
+            "html_url":"https://code.example.com:3000/Team/-/packages/container/sub%2Fapp/1.2"}}"#;
+        let expected = Ok(vec![image("code.example.com:3000", "team/sub/app")]);
+        assert_eq!(by(body), expected);
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let pinned = body.replace("1.2", &digest);
+        assert_eq!(by(&pinned), expected);
+        let pushed = |body: &str| {
+            let headers = headers(&[("x-gitea-event", "package")]);
+            let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+            let Ok(Outcome::Events(events)) = forge("Gitea").parse(&request) else { panic!() };
+            let image = events[0].image.clone().unwrap();
+            (image.tags, image.digest)
+        };
+        assert_eq!(pushed(body), (vec!["1.2".to_owned()], None));
+        assert_eq!(pushed(&pinned), (vec![], Some(digest)));
+        let ignored = Err((200, "ignored".into()));
+        assert_eq!(by(&body.replace("created", "deleted")), ignored);
+        assert_eq!(by(&body.replace("\"container\"", "\"npm\"")), ignored);
+        assert_eq!(by("{}"), ignored);
+        let broken = Err((400, "cannot decode payload".into()));
+        assert_eq!(by(&body.replace("https://", "")), broken);
+        assert_eq!(by(""), broken);
     }
 
     #[test]

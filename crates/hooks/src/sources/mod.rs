@@ -39,7 +39,7 @@ mod sns;
 #[cfg(test)]
 mod testing;
 
-pub use options::{Encoding, Google, Hmac, Options, SignatureMode};
+pub use options::{Encoding, Google, Hmac, Options, SignatureMode, TokenMode};
 
 /// What an accepted request means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +104,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Whether the sender cannot prove who it is, so that the endpoint must ask for something else.
     fn needs_auth(&self) -> bool {
         false
+    }
+
+    /// The header in which the sender sends the key itself, if it is none that is a secret anyway.
+    fn secret_header(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether a sender of this origin may send, for senders that ask before (`OPTIONS`); nothing if
@@ -226,11 +231,11 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
         "Gitea" => Box::new(forge::Forge::new("Gitea", options)),
         "Forgejo" => Box::new(forge::Forge::new("Forgejo", options)),
         "Gogs" => Box::new(forge::Forge::new("Gogs", options)),
-        "AzureDevOps" => Box::new(azure_devops::AzureDevOps),
+        "AzureDevOps" => Box::new(azure_devops::AzureDevOps::new(options)),
         "ACR" => Box::new(acr::Acr),
         "ECR" => Box::new(ecr::Ecr),
         "GHCR" => Box::new(github_packages::GitHubPackages::new(options)),
-        "Artifactory" => Box::new(artifactory::Artifactory),
+        "Artifactory" => Box::new(artifactory::Artifactory::new(options)),
         "HarborCloudEvents" => Box::new(harbor_cloud_events::HarborCloudEvents),
         "QuayRepoEvents" => Box::new(quay::QuayRepoEvents),
         "CDEvents" => Box::new(cloud_events::CloudEvents::cd_events(options)),
@@ -240,9 +245,9 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Source>> {
         "GenericHMAC" => Box::new(generic::GenericHmac::new(options)),
         "GenericOIDC" => Box::new(generic::GenericOidc::new(options)),
         "SNS" => Box::new(sns::Sns::new(options)),
-        "S3" => Box::new(s3::S3::new("S3")),
-        "MinIO" => Box::new(s3::S3::new("MinIO")),
-        "CephRGW" => Box::new(s3::S3::new("CephRGW")),
+        "S3" => Box::new(s3::S3::new("S3", options)),
+        "MinIO" => Box::new(s3::S3::new("MinIO", options)),
+        "CephRGW" => Box::new(s3::S3::new("CephRGW", options)),
         "Alertmanager" => Box::new(alertmanager::Alertmanager),
         _ => return None,
     })

@@ -20,6 +20,17 @@ pub enum SignatureMode {
     Off,
 }
 
+/// What a sender's header holds that it proves itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenMode {
+    /// A signature made with the secret.
+    #[default]
+    Signature,
+    /// The secret itself.
+    Plain,
+}
+
 /// The options of one endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -51,6 +62,12 @@ pub struct Options {
     pub ignore_unwanted: bool,
     /// Origins that may send, for senders that ask before; `*` is any.
     pub allowed_origins: Vec<String>,
+    /// Whether Artifactory signs or sends the secret.
+    pub token_mode: TokenMode,
+    /// The host of Azure's ssh URLs; `ssh.` and the host of the https URL if nothing is said.
+    pub azure_host: Option<String>,
+    /// What the records of Ceph must carry as their opaque data.
+    pub opaque_token: Option<Keys>,
 }
 
 /// How a generic signature is written (contract §3.6, `GenericHMAC`).

@@ -1,13 +1,17 @@
 //! Bucket notifications: S3's format as MinIO and others send it, and Ceph's dialect of it.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answers, Outcome, Source,
+    Answers, Options, Outcome, Source,
     extra::{self, IGNORED, invalid, unreadable},
 };
 use crate::{
     decide::{
+        digest::hex,
         json::{self, Loose, Unreadable, fields},
         signature::equal,
     },
@@ -19,16 +23,30 @@ use crate::{
 pub(super) struct S3 {
     name: &'static str,
     ceph: bool,
+    opaque: Option<Keys>,
 }
 
 impl S3 {
-    pub(super) fn new(name: &'static str) -> Self {
-        Self { name, ceph: name == "CephRGW" }
+    pub(super) fn new(name: &'static str, options: &Options) -> Self {
+        Self { opaque: options.opaque_token.clone(), ceph: name == "CephRGW", name }
+    }
+
+    /// The original.
+    pub(super) fn plain() -> Self {
+        Self { name: "S3", ceph: false, opaque: None }
     }
 }
 
 fields! { struct Payload { records: Vec<Record> = "Records", test: Loose = "Event" } }
-fields! { struct Record { event: String = "eventName", time: Loose = "eventTime", s3: Entity = "s3" } }
+fields! {
+    struct Record {
+        event: String = "eventName",
+        time: Loose = "eventTime",
+        s3: Entity = "s3",
+        id: Loose = "eventId",
+        opaque: Loose = "opaqueData",
+    }
+}
 fields! { struct Entity { bucket: Bucket = "bucket", object: Thing = "object" } }
 fields! { struct Bucket { name: String = "name" } }
 fields! {
@@ -39,6 +57,28 @@ fields! {
         version: Loose = "versionId",
         sequencer: Loose = "sequencer",
     }
+}
+
+impl Record {
+    /// What tells it from other records: without one of these, two writes of a key look the same.
+    fn id(&self) -> Option<String> {
+        let Entity { bucket, object } = &self.s3;
+        self.id.0.clone().or_else(|| {
+            let version = object.version.0.as_deref().unwrap_or_default();
+            let sequencer = object.sequencer.0.as_ref()?;
+            Some(format!("{} {} {version} {sequencer}", bucket.name, object.key))
+        })
+    }
+}
+
+/// Whether there are records and all of them carry one of these tokens.
+fn carries(request: &Inbound<'_>, tokens: &Keys) -> bool {
+    let Ok(Payload { records, .. }) = json::first(request.body) else { return false };
+    let right = |record: &Record| {
+        let carried = record.opaque.0.as_deref().unwrap_or_default();
+        tokens.any(request.now, |token| equal(token, carried.as_bytes()))
+    };
+    !records.is_empty() && records.iter().all(right)
 }
 
 impl S3 {
@@ -83,13 +123,15 @@ impl Source for S3 {
     }
 
     fn needs_auth(&self) -> bool {
-        self.ceph
+        self.ceph && self.opaque.is_none()
     }
 
-    /// `Authorization: Bearer <key>`; a key of two words is the whole header.
+    /// `Authorization: Bearer <key>`; a key of two words is the whole header. Ceph sends none, but its
+    /// records may carry a token.
     fn verify(&self, request: &Inbound<'_>, keys: &Keys) -> Result<(), Refusal> {
         if self.ceph {
-            return Ok(());
+            let right = self.opaque.as_ref().is_none_or(|tokens| carries(request, tokens));
+            return right.then_some(()).ok_or(invalid("the opaque data is no token"));
         }
         let sent = request.header("authorization").one().ok_or(invalid("no token"))?;
         let matches = keys.any(request.now, |key| {
@@ -118,6 +160,15 @@ impl Source for S3 {
     fn answers(&self) -> Answers {
         extra::answers()
     }
+
+    fn delivery_id<'a>(&self, request: &Inbound<'a>) -> Option<Cow<'a, str>> {
+        let Payload { records, .. } = json::first(request.body).ok()?;
+        let mut ids = records.iter().map(Record::id).collect::<Option<Vec<_>>>()?;
+        match ids.len() {
+            0 | 1 => ids.pop().map(Cow::Owned),
+            _ => Some(Cow::Owned(hex(&Sha256::digest(ids.join("\n"))))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +178,7 @@ mod tests {
     fn objects(name: &'static str, body: &str) -> Vec<(EventKind, Object)> {
         let headers = headers(&[]);
         let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
-        match S3::new(name).parse(&request) {
+        match S3::new(name, &Options::default()).parse(&request) {
             Ok(Outcome::Events(events)) => {
                 events.into_iter().map(|event| (event.kind, event.object.unwrap())).collect()
             }
@@ -159,15 +210,64 @@ mod tests {
     fn tokens_are_bearers_or_whole_headers() {
         let good = format!("Bearer {}", std::str::from_utf8(KEY).unwrap());
         let wrong = Err((401, "invalid signature".into()));
-        let check = |value: &str| verified(&S3::new("S3"), &[("authorization", value)], "{}");
+        let check = |value: &str| verified(&S3::plain(), &[("authorization", value)], "{}");
         assert_eq!(check(&good), Ok(()));
         assert_eq!(check(std::str::from_utf8(KEY).unwrap()), wrong);
-        assert_eq!(verified(&S3::new("S3"), &[], "{}"), wrong);
+        assert_eq!(verified(&S3::plain(), &[], "{}"), wrong);
+    }
+
+    #[test]
+    fn records_of_ceph_may_carry_a_token() {
+        let opaque_token = Some(Keys(vec![crate::model::Key::new(b"s3cret\n".to_vec(), None)]));
+        let options = Options { opaque_token, ..Options::default() };
+        let source = S3::new("CephRGW", &options);
+        assert!(!source.needs_auth());
+        let check = |body: &str| verified(&source, &[], body);
+        let wrong = Err((401, "invalid signature".into()));
+        let right = r#"{"opaqueData":"s3cret"}"#;
+        let records = |all: &str| format!(r#"{{"Records":[{all}]}}"#);
+        assert_eq!(check(&records(right)), Ok(()));
+        assert_eq!(check(&records(&format!("{right},{right}"))), Ok(()));
+        let bad = [r#"{"opaqueData":"other"}"#, r#"{"opaqueData":["s3cret"]}"#, "{}", ""];
+        for other in bad.map(|other| records(&format!("{right},{other}"))) {
+            assert_eq!(check(&other), wrong, "{other}");
+        }
+        for body in ["", "{}", "[]", &records("")] {
+            assert_eq!(check(body), wrong, "{body}");
+        }
+        assert!(S3::new("CephRGW", &Options::default()).needs_auth());
+    }
+
+    #[test]
+    fn records_have_ids() {
+        let id = |body: &str| {
+            let headers = headers(&[]);
+            let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+            S3::plain().delivery_id(&request).map(Cow::into_owned)
+        };
+        let thing = |key: &str, more: &str| {
+            format!(r#"{{"s3":{{"bucket":{{"name":"b"}},"object":{{"key":"{key}"{more}}}}}}}"#)
+        };
+        let records = |all: &[String]| format!(r#"{{"Records":[{}]}}"#, all.join(","));
+        let one = thing("k", r#","versionId":"v","sequencer":"01""#);
+        assert_eq!(id(&records(std::slice::from_ref(&one))).as_deref(), Some("b k v 01"));
+        let bare = thing("k", r#","sequencer":"01""#);
+        assert_eq!(id(&records(&[bare])).as_deref(), Some("b k  01"));
+        let ceph = r#"{"eventId":"17.4","s3":{}}"#.to_owned();
+        assert_eq!(id(&records(&[ceph.clone()])).as_deref(), Some("17.4"));
+        let both = id(&records(&[one.clone(), ceph.clone()]));
+        assert!(both.as_ref().is_some_and(|id| id.len() == 64));
+        assert_ne!(both, id(&records(&[ceph, one.clone()])));
+        // Nothing tells two writes of the same key apart.
+        assert_eq!(id(&records(&[one, thing("k", "")])), None);
+        for body in ["", "{}", &records(&[])] {
+            assert_eq!(id(body), None, "{body}");
+        }
     }
 
     #[test]
     fn the_rest_has_its_answer() {
-        let by = |body: &str| told(&S3::new("S3"), &[], body);
+        let by = |body: &str| told(&S3::plain(), &[], body);
         assert_eq!(by(r#"{"Event":"s3:TestEvent"}"#), Err((200, "OK".into())));
         assert_eq!(by("{}"), Err((200, "ignored".into())));
         for body in ["", "[]", r#"{"Records":[{"eventName":"ObjectCreated:Put"}]}"#] {

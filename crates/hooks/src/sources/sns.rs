@@ -206,7 +206,7 @@ impl Source for Sns {
         }
         let inner = Inbound { body: message.text.as_bytes(), ..*request };
         match serde_json::from_str::<Value>(&message.text) {
-            Ok(value) if value.get("Records").is_some() => S3::new("S3").parse(&inner),
+            Ok(value) if value.get("Records").is_some() => S3::plain().parse(&inner),
             Ok(value) if value.get("Event").is_some_and(|event| event == "s3:TestEvent") => {
                 Ok(Outcome::Nothing(Answer::OK))
             }

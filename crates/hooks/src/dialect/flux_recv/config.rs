@@ -341,8 +341,7 @@ impl Entry {
             },
             topics: self.topics.clone(),
             auto_confirm: self.auto_confirm,
-            oidc: None,
-            signing: None,
+            ..sources::Options::default()
         }
     }
 }
