@@ -117,23 +117,21 @@ pub async fn serve<H: Handler>(
                         let (tls, handler) = (tls.clone(), Arc::clone(&handler));
                         let patience = limits.header_time;
                         tasks.spawn(async move {
-                            match tls {
-                                None => {
-                                    connected(stream, connection, server, handler, stop, None)
-                                        .await;
-                                }
-                                Some(tls) => {
-                                    let Some(stream) = tls.accept(stream, patience).await else {
-                                        return;
-                                    };
-                                    // Verified, if there is one.
-                                    let shown = stream.get_ref().1.peer_certificates();
-                                    let names = shown.and_then(|all| Names::read(all.first()?));
-                                    let client = names.map(|names| Client(Arc::new(names)));
-                                    connected(stream, connection, server, handler, stop, client)
-                                        .await;
-                                }
-                            }
+                            let Some(tls) = tls else {
+                                connected(stream, connection, server, handler, stop, None).await;
+                                return;
+                            };
+                            let accepted = tokio::select! {
+                                accepted = tls.accept(stream, patience) => accepted,
+                                // Its place is somebody else's.
+                                () = connection.state.closed() => None,
+                            };
+                            let Some(stream) = accepted else { return };
+                            // Verified, if there is one.
+                            let shown = stream.get_ref().1.peer_certificates();
+                            let names = shown.and_then(|all| Names::read(all.first()?));
+                            let client = names.map(|names| Client(Arc::new(names)));
+                            connected(stream, connection, server, handler, stop, client).await;
                         });
                     }
                     // Nobody could read it.
@@ -212,5 +210,41 @@ async fn connected<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'stati
                 serving.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        async fn handle(self: Arc<Self>, _: IpAddr, _: Request<Incoming>) -> Response<Body> {
+            Response::default()
+        }
+
+        fn exempt(&self, _: IpAddr) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_shake_hands_makes_room() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_pem();
+        let tls = Tls::of_pem(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let hour = Duration::from_secs(3600);
+        let limits =
+            Limits { connections: 1, header_time: hour, idle_time: hour, ..Limits::default() };
+        tokio::spawn(serve(socket, limits, Some(tls), Arc::new(Nobody), stopped));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let _second = TcpStream::connect(address).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), first.read(&mut [0; 16])).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
     }
 }
