@@ -63,6 +63,7 @@ impl Builder<'_> {
                 let token = secret.map(String::from_utf8).transpose();
                 let token = token.map_err(|_| "the token is no text".to_owned())?;
                 let guard = Guard::new(self.options.allow.clone());
+                let guard = guard.without_tls(self.options.allow_http);
                 Arc::new(FluxV1::guarded(name, &url()?, token.as_deref(), guard)?)
             }
             TargetKind::Http => Arc::new(Http::new(

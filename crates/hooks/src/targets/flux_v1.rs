@@ -43,7 +43,10 @@ impl FluxV1 {
         token: Option<&str>,
         guard: Guard,
     ) -> Result<Self, String> {
-        Self::with(name, api, token, |url| http_client::guarded(url, TIMEOUT, guard))
+        Self::with(name, api, token, |url| {
+            guard.check(url)?;
+            http_client::guarded(url, TIMEOUT, guard)
+        })
     }
 
     fn with(
@@ -171,6 +174,18 @@ impl Target for FluxV1 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_daemons_have_tls() {
+        let guarded = |api: &str, plain: bool| {
+            let guard = Guard::new(crate::limits::Network::loopback()).without_tls(plain);
+            FluxV1::guarded("t", api, Some("token"), guard).is_ok()
+        };
+        assert!(guarded("https://example.com/api/flux", false));
+        assert!(!guarded("http://example.com/api/flux", false));
+        assert!(guarded("http://127.0.0.1:3030/api/flux", true));
+        assert!(!guarded("https://10.0.0.1/", true));
+    }
 
     #[rstest::rstest]
     #[case("http://localhost:3030/api/flux", "http://localhost:3030/api/flux/v11/notify")]
