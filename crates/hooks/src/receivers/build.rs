@@ -220,6 +220,9 @@ fn complete(
     }
     let sender = Sender::new(&spec.kind, &spec.events, &rules);
     let sender = sender.ok_or_else(|| invalid(format!("there is no type \"{}\"", spec.kind)))?;
+    if let Some(problem) = sender.cannot(&token) {
+        return Err(invalid(format!("{}: {problem}", spec.kind)));
+    }
     // Claims are there only for tokens.
     let with_claims = spec.kind == "generic-oidc";
     let filter = spec.resource_filter.as_deref().map(|text| condition(text, with_claims));
@@ -344,6 +347,9 @@ mod tests {
             (json!({"resourceFilter": "req.x =="}), "InvalidCELExpression"),
             (json!({"resourceFilter": "claims.x == 'a'"}), "InvalidCELExpression"),
             (json!({"type": "gcr"}), "TokenNotFound"),
+            (json!({"type": "SNS"}), "ValidationFailed SNS: topics are missing"),
+            (json!({"type": "GenericOIDC"}), "ValidationFailed GenericOIDC: issuers are missing"),
+            (json!({"type": "StandardWebhooks"}), "ValidationFailed StandardWebhooks: the token"),
             (json!({"type": "generic-oidc"}), "ValidationFailed"),
             (
                 json!({"type": "generic-oidc", "oidcProviders": [{"issuerURL": "https://ci.example.com"}]}),

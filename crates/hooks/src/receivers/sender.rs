@@ -83,6 +83,13 @@ impl Sender {
         Some(Self { rules, events, shows: false })
     }
 
+    /// Why it could only say no, whatever is sent.
+    pub(super) fn cannot(&self, token: &[u8]) -> Option<String> {
+        let (Rules::Own(source) | Rules::Verified(source, _)) = &self.rules else { return None };
+        let key = source.key_problem(token).map(|problem| format!("the token {problem}"));
+        source.problem().map(str::to_owned).or(key)
+    }
+
     /// The same for expressions that look at its requests.
     pub(super) fn showing(self, shows: bool) -> Self {
         Self { shows, ..self }
@@ -144,6 +151,12 @@ impl Sender {
     }
 }
 
+/// Whether the sender says that its body is JSON.
+fn says_json(request: &Inbound<'_>) -> bool {
+    let media = request.text("content-type").and_then(|text| text.split(';').next());
+    media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// Every refusal is the same to the sender, and without a word.
 fn refused(refusal: Refusal) -> Refusal {
     Refusal { answer: Answer::error(400, ""), ..refusal }
@@ -191,7 +204,8 @@ impl Source for Sender {
         let mut event = Event::new(EventKind::Generic, "request");
         if self.shows {
             let blind = Refusal::payload(500, "", "the filter needs a JSON object");
-            event.raw = Some(objects::shown(&payload, claims).ok_or(blind)?);
+            let nothing = (!says_json(request)).then(|| objects::shown(b"{}", claims)).flatten();
+            event.raw = Some(objects::shown(&payload, claims).or(nothing).ok_or(blind)?);
         }
         Ok(Outcome::Events(vec![event]))
     }
@@ -307,6 +321,29 @@ mod tests {
         assert_eq!(judged("gcr", &[], &[], &pushed).await, r#"{"action":"INSERT"}"#);
         let empty = r#"{"message":{"data":"AA=="}}"#;
         assert!(judged("gcr", &[], &[], empty).await.starts_with("no"));
+    }
+
+    #[test]
+    fn filters_see_nothing_of_what_is_no_json() {
+        let shown = |media: &'static str, body: &str| {
+            let sender = Sender::new("generic", &[], &Options::default()).unwrap().showing(true);
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", HeaderValue::from_static(media));
+            let request = Inbound { headers: &headers, body: body.as_bytes(), now: 0 };
+            match sender.parse(&request) {
+                Ok(Outcome::Events(events)) => Ok(events[0].raw.clone().unwrap()["req"].clone()),
+                Ok(Outcome::Nothing(_)) => panic!("{body}"),
+                Err(refusal) => Err(refusal.answer.status),
+            }
+        };
+        let json = "application/json; charset=utf-8";
+        let (nothing, read) = (serde_json::json!({}), serde_json::json!({"a": 1}));
+        assert_eq!(shown("text/plain", "hello"), Ok(nothing.clone()));
+        assert_eq!(shown("text/plain", ""), Ok(nothing));
+        assert_eq!(shown("text/plain", r#"{"a":1}"#), Ok(read.clone()));
+        assert_eq!(shown(json, r#"{"a":1}"#), Ok(read));
+        // Who says that it is JSON has to keep to it.
+        assert_eq!(shown(json, "hello"), Err(500));
     }
 
     #[tokio::test]
