@@ -39,6 +39,8 @@ mod read;
 mod recent;
 mod reply;
 mod steadfast;
+#[cfg(test)]
+mod tests;
 
 pub use endpoint::{Endpoint, Keep, Pause, Route, Table};
 use fate::Fate;
@@ -47,7 +49,7 @@ use kept::Keeper;
 pub(crate) use read::preview;
 use read::read;
 pub use recent::{Entry, Recent};
-use reply::Reply;
+pub(crate) use reply::Reply;
 use steadfast::Steadfast;
 
 /// When senders shall come again to an endpoint that is paused.
@@ -139,6 +141,34 @@ pub(crate) struct Read {
     pub(crate) share: Share,
 }
 
+/// Why nobody works on a request.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// What the sender is told.
+    pub(crate) reply: Reply,
+    /// Whose path it called.
+    route: Option<Route>,
+    /// What it failed at, if that is of interest.
+    class: Option<&'static str>,
+}
+
+impl Stop {
+    /// At an endpoint.
+    pub(crate) fn of(route: &Route, class: &'static str, reply: Reply) -> Self {
+        Self { reply, route: Some(route.clone()), class: Some(class) }
+    }
+
+    /// Before an endpoint was known.
+    pub(crate) fn unknown(class: &'static str, reply: Reply) -> Self {
+        Self { reply, route: None, class: Some(class) }
+    }
+
+    /// Nothing is wrong.
+    pub(crate) fn quietly(reply: Reply) -> Self {
+        Self { reply, route: None, class: None }
+    }
+}
+
 impl Receiver {
     /// A receiver for these endpoints. Those that keep anything need the table's journal.
     pub fn new(mut table: Table, limits: Limits, meters: Arc<Meters>) -> Arc<Self> {
@@ -160,6 +190,15 @@ impl Receiver {
     pub fn replace(&self, mut table: Table) {
         table.measure(&self.meters);
         self.table.store(Arc::new(table));
+    }
+
+    /// Whether what comes in can be kept, if it has to be.
+    pub fn keeps(&self) -> bool {
+        let table = self.table.load();
+        match &table.journal {
+            Some(journal) => journal.keeps() && journal.depth().is_ok(),
+            None => !table.keeps(),
+        }
     }
 
     /// The journal in use.
@@ -224,36 +263,75 @@ impl Receiver {
     }
 
     async fn receive(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Reply {
-        let path = request.uri().path();
-        if path == "/health" {
+        let uri = request.uri().clone();
+        if uri.path() == "/health" {
             return Answer::OK.into();
         }
-        if path.len() > MAX_PATH {
-            return Reply::closing(414, "request target too long");
-        }
-        let start = Instant::now();
-        let address = caller::address(peer, request.headers(), &self.limits.trusted_proxies);
-        let route = match self.admit(address, path, request.method()) {
-            Ok(route) => route,
-            Err(reply) => return reply,
-        };
-        let (head, incoming) = request.into_parts();
-        if head.method == Method::OPTIONS {
-            return handshake(route.endpoint(), &head.headers);
-        }
-        let most = route.endpoint().body_bytes.unwrap_or(self.limits.body_bytes);
-        let broken = route.endpoint().source.broken();
-        let (body, share) = match self.body(&head.headers, incoming, most, broken).await {
-            Ok(read) => read,
-            Err(reply) => {
-                route.meter().rejected.add("body");
-                route.meter().answered(reply.status(), now());
-                return reply;
+        let address = self.caller(peer, request.headers());
+        match self.let_in(address, request).await {
+            Ok(read) => self.take(read).await.0,
+            Err(stop) => {
+                self.turned_away(address, uri.path(), &stop);
+                stop.reply
             }
-        };
+        }
+    }
+
+    /// Reads a request that may come in.
+    async fn let_in(&self, address: IpAddr, request: Request<Incoming>) -> Result<Read, Stop> {
+        let start = Instant::now();
+        let route = self.admit(address, request.uri().path(), request.method())?;
+        let (head, incoming) = request.into_parts();
+        let endpoint = route.endpoint();
+        if head.method == Method::OPTIONS {
+            return Err(Stop::quietly(handshake(endpoint, &head.headers)));
+        }
+        let most = endpoint.body_bytes.unwrap_or(self.limits.body_bytes);
+        let broken = endpoint.source.broken();
+        let read = self.body(&head.headers, incoming, most, broken).await;
+        let (body, share) = read.map_err(|reply| Stop::of(&route, "body", reply))?;
         let client = head.extensions.get::<Client>().map(|client| Arc::clone(&client.0));
-        let request = Read { address, route, headers: head.headers, body, client, start, share };
-        self.take(request).await.0
+        Ok(Read { address, route, headers: head.headers, body, client, start, share })
+    }
+
+    /// Who called.
+    pub(crate) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        caller::address(peer, headers, &self.limits.trusted_proxies)
+    }
+
+    /// Says no to an address that failed too often.
+    pub(crate) fn welcome(&self, address: IpAddr) -> Result<(), Stop> {
+        let wait = self.failures.wait(address);
+        wait.map_or(Ok(()), |wait| Err(Stop::unknown("rate", too_many(wait))))
+    }
+
+    /// Says no to who calls a path that nobody has.
+    pub(crate) fn lost(&self, address: IpAddr) -> Stop {
+        self.failures.count(address);
+        Stop::unknown("path", Answer::error(404, "404 page not found").into())
+    }
+
+    /// Counts a request that nobody worked on, and tells operators of it. Its path may be a secret, or
+    /// nearly one.
+    pub(crate) fn turned_away(&self, address: IpAddr, path: &str, stop: &Stop) {
+        let Stop { reply, route, class } = stop;
+        let Some(class) = class else { return };
+        if let Some(route) = route {
+            route.meter().rejected.add(class);
+            route.meter().answered(reply.status(), now());
+        }
+        if self.logged.take().is_err() {
+            return;
+        }
+        let (path, status, reason) = (masked(path), reply.status(), reply.text());
+        let Some(endpoint) = route.as_ref().map(Route::endpoint) else {
+            tracing::info!(path, %address, status, "a request was turned down: {reason}");
+            return;
+        };
+        let name = &endpoint.name;
+        tracing::info!(endpoint = name, path, %address, status, "a request was turned down: {reason}");
+        let fate = Fate::Rejected(class, reason.to_owned().into());
+        self.recent.remember(entry(address, endpoint, None, status, &fate));
     }
 
     /// What a request that was read leads to. A sender that hangs up after it has sent must not undo
@@ -315,19 +393,12 @@ impl Receiver {
         use std::sync::atomic::Ordering::Relaxed;
         let (endpoint, meter) = (route.endpoint(), route.meter());
         meter.answered(reply.status(), request.now);
-        let entry = || Entry {
-            id: fate.id().unwrap_or_else(Id::now),
-            endpoint: endpoint.name.clone(),
-            source: endpoint.source.name(),
-            state: fate.state(),
-            status: reply.status(),
-            reason: fate.reason(),
-            address: address.to_string(),
-            delivery_id: endpoint
-                .source
-                .delivery_id(request)
-                .map(|id| id.chars().take(256).collect()),
+        let delivery_id = || {
+            let id = endpoint.source.delivery_id(request);
+            id.map(|id| id.chars().take(256).collect())
         };
+        let status = reply.status();
+        let entry = || entry(address, endpoint, delivery_id(), status, fate);
         match fate {
             Fate::Told(_) => return self.recent.pass(entry),
             Fate::Duplicate(_) => drop(meter.duplicates.fetch_add(1, Relaxed)),
@@ -335,6 +406,10 @@ impl Receiver {
             Fate::Rejected(class, _) => meter.rejected.add(class),
             Fate::FilterError(_) => meter.rejected.add("filter"),
             Fate::Ignored => {}
+        }
+        // Strangers cannot cause these, and the memory for them is bounded.
+        if matches!(fate, Fate::Duplicate(_) | Fate::Filtered | Fate::Ignored) {
+            return self.recent.remember(entry());
         }
         if self.logged.take().is_err() {
             return;
@@ -352,36 +427,29 @@ impl Receiver {
         }
     }
 
-    fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Route, Reply> {
-        let too_many = |wait| Reply::retry(429, "too many requests", wait);
-        if let Some(wait) = self.failures.wait(address) {
-            return Err(too_many(wait));
+    fn admit(&self, address: IpAddr, path: &str, method: &Method) -> Result<Route, Stop> {
+        if path.len() > MAX_PATH {
+            let reply = Reply::closing(414, "request target too long");
+            return Err(Stop::unknown("path", reply));
         }
-        let Some(route) = self.table.load().find(path, now()) else {
-            self.failures.count(address);
-            return Err(Answer::error(404, "404 page not found").into());
-        };
+        self.welcome(address)?;
+        let route = self.route(path).ok_or_else(|| self.lost(address))?;
         let endpoint = route.endpoint();
-        let refused = |reason, reply: Reply| {
-            route.meter().rejected.add(reason);
-            route.meter().answered(reply.status(), now());
-            Err(reply)
-        };
         let asks = method == Method::OPTIONS && endpoint.source.allows("").is_some();
         if method != Method::POST && !asks {
-            return Err(Reply::post_only());
+            return Err(Stop::quietly(Reply::post_only()));
         }
         if !endpoint.allow.is_empty() && !endpoint.allow.iter().any(|one| one.contains(address)) {
-            return refused("address", Answer::error(403, "forbidden").into());
+            let reply = Answer::error(403, "forbidden").into();
+            return Err(Stop::of(&route, "address", reply));
         }
         let paused = route.meter().paused.load(std::sync::atomic::Ordering::Relaxed);
         if paused || endpoint.pause == Pause::Refuse {
-            return refused("paused", Reply::retry(503, "paused", PAUSED));
+            return Err(Stop::of(&route, "paused", Reply::retry(503, "paused", PAUSED)));
         }
-        match endpoint.rate.take() {
-            Ok(()) => Ok(route),
-            Err(wait) => refused("rate", too_many(wait)),
-        }
+        let taken = endpoint.rate.take();
+        taken.map_err(|wait| Stop::of(&route, "rate", too_many(wait)))?;
+        Ok(route)
     }
 
     async fn process(
@@ -449,6 +517,40 @@ impl Receiver {
         };
         (reply, Fate::Rejected(class.word(), reason.into()))
     }
+}
+
+fn entry(
+    address: IpAddr,
+    endpoint: &Endpoint,
+    delivery_id: Option<String>,
+    status: u16,
+    fate: &Fate,
+) -> Entry {
+    Entry {
+        id: fate.id().unwrap_or_else(Id::now),
+        endpoint: endpoint.name.clone(),
+        source: endpoint.source.name(),
+        state: fate.state(),
+        status,
+        reason: fate.reason(),
+        address: address.to_string(),
+        delivery_id,
+    }
+}
+
+fn too_many(wait: Duration) -> Reply {
+    Reply::retry(429, "too many requests", wait)
+}
+
+/// The first characters of a path: enough to know it again, too little to call it.
+fn masked(path: &str) -> String {
+    let (before, name) = match path.strip_prefix("/hook/") {
+        Some(name) => ("/hook/", name),
+        None => ("", path),
+    };
+    let shown: String = name.chars().take(4).collect();
+    let more = if shown.len() < name.len() { "…" } else { "" };
+    format!("{before}{}{more}", shown.escape_debug())
 }
 
 /// What a sender that asks whether it may send is told.

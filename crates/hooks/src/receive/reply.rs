@@ -28,13 +28,13 @@ impl Reply {
     }
 
     /// An error that time will mend.
-    pub(super) fn retry(status: u16, text: &'static str, after: Duration) -> Self {
+    pub(crate) fn retry(status: u16, text: &'static str, after: Duration) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         Self::from(Answer::error(status, text)).with(header::RETRY_AFTER, seconds.max(1).into())
     }
 
     /// The answer to other methods than POST.
-    pub(super) fn post_only() -> Self {
+    pub(crate) fn post_only() -> Self {
         Self::from(Answer::error(405, "method not allowed"))
             .with(header::ALLOW, HeaderValue::from_static("POST"))
     }

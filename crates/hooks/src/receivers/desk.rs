@@ -1,31 +1,40 @@
 //! What is answered to a request for a receiver (contract §3.9): a status, never a word.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 
 use crate::{
     listener::{Body, Handler},
     meters::Meters,
-    receive::{self, Limits, Read, Table},
+    receive::{self, Limits, Read, Reply, Stop, Table},
 };
 
 /// The longest body.
 const MAX_BODY: usize = 3 << 20;
+/// When senders shall come again to a receiver that is not ready.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Receives webhooks for receivers.
 pub(super) struct Desk {
     receiver: Arc<receive::Receiver>,
     /// Paths of those that are suspended or not ready.
     closed: ArcSwap<HashSet<String>>,
+    body_bytes: usize,
 }
 
 impl Desk {
-    pub(super) fn new(meters: Arc<Meters>) -> Arc<Self> {
-        let receiver = receive::Receiver::new(Table::default(), Limits::default(), meters);
-        Arc::new(Self { receiver, closed: ArcSwap::default() })
+    pub(super) fn new(limits: Limits, meters: Arc<Meters>) -> Arc<Self> {
+        let body_bytes = limits.body_bytes.min(MAX_BODY);
+        let receiver = receive::Receiver::new(Table::default(), limits, meters);
+        Arc::new(Self { receiver, closed: ArcSwap::default(), body_bytes })
     }
 
     /// Who works on requests.
@@ -40,31 +49,42 @@ impl Desk {
     }
 
     async fn receive(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+        let address = self.receiver.caller(peer, request.headers());
+        let uri = request.uri().clone();
+        let reply = match self.let_in(address, request).await {
+            Ok(read) => self.receiver.take(read).await.0,
+            Err(stop) => {
+                self.receiver.turned_away(address, uri.path(), &stop);
+                stop.reply
+            }
+        };
+        silent(reply.into_response())
+    }
+
+    /// Reads a request that may come in.
+    async fn let_in(&self, address: IpAddr, request: Request<Incoming>) -> Result<Read, Stop> {
         let start = Instant::now();
+        self.receiver.welcome(address)?;
         let path = request.uri().path().to_owned();
         if !path.starts_with("/hook/") {
-            return status(404);
+            return Err(self.receiver.lost(address));
         }
         if request.method() != Method::POST {
-            let mut response = status(405);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            return response;
+            return Err(Stop::quietly(Reply::post_only()));
         }
         let (head, incoming) = request.into_parts();
         // Before the lookup, as the controller does it.
-        let (body, share) = match self.receiver.body(&head.headers, incoming, MAX_BODY, "").await {
-            Ok(read) => read,
-            Err(reply) => return silent(reply.into_response()),
-        };
+        let read = self.receiver.body(&head.headers, incoming, self.body_bytes, "").await;
+        let (body, share) = read.map_err(|reply| Stop::unknown("body", reply))?;
         let Some(route) = self.receiver.route(&path) else {
-            return status(if self.closed.load().contains(&path) { 503 } else { 404 });
+            return Err(match self.closed.load().contains(&path) {
+                true => Stop::unknown("paused", Reply::retry(503, "not ready", AGAIN)),
+                false => self.receiver.lost(address),
+            });
         };
-        if route.endpoint().rate.take().is_err() {
-            return status(429);
-        }
-        let headers = head.headers;
-        let read = Read { address: peer, route, headers, body, client: None, start, share };
-        silent(self.receiver.take(read).await.0.into_response())
+        let taken = route.endpoint().rate.take();
+        taken.map_err(|wait| Stop::of(&route, "rate", Reply::retry(429, "too many", wait)))?;
+        Ok(Read { address, route, headers: head.headers, body, client: None, start, share })
     }
 }
 
@@ -78,17 +98,59 @@ impl Handler for Desk {
     }
 }
 
-fn status(code: u16) -> Response<Body> {
-    let mut response = Response::new(Body::default());
-    *response.status_mut() =
-        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-}
-
-/// The same without a word.
+/// An answer without a word.
 fn silent(response: Response<Body>) -> Response<Body> {
     let (mut head, _) = response.into_parts();
     head.headers.remove(header::CONTENT_TYPE);
     head.headers.remove(header::X_CONTENT_TYPE_OPTIONS);
     Response::from_parts(head, Body::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+
+    use super::*;
+    use crate::{limits::Rate, listener};
+
+    async fn sent(address: SocketAddr, path: &str, from: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-forwarded-for: {from}\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn who_guesses_is_slowed_down() {
+        let limits = Limits {
+            failures: Rate { per_second: 0.001, burst: 2.0 },
+            trusted_proxies: crate::limits::Network::loopback(),
+            ..Limits::default()
+        };
+        let desk = Desk::new(limits, Arc::default());
+        desk.replace(Table::default(), HashSet::from(["/hook/closed".to_owned()]));
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(listener::serve(socket, listener::Limits::default(), None, desk, stopped));
+
+        for status in ["404", "404", "429"] {
+            let answer = sent(address, "/hook/unknown", "192.0.2.1").await;
+            assert!(answer.starts_with(&format!("http/1.1 {status}")), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+        let closed = sent(address, "/hook/closed", "192.0.2.2").await;
+        assert!(closed.starts_with("http/1.1 503") && closed.contains("retry-after"), "{closed}");
+    }
 }

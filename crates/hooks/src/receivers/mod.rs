@@ -75,6 +75,8 @@ pub struct Options {
     /// The directory of the journal, which is made for the first receiver; without one it is in
     /// memory, and what could not be told is lost at the end.
     pub directory: Option<PathBuf>,
+    /// What is bounded; bodies are never longer than 3 MiB.
+    pub limits: receive::Limits,
     /// Where requests are counted.
     pub meters: Arc<Meters>,
 }
@@ -88,6 +90,7 @@ impl Options {
             own_namespace_only: false,
             rules: Rules::default(),
             directory: None,
+            limits: receive::Limits::default(),
             meters: Arc::default(),
         }
     }
@@ -108,7 +111,7 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Starts to serve the receivers of the cluster.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
-        let desk = Desk::new(Arc::clone(&options.meters));
+        let desk = Desk::new(options.limits.clone(), Arc::clone(&options.meters));
         let limits = listener::Limits { header_bytes: 256 << 10, ..listener::Limits::default() };
         let (listen, certificates) = (options.listen, options.certificates.clone());
         let (handler, served) = (Arc::clone(&desk), Arc::clone(&desk));

@@ -254,7 +254,7 @@ mod tests {
         let bare = thing("k", r#","sequencer":"01""#);
         assert_eq!(id(&records(&[bare])).as_deref(), Some("b k  01"));
         let ceph = r#"{"eventId":"17.4","s3":{}}"#.to_owned();
-        assert_eq!(id(&records(&[ceph.clone()])).as_deref(), Some("17.4"));
+        assert_eq!(id(&records(std::slice::from_ref(&ceph))).as_deref(), Some("17.4"));
         let both = id(&records(&[one.clone(), ceph.clone()]));
         assert!(both.as_ref().is_some_and(|id| id.len() == 64));
         assert_ne!(both, id(&records(&[ceph, one.clone()])));
