@@ -157,13 +157,12 @@ impl Context {
             self.serve();
             return Outcome::Done;
         };
-        if let Err(error) = self.open().await {
-            tracing::error!(%error, "hooks cannot be served without their journal");
-            let reason = build::Reason { reason: "JournalUnavailable", message: error };
-            let counts = self.receiver.tally(&key.to_string());
-            let _ = status::write(&self.client, &hook, Err(reason), counts).await;
-            return Outcome::Retry;
-        }
+        // Without it senders find the hook and are told to come again.
+        let opened = self.open().await.map_err(|error| {
+            tracing::error!(%error, "hooks can keep nothing without their journal");
+            build::Reason { reason: "JournalUnavailable", message: error }
+        });
+        let unkept = opened.is_err();
         let before = self.served.lock().hooks.get(key).map(|entry| Arc::clone(&entry.built));
         let built = match build::build(&self.client, &hook, &self.options, before.as_ref()).await {
             Ok(built) => Ok(built),
@@ -195,9 +194,11 @@ impl Context {
                 Err(reason)
             }
         };
+        let refused = refused.and_then(|path| opened.map(|()| path));
         let again = if refused.is_ok() { self.options.resync } else { INCOMPLETE_AGAIN };
         let counts = self.receiver.tally(&key.to_string());
         match status::write(&self.client, &hook, refused, counts).await {
+            Ok(()) if unkept => Outcome::Retry,
             Ok(()) => Outcome::After(again.min(self.options.resync)),
             Err(error) if cluster::error::is_not_found(&error) => Outcome::Done,
             Err(error) => {
