@@ -30,6 +30,8 @@ pub struct Options {
     /// Where the certificate of the listener is, `tls.crt` and `tls.key`; without one it speaks no
     /// TLS.
     pub certificates: Option<PathBuf>,
+    /// What is bounded for all hooks.
+    pub limits: receive::Limits,
     /// What hooks may do.
     pub controller: controller::Options,
 }
@@ -61,14 +63,14 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Starts to serve the `Hook` objects of the cluster, whose definition must be installed.
     pub async fn start(client: Client, options: Options) -> Result<Self, StartError> {
-        let Options { listen, directory, certificates, controller } = options;
+        let Options { listen, directory, certificates, limits, controller } = options;
         let meters = Arc::<Meters>::default();
         let kept = journal::Options {
             directory: Some(directory),
             meters: Arc::clone(&meters),
             ..journal::Options::default()
         };
-        let receiver = Receiver::new(Table::default(), receive::Limits::default(), meters);
+        let receiver = Receiver::new(Table::default(), limits, meters);
         let (handler, limits) = (Arc::clone(&receiver), listener::Limits::default());
         let control =
             |stop| controller::run(client.clone(), Arc::clone(&receiver), kept, controller, stop);

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use hooks::{
     controller,
+    limits::Rate,
     meters::Meters,
-    receive::Receiver,
+    receive::{Limits, Receiver},
     receivers,
     server::{Options, Server, StartError},
 };
@@ -49,6 +50,22 @@ fn rules(own_machine: bool, options: &Hooks) -> controller::Options {
     }
 }
 
+/// What is bounded for all of them.
+fn limits(options: &Hooks) -> Limits {
+    let default = Limits::default();
+    let failures = options.failures_per_minute.map(|per_minute| {
+        let per_minute = f64::from(per_minute);
+        Rate { per_second: per_minute / 60.0, burst: 2.0 * per_minute }
+    });
+    Limits {
+        body_bytes: options.max_body_bytes.unwrap_or(default.body_bytes),
+        inflight_bytes: options.max_inflight_bytes.unwrap_or(default.inflight_bytes),
+        failures: failures.unwrap_or(default.failures),
+        trusted_proxies: options.trusted_proxies.clone(),
+        ..default
+    }
+}
+
 /// Starts to serve receivers, if that is wanted, and to count beside these hooks.
 pub(crate) async fn start_receivers(
     settings: Option<&ReceiverSettings>,
@@ -62,6 +79,7 @@ pub(crate) async fn start_receivers(
         own_namespace_only: settings.own_namespace_only,
         rules: rules(settings.own_machine, &settings.options),
         directory: settings.directory.clone(),
+        limits: limits(&settings.options),
         meters: Arc::new(
             hooks.map_or_else(Meters::default, |one| one.receiver().meters().beside()),
         ),
@@ -83,6 +101,7 @@ pub(crate) async fn start(
         listen: settings.listen,
         directory: settings.directory.clone(),
         certificates: settings.options.certificate_dir.clone(),
+        limits: limits(&settings.options),
         controller: rules(settings.own_machine, &settings.options),
     };
     let started = Server::start(client.clone(), options).await;
@@ -107,5 +126,28 @@ fn not_started(error: StartError, flag: &str) -> Failure {
         StartError::Certificates(problem) => {
             Failure::new(problem).hint("hooks.certificateDir has tls.crt and tls.key, in PEM")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_the_file() {
+        let options = Hooks {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            max_body_bytes: Some(1),
+            max_inflight_bytes: Some(2),
+            failures_per_minute: Some(30),
+            ..Hooks::default()
+        };
+        let (set, default) = (limits(&options), limits(&Hooks::default()));
+        assert_eq!((set.body_bytes, set.inflight_bytes), (1, 2));
+        assert_eq!(set.trusted_proxies, options.trusted_proxies);
+        // Thirty is the default.
+        assert_eq!(set.failures, default.failures);
+        assert_eq!(default.body_bytes, Limits::default().body_bytes);
+        assert!(default.trusted_proxies.is_empty());
     }
 }

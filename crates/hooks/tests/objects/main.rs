@@ -54,6 +54,7 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             directory: directory.path().join("hooks"),
             certificates: None,
+            limits: hooks::receive::Limits::default(),
             controller: controller::Options {
                 resync: Duration::from_millis(50),
                 ..controller::Options::own_machine()
@@ -249,9 +250,17 @@ async fn secrets_rotate_and_hooks_end() {
 async fn what_is_wrong_is_said_and_harms_nobody_else() {
     let world = World::new().await;
     let (address, _receiver) = downstream().await;
+    let journal = world.directory.path().join("hooks");
+    std::fs::write(&journal, "in the way").unwrap();
     world.secret("code", KEY).await;
     world.hook("first", flux(address)).await;
+    world.until("first", "JournalUnavailable").await;
+    assert_eq!(world.push(KEY, "main").await, 503);
+    assert!(!world.server.receiver().keeps());
+
+    std::fs::remove_file(&journal).unwrap();
     world.until("first", "Serving").await;
+    assert!(world.server.receiver().keeps());
     world.hook("second", flux(address)).await;
     let hook = world.until("second", "PathTaken").await;
     let message = &hook.status.unwrap().conditions[0].message;

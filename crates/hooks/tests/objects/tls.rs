@@ -57,6 +57,7 @@ async fn certificates_are_served_and_replaced() {
         listen: "127.0.0.1:0".parse().unwrap(),
         directory: directory.path().join("hooks"),
         certificates: Some(directory.path().to_owned()),
+        limits: hooks::receive::Limits::default(),
         controller: controller::Options::default(),
     };
     let missing = Server::start(cluster.client(), options()).await;

@@ -143,6 +143,14 @@ pub(crate) struct Hooks {
     pub(crate) allow: Vec<Network>,
     /// Whether targets may be reached without TLS.
     pub(crate) allow_http: bool,
+    /// Proxies that are believed when they say who called.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Bytes of a body.
+    pub(crate) max_body_bytes: Option<usize>,
+    /// Bytes of all bodies in memory.
+    pub(crate) max_inflight_bytes: Option<usize>,
+    /// How often an address may fail.
+    pub(crate) failures_per_minute: Option<u32>,
 }
 
 impl Config {
@@ -251,6 +259,11 @@ admission: {service: door, certificateDir: /certificates}
 controller:
   enabled: true
   lease: {namespace: q, name: leader, durationSeconds: 30}
+hooks:
+  trustedProxies: [10.0.0.0/8]
+  maxBodyBytes: 26214400
+  maxInflightBytes: 1073741824
+  failuresPerMinute: 300
 ";
 
     #[test]
@@ -276,6 +289,10 @@ controller:
         assert_eq!(config.admission.service.as_deref(), Some("door"));
         assert_eq!(config.admission.certificate_dir, Some("/certificates".into()));
         assert_eq!(config.controller.lease_duration, Some(Duration::from_secs(30)));
+        assert_eq!(config.hooks.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(config.hooks.max_body_bytes, Some(25 << 20));
+        assert_eq!(config.hooks.max_inflight_bytes, Some(1 << 30));
+        assert_eq!(config.hooks.failures_per_minute, Some(300));
     }
 
     #[test]
@@ -297,6 +314,7 @@ connect:
 controller:
   lease: {namespace: 'Not A Name', durationSeconds: 1}
 admission: {service: a/b, url: 'http://example.org', certificateDir: here, certificateSecret: s}
+hooks: {trustedProxies: [ingress], maxBodyBytes: 0, maxInflightBytes: 1000, failuresPerMinute: 0}
 ";
         let report = Config::parse(text, "q.yaml").unwrap_err().to_string();
         insta::assert_snapshot!(report);

@@ -1,7 +1,8 @@
 //! The topics of the file as they are written, and their checks.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use hooks::receive::Limits;
 use http::{HeaderName, Uri};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -16,7 +17,13 @@ use super::{
 use crate::cli::Auth;
 
 /// Shorter leases would be lost to a slow disk, longer ones leave workspaces alone for too long.
-const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 3..=600;
+const LEASE_SECONDS: RangeInclusive<u64> = 3..=600;
+/// Bytes of a body: the most is what an endpoint may choose for itself.
+const BODY_BYTES: RangeInclusive<usize> = 1..=100 << 20;
+/// The most bytes of all bodies in memory: a slip of the finger is caught, a large machine is not.
+const MOST_INFLIGHT: usize = 64 << 30;
+/// Failures per minute.
+const FAILURES: RangeInclusive<u32> = 1..=1_000_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,17 +188,27 @@ impl ControllerFile {
         let lease = self.lease;
         let lease_namespace = reader.checked("controller.lease.namespace", lease.namespace, name);
         let lease_name = reader.checked("controller.lease.name", lease.name, name);
-        let lease_duration = lease.duration_seconds.and_then(|seconds| {
-            if LEASE_SECONDS.contains(&seconds.value) {
-                return Some(Duration::from_secs(seconds.value));
-            }
-            let (least, most) = (LEASE_SECONDS.start(), LEASE_SECONDS.end());
-            let text = format!("controller.lease.durationSeconds: expected {least} to {most}");
-            reader.problem(&seconds, &text);
-            None
-        });
+        let field = "controller.lease.durationSeconds";
+        let seconds = within(reader, field, lease.duration_seconds, &LEASE_SECONDS);
+        let lease_duration = seconds.map(Duration::from_secs);
         Controller { enabled: self.enabled, lease_namespace, lease_name, lease_duration }
     }
+}
+
+/// A number that lies in a range.
+fn within<T: PartialOrd + Display>(
+    reader: &mut Reader<'_>,
+    field: &str,
+    number: Option<Spanned<T>>,
+    range: &RangeInclusive<T>,
+) -> Option<T> {
+    let number = number?;
+    if range.contains(&number.value) {
+        return Some(number.value);
+    }
+    let (least, most) = (range.start(), range.end());
+    reader.problem(&number, &format!("{field}: expected {least} to {most}"));
+    None
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -242,17 +259,39 @@ pub(super) struct HooksFile {
     allow_cidrs: Vec<Spanned<String>>,
     #[serde(rename = "allowHTTP")]
     allow_http: bool,
+    trusted_proxies: Vec<Spanned<String>>,
+    max_body_bytes: Option<Spanned<usize>>,
+    max_inflight_bytes: Option<Spanned<usize>>,
+    failures_per_minute: Option<Spanned<u32>>,
 }
 
 impl HooksFile {
     pub(super) fn check(self, reader: &mut Reader<'_>) -> Hooks {
-        let network = |text: Spanned<String>| {
-            reader.checked("hooks.allowCIDRs", Some(text), |text| text.parse())
+        let mut networks = |field: &str, list: Vec<Spanned<String>>| {
+            let network = |text| reader.checked(field, Some(text), |text| text.parse());
+            list.into_iter().filter_map(network).collect()
         };
-        let allow = self.allow_cidrs.into_iter().filter_map(network).collect();
+        let allow = networks("hooks.allowCIDRs", self.allow_cidrs);
+        let trusted_proxies = networks("hooks.trustedProxies", self.trusted_proxies);
+        let body = within(reader, "hooks.maxBodyBytes", self.max_body_bytes, &BODY_BYTES);
+        // One whole body has to fit.
+        let inflight_bytes = body.unwrap_or(Limits::default().body_bytes)..=MOST_INFLIGHT;
+        let inflight =
+            within(reader, "hooks.maxInflightBytes", self.max_inflight_bytes, &inflight_bytes);
+        let failures =
+            within(reader, "hooks.failuresPerMinute", self.failures_per_minute, &FAILURES);
         let url = reader.checked("hooks.url", self.url, origin);
         let certificates = reader.checked("hooks.certificateDir", self.certificate_dir, absolute);
-        Hooks { url, certificate_dir: certificates, allow, allow_http: self.allow_http }
+        Hooks {
+            url,
+            certificate_dir: certificates,
+            allow,
+            allow_http: self.allow_http,
+            trusted_proxies,
+            max_body_bytes: body,
+            max_inflight_bytes: inflight,
+            failures_per_minute: failures,
+        }
     }
 }
 
