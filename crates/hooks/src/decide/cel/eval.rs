@@ -7,9 +7,9 @@ use kube_cel::cel::common::ast::{
 };
 use regex::Regex;
 
-use super::{Error, value::Val};
+use super::{Error, library, named, value::Val};
 
-type Outcome<'a> = Result<Val<'a>, Error>;
+pub(super) type Outcome<'a> = Result<Val<'a>, Error>;
 
 /// One evaluation.
 pub(super) struct Evaluator<'a> {
@@ -19,7 +19,7 @@ pub(super) struct Evaluator<'a> {
     deadline: Instant,
 }
 
-fn failed<T>(why: impl Into<String>) -> Result<T, Error> {
+pub(super) fn failed<T>(why: impl Into<String>) -> Result<T, Error> {
     Err(Error::Failed(why.into()))
 }
 
@@ -100,10 +100,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn call(&mut self, call: &'a CallExpr) -> Outcome<'a> {
+        let (name, target) = named(call, |name| self.variables.iter().any(|(one, _)| *one == name));
         // A method's target is its first argument.
-        let args: Vec<&'a IdedExpr> =
-            call.target.as_deref().into_iter().chain(&call.args).collect();
-        match (call.func_name.as_str(), &*args) {
+        let args: Vec<&'a IdedExpr> = target.into_iter().chain(&call.args).collect();
+        match (&*name, &*args) {
+            (name, _) if library::has(name) => self.library(name, &args),
             (operators::LOGICAL_AND, [one, two]) => self.either(one, two, false),
             (operators::LOGICAL_OR, [one, two]) => self.either(one, two, true),
             (operators::LOGICAL_NOT, [one]) => Ok(Val::Bool(!self.truth(one)?)),
@@ -137,6 +138,13 @@ impl<'a> Evaluator<'a> {
             }
             (name, _) => failed(format!("{name} does not take {} arguments", args.len())),
         }
+    }
+
+    fn library(&mut self, name: &str, args: &[&'a IdedExpr]) -> Outcome<'a> {
+        let args = args.iter().map(|arg| self.eval(arg)).collect::<Result<Vec<_>, _>>()?;
+        self.spend(args.iter().map(Val::weight).sum())?;
+        let mut spend = |cost| self.spend(u64::try_from(cost).unwrap_or(u64::MAX));
+        library::call(name, &args, &mut spend)
     }
 
     /// `&&` (decided by false) or `||` (decided by true): what decides makes up for a failure on
@@ -287,6 +295,25 @@ fn unary<'a>(name: &str, one: &Val<'a>) -> Outcome<'a> {
         ("int", Val::Text(one)) => {
             one.parse().map_or_else(|_| failed("no number"), |one| Ok(Val::Int(one)))
         }
+        ("int", Val::Double(one)) => {
+            // Too large for a number, it has too many digits.
+            let digits = format!("{:.0}", one.trunc());
+            digits.parse().map_or_else(|_| failed("too large"), |one| Ok(Val::Int(one)))
+        }
+        ("uint", Val::Text(one)) => {
+            one.parse().map_or_else(|_| failed("no number"), |one| Ok(Val::Uint(one)))
+        }
+        ("uint", Val::Uint(one)) => Ok(Val::Uint(*one)),
+        ("uint", Val::Int(one)) => {
+            u64::try_from(*one).map_or_else(|_| failed("too small"), |one| Ok(Val::Uint(one)))
+        }
+        ("bool", Val::Bool(one)) => Ok(Val::Bool(*one)),
+        ("bool", Val::Text(one)) => match &**one {
+            "true" => Ok(Val::Bool(true)),
+            "false" => Ok(Val::Bool(false)),
+            _ => failed("neither true nor false"),
+        },
+        ("dyn", one) => Ok(one.clone()),
         ("double", Val::Text(one)) => {
             one.parse().map_or_else(|_| failed("no number"), |one| Ok(Val::Double(one)))
         }

@@ -5,6 +5,7 @@
 //! own, over JSON.
 
 mod eval;
+mod library;
 mod value;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 };
 
 use kube_cel::cel::{
-    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators},
+    common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators},
     parser::Parser,
 };
 use regex::{Regex, RegexBuilder};
@@ -43,7 +44,7 @@ const FILTER: [&str; 4] = ["req", "headers", "event", "claims"];
 /// All variables.
 const VARIABLES: [&str; 6] = ["req", "headers", "event", "claims", "res", "vars"];
 /// The functions and methods, beside operators.
-const FUNCTIONS: [&str; 12] = [
+const FUNCTIONS: [&str; 15] = [
     "size",
     "contains",
     "startsWith",
@@ -51,7 +52,10 @@ const FUNCTIONS: [&str; 12] = [
     "matches",
     "lowerAscii",
     "upperAscii",
+    "bool",
+    "dyn",
     "int",
+    "uint",
     "double",
     "string",
     operators::IN,
@@ -236,6 +240,21 @@ fn parse(text: &str) -> Result<IdedExpr, String> {
     })
 }
 
+/// The whole name of a function, and the target of a method. `sets` and `base64` stand before names
+/// unless they are variables.
+fn named(call: &CallExpr, is_variable: impl Fn(&str) -> bool) -> (Cow<'_, str>, Option<&IdedExpr>) {
+    let name = call.func_name.as_str();
+    let target = call.target.as_deref();
+    match target.map(|target| &target.expr) {
+        Some(Expr::Ident(space))
+            if ["sets", "base64"].contains(&&**space) && !is_variable(space) =>
+        {
+            (format!("{space}.{name}").into(), None)
+        }
+        _ => (name.into(), target),
+    }
+}
+
 /// Finds names that nobody knows, and compiles the regular expressions.
 fn check<'a>(
     expr: &'a IdedExpr,
@@ -256,8 +275,8 @@ fn check<'a>(
             EntryExpr::StructField(_) => Err("messages are not supported".to_owned()),
         }),
         Expr::Call(call) => {
-            let name = call.func_name.as_str();
-            if !OPERATORS.contains(&name) && !FUNCTIONS.contains(&name) {
+            let (name, target) = named(call, |name| known.contains(&name));
+            if ![&OPERATORS[..], &FUNCTIONS].concat().contains(&&*name) && !library::has(&name) {
                 return Err(format!("there is no function {name}"));
             }
             if name == "matches" {
@@ -270,7 +289,6 @@ fn check<'a>(
                 let regex = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
                 patterns.insert(pattern.to_owned(), regex.map_err(|error| error.to_string())?);
             }
-            let target = call.target.as_deref();
             target.into_iter().chain(&call.args).try_for_each(|arg| check(arg, known, patterns))
         }
         Expr::Comprehension(loops) => {
@@ -295,20 +313,25 @@ fn never_boolean(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(literal) => !matches!(literal, LiteralValue::Boolean(_)),
         Expr::List(_) | Expr::Map(_) => true,
-        Expr::Call(call) => matches!(
-            call.func_name.as_str(),
-            operators::ADD
-                | operators::SUBSTRACT
-                | operators::MULTIPLY
-                | operators::DIVIDE
-                | operators::MODULO
-                | "size"
-                | "lowerAscii"
-                | "upperAscii"
-                | "int"
-                | "double"
-                | "string"
-        ),
+        Expr::Call(call) => {
+            let name = call.func_name.as_str();
+            let own = matches!(
+                name,
+                operators::ADD
+                    | operators::SUBSTRACT
+                    | operators::MULTIPLY
+                    | operators::DIVIDE
+                    | operators::MODULO
+                    | "size"
+                    | "lowerAscii"
+                    | "upperAscii"
+                    | "int"
+                    | "uint"
+                    | "double"
+                    | "string"
+            );
+            own || library::VALUES.contains(&name)
+        }
         _ => false,
     }
 }
@@ -355,6 +378,38 @@ mod tests {
     #[case("'Ab'.lowerAscii() == 'ab' && string(3) == '3' && int('4') == 4", true)]
     #[case("{'a': 1}.a == 1 && [1, 2][1] == 2 && ([1] + [2]) == [1, 2]", true)]
     #[case("claims == null", true)]
+    #[case("req.ref.split('/')[2] == 'main' && 'a,b,c'.split(',', 2) == ['a', 'b,c']", true)]
+    #[case("'abc'.split('') == ['a', 'b', 'c'] && 'abc'.split('', 2) == ['a', 'bc']", true)]
+    #[case("''.split(',') == [''] && ''.split('') == [] && 'a,b'.split(',', 0) == []", true)]
+    #[case("'aXbX'.replace('X', '-') == 'a-b-' && 'aXbX'.replace('X', '', 1) == 'abX'", true)]
+    #[case("'ab'.replace('', '-') == '-a-b-'", true)]
+    #[case("'  a b '.trim() == 'a b' && 'aé'.reverse() == 'éa'", true)]
+    #[case("'tacocat'.substring(4) == 'cat' && 'tacocat'.substring(0, 4) == 'taco'", true)]
+    #[case("'héé'.substring(1, 2) == 'é' && 'a'.substring(1) == ''", true)]
+    #[case("'hello'.charAt(4) == 'o' && 'hello'.charAt(5) == ''", true)]
+    #[case("'hello mellow'.indexOf('ello') == 1 && 'hello mellow'.indexOf('ello', 2) == 7", true)]
+    #[case("'hello'.indexOf('jello') == -1 && 'hello'.indexOf('') == 0", true)]
+    #[case("'ééa'.indexOf('a') == 2 && 'hello'.indexOf('o', 20) == -1", true)]
+    #[case("'hello mellow'.lastIndexOf('ello') == 7 && 'hello'.lastIndexOf('') == 5", true)]
+    #[case("'hello mellow'.lastIndexOf('ello', 6) == 1", true)]
+    #[case(
+        "['a', 'b'].join() == 'ab' && req.commits[0].modified.join(' ') == 'a.yaml docs/b.md'",
+        true
+    )]
+    #[case("req.labels.map(key, key).join(',') == 'app' && [].join(',') == ''", true)]
+    #[case("sets.contains([1, 2, 3], [3.0, 1]) && !sets.contains([1], [1, 2])", true)]
+    #[case("sets.equivalent([1, 1], [1]) && !sets.equivalent([1, 2], [1])", true)]
+    #[case(
+        "sets.intersects(req.commits[0].modified, ['a.yaml']) && !sets.intersects([], [1])",
+        true
+    )]
+    #[case("['contains'].all(sets, sets.contains('in'))", true)]
+    #[case(
+        "base64.encode('hello') == 'aGVsbG8=' && string(base64.decode('aGVsbG8=')) == 'hello'",
+        true
+    )]
+    #[case("bool('true') && !bool('false') && dyn(1) == 1 && uint(3) == 3u && int(3.9) == 3", true)]
+    #[case("int(-3.9) == -3 && uint('7') == 7u", true)]
     fn expressions_have_values(#[case] text: &str, #[case] expected: bool) {
         assert_eq!(run(text), Ok(expected), "{text}");
     }
@@ -369,6 +424,20 @@ mod tests {
     #[case("req.ref && true")]
     #[case("req.ref")]
     #[case("int('x') == 1")]
+    #[case("int(1e30) == 1")]
+    #[case("uint(-1) == 1u")]
+    #[case("bool('maybe')")]
+    #[case("'abc'.substring(2, 1) == ''")]
+    #[case("'abc'.substring(4) == ''")]
+    #[case("'abc'.substring(-1) == ''")]
+    #[case("'abc'.charAt(4) == ''")]
+    #[case("'abc'.charAt(9223372036854775807) == ''")]
+    #[case("'abc'.indexOf('a', -1) == 0")]
+    #[case("[1].join() == ''")]
+    #[case("'a'.trim(1) == ''")]
+    #[case("sets.contains({'a': 1}, ['a'])")]
+    #[case("base64.decode('%') == ''")]
+    #[case("base64.decode('/w==') == ''")]
     fn senseless_ones_fail(#[case] text: &str) {
         assert!(matches!(run(text), Err(Error::Failed(_))), "{text}: {:?}", run(text));
     }
@@ -381,6 +450,12 @@ mod tests {
     #[case("1")]
     #[case("1 + 1")]
     #[case("size(req)")]
+    #[case("req.ref.split('/')")]
+    #[case("req.ref.trim()")]
+    #[case("sets.unknown([1], [1])")]
+    #[case("base64.contains('a', 'b')")]
+    #[case("sets == 1")]
+    #[case("contains.sets(1)")]
     #[case("req.ref.matches('[')")]
     #[case("req.ref.matches(req.ref)")]
     #[case("[1].all(x, y)")]
@@ -401,6 +476,22 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(5));
         let growing = "req.list.map(a, req.list.map(b, req.list)).size() > 0";
         assert_eq!(compiled(growing).unwrap().passes(input), Err(Error::TooCostly));
+        let text = json!({"text": "a".repeat(20_000)});
+        let input = Input { req: &text, ..input };
+        for texts in [
+            "req.text.replace('', req.text).size() > 0",
+            "req.text.replace('a', req.text).size() > 0",
+            "req.text.split('').map(a, req.text).join(req.text).size() > 0",
+            "req.text.split('').all(a, req.text.split('').size() > 0)",
+            "req.text.split('').all(a, req.text.reverse().trim().size() > 0)",
+            "sets.equivalent(req.text.split(''), req.text.split(''))",
+        ] {
+            let begin = Instant::now();
+            let cut = compiled(texts).unwrap().within(input, BUDGET, Duration::from_secs(60));
+            assert_eq!(cut, Err(Error::TooCostly), "{texts}");
+            assert!(begin.elapsed() < Duration::from_secs(5), "{texts}");
+        }
+        let input = Input { req: &many, ..input };
         let once = "req.list.map(a, a + 1).all(b, b == 1)";
         let patient = Duration::from_secs(60);
         assert_eq!(compiled(once).unwrap().within(input, BUDGET, patient), Ok(true));
