@@ -51,7 +51,7 @@ const TARGETS: [Target; 14] = [
     Target { name: "jupyter", clusters: Both, seconds: 100 },
     Target { name: "browser", clusters: Own, seconds: 40 },
     Target { name: "crash", clusters: Own, seconds: 200 },
-    Target { name: "wire", clusters: OwnIfNamed, seconds: 40 },
+    Target { name: "flux_recv", clusters: OwnIfNamed, seconds: 40 },
 ];
 
 /// Kills in each of the two runs of `crash`, which go on side by side.
@@ -138,7 +138,7 @@ fn prepare(
     match target {
         "crash" => tests.env("QUARTERMASTER_CRASHES", CRASHES.to_string()),
         // The receiver of webhooks under load; a dozen in the normal tests.
-        "wire" => tests.env("HOOKS_KILLS", "500"),
+        "flux_recv" => tests.env("HOOKS_KILLS", "500"),
         _ => tests,
     };
     skipped.pass_on(tests);

@@ -17,6 +17,10 @@ mod workspaces_controller;
 use std::{io::IsTerminal as _, process::ExitCode, str::FromStr};
 
 use clap::Parser;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
@@ -91,5 +95,15 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start threads: {error}")))?;
+    survive_full_disks(&runtime);
     runtime.block_on(work)
+}
+
+/// A write beyond the limit for files shall fail, as one to a full disk does: without a handler it
+/// would end the process.
+fn survive_full_disks(runtime: &Runtime) {
+    let beyond = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let _in = runtime.enter();
+    // Once there, a handler stays. Without one all is as before.
+    let _handled = signal(beyond);
 }

@@ -1,4 +1,5 @@
-//! The receiver as strangers meet it: a process of its own, a socket, a recording downstream.
+//! `quartermaster as flux-recv` as strangers meet it: the built program, a socket, a recording
+//! downstream.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,6 @@
-//! The receiver in a process of its own: this test program, run again as the server.
+//! The receiver in a process of its own: the built program.
 
 use std::{
-    ffi::OsString,
     fs,
     io::Read as _,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -15,34 +14,6 @@ use tempfile::TempDir;
 
 use super::wait_for;
 
-const ARGS: &str = "HOOKS_TEST_SERVER_ARGS";
-
-/// Not a test: what the child process runs.
-#[test]
-fn serve() {
-    let Some(args) = std::env::var_os(ARGS) else { return };
-    let args: Vec<OsString> = args.to_string_lossy().split('\u{1f}').map(OsString::from).collect();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let code = runtime.block_on(async {
-        // Without a handler a write beyond the limit of a file would end the process.
-        let beyond =
-            tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-        let _handled = tokio::signal::unix::signal(beyond).unwrap();
-        hooks::dialect::flux_recv::run(args).await
-    });
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    // `ExitCode` cannot be looked into; its text can.
-    let text = format!("{code:?}");
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let number = digits.trim_start_matches('0');
-    std::process::exit(if text.contains("(unix_exit_status(") {
-        number.parse().unwrap_or(0)
-    } else {
-        i32::from(code != std::process::ExitCode::SUCCESS)
-    });
-}
-
 /// A running receiver and its directory.
 pub(crate) struct Server {
     pub(crate) directory: TempDir,
@@ -52,10 +23,11 @@ pub(crate) struct Server {
 }
 
 fn command(args: &[&str], directory: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quartermaster"));
     command
-        .args(["--exact", "kit::server::serve", "--nocapture", "--test-threads=1"])
-        .env(ARGS, args.join("\u{1f}"))
+        .args(["as", "flux-recv"])
+        .args(args)
+        .env_remove("RUST_LOG")
         .env("HTTP_PROXY", "http://127.0.0.1:1")
         .current_dir(directory)
         .stdin(Stdio::null());
@@ -161,7 +133,7 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Runs to the end with these arguments: exit code, and stdout in the test's frame.
+    /// Runs to the end with these arguments: exit code, stdout.
     pub(crate) fn output(args: &[&str], directory: &Path) -> (i32, String) {
         let run = command(args, directory).stderr(Stdio::inherit()).output().unwrap();
         (run.status.code().unwrap_or(-1), String::from_utf8(run.stdout).unwrap())
