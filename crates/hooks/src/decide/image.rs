@@ -12,10 +12,10 @@ pub fn split(reference: &str) -> Result<Image, NoImage> {
     if reference.len() > 4096 {
         return Err(NoImage);
     }
-    let (reference, digest) = match reference.split_once('@') {
+    let (reference, digest) = match reference.split_once("@sha256:") {
         None => (reference, None),
         Some((_, "")) => return Err(NoImage),
-        Some((left, digest)) => (left, Some(digest)),
+        Some((left, digest)) => (left, Some(format!("sha256:{digest}"))),
     };
     if reference.split('/').any(str::is_empty) {
         return Err(NoImage);
@@ -26,9 +26,7 @@ pub fn split(reference: &str) -> Result<Image, NoImage> {
     };
     let (name, tag) = match path.split_once(':') {
         None => (path, None),
-        Some((name, tag))
-            if name.is_empty() || name.ends_with('/') || tag.is_empty() || tag.contains(':') =>
-        {
+        Some((name, tag)) if name.is_empty() || tag.is_empty() || tag.contains(':') => {
             return Err(NoImage);
         }
         Some((name, tag)) => (name, Some(tag)),
@@ -37,7 +35,7 @@ pub fn split(reference: &str) -> Result<Image, NoImage> {
         domain: domain.to_owned(),
         name: name.to_owned(),
         tags: tag.map(str::to_owned).into_iter().collect(),
-        digest: digest.map(str::to_owned),
+        digest,
         media_type: None,
     })
 }
@@ -124,6 +122,10 @@ mod tests {
     #[case("host:5000/app", "host:5000", "app")]
     #[case("team/app@sha256:ab12", "", "team/app")]
     #[case("reg.example.com/a:1@sha256:ab", "reg.example.com", "a")]
+    #[case("user@host/app", "", "user@host/app")]
+    #[case("user@host/app@sha256:ab", "", "user@host/app")]
+    #[case("app@", "", "app@")]
+    #[case("team/:tag", "", "team/")]
     fn references_split(#[case] reference: &str, #[case] domain: &str, #[case] name: &str) {
         let image = split(reference).unwrap();
         assert_eq!((image.domain.as_str(), image.name.as_str()), (domain, name));
@@ -137,9 +139,10 @@ mod tests {
     #[case("app/")]
     #[case("a//b")]
     #[case("@sha256:ab")]
-    #[case("app@")]
+    #[case("app@sha256:")]
+    #[case("app/@sha256:ab")]
     #[case(":tag")]
-    #[case("team/:tag")]
+    #[case("reg.example.com/:tag")]
     fn odd_references_fail(#[case] reference: &str) {
         assert_eq!(split(reference), Err(NoImage));
     }
