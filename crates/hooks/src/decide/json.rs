@@ -45,20 +45,22 @@ fn parse<'de, T: Deserialize<'de>>(value: &'de [u8]) -> Result<T, Unreadable> {
 pub fn whole<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Unreadable> {
     let value = bounded(body)?;
     let rest = &body[value.as_ptr().addr() - body.as_ptr().addr() + value.len()..];
-    if !rest.iter().all(u8::is_ascii_whitespace) {
+    if !rest.iter().all(is_space) {
         return Err(Unreadable("something follows the JSON"));
     }
     parse(value)
+}
+
+/// JSON has fewer spaces than ASCII.
+const fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// The bytes of the first JSON object. Its brackets match, it is not too deep and not too big;
 /// whether it is JSON in between, the parser says. The parser's own limit does not cover the
 /// fields that it skips.
 fn bounded(body: &[u8]) -> Result<&[u8], Unreadable> {
-    let start = body
-        .iter()
-        .position(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-        .ok_or(Unreadable("empty"))?;
+    let start = body.iter().position(|byte| !is_space(byte)).ok_or(Unreadable("empty"))?;
     if body[start] != b'{' {
         return Err(Unreadable("not a JSON object"));
     }
@@ -332,6 +334,7 @@ mod tests {
         assert!(whole::<Outer>(b" {} \n").is_ok());
         assert!(whole::<Outer>(b"{} x").is_err());
         assert!(whole::<Outer>(b"{}}").is_err());
+        assert!(whole::<Outer>(b"{}\x0c").is_err(), "JSON knows four spaces");
     }
 
     #[test]
