@@ -233,8 +233,7 @@ struct PerMinute {
 
 /// Reads the file; beside the settings there may be warnings.
 pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
-    let mut value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| format!("cannot parse config file: {error}"))?;
+    let mut value = first_document(text)?;
     let mut warnings = Vec::new();
     fold(&mut value, &FILE, "", &mut warnings);
     if value.get("fluxRecvVersion").and_then(Value::as_f64) != Some(1.0) {
@@ -254,6 +253,14 @@ pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
         settings.api = "http://localhost:3030/api/flux".to_owned();
     }
     Ok((settings, warnings))
+}
+
+/// What the original reads: what follows the first document is not looked at.
+fn first_document(text: &str) -> Result<Value, String> {
+    let mut bytes = text.as_bytes();
+    let first = serde_saphyr::read(&mut bytes).next().unwrap_or(Ok(Value::Null));
+    // With a snippet it would be many lines.
+    first.map_err(|error| format!("cannot parse config file: {}", error.without_snippet()))
 }
 
 impl Settings {
@@ -397,6 +404,27 @@ mod tests {
 
     fn wrong(text: &str) -> String {
         read(text).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn only_the_first_document_counts() {
+        assert!(read("fluxRecvVersion: 1\n---\n").is_ok());
+        assert!(read("---\nfluxRecvVersion: 1\n---\n[broken").is_ok());
+        let version = "not a valid config file (field fluxRecvVersion != 1)";
+        for other in ["", "---\n", "a: 1\n---\nfluxRecvVersion: 1\n", "a: 1\n---\nb: 2\n---\n"] {
+            assert_eq!(wrong(other), version, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn errors_of_yaml_are_one_line() {
+        for broken in
+            ["fluxRecvVersion: 1\nendpoints:\n  - [\n}\n", "a: b: c\n", "\"x", "a: 1\na: 2\n"]
+        {
+            let error = wrong(broken);
+            assert!(error.starts_with("cannot parse config file: "), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
     }
 
     #[test]
