@@ -32,6 +32,9 @@ use crate::{
 pub(crate) fn run() -> ExitCode {
     // HTTP clients and token checks look for one and panic without. It fails only if there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if let Some(args) = r#as::flux_recv_args() {
+        return r#as::flux_recv(args, None);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -67,15 +70,34 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
             Failure::usage(format!("`{filter}` is no log filter: {error}"))
                 .hint("a level such as `info`, or `info,embedded=debug`")
         })?,
-        None => {
-            let quiet = EnvFilter::default().add_directive(LevelFilter::WARN.into());
-            // The library logs each failed request as an error; we say ourselves what failed.
-            match "kube_client=off".parse() {
-                Ok(directive) => quiet.add_directive(directive),
-                Err(_) => quiet,
-            }
-        }
+        None => quiet(),
     };
+    log_to_stderr(filter);
+    Ok(())
+}
+
+/// The same, and what the webhook receiver tells of its work. A filter in the environment counts if
+/// it is one: whoever set it may have meant another program.
+fn log_events() {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
+    log_to_stderr(asked.unwrap_or_else(|| with(quiet(), "hooks=info")));
+}
+
+/// Warnings only.
+fn quiet() -> EnvFilter {
+    let quiet = EnvFilter::default().add_directive(LevelFilter::WARN.into());
+    // The library logs each failed request as an error; we say ourselves what failed.
+    with(quiet, "kube_client=off")
+}
+
+fn with(filter: EnvFilter, directive: &str) -> EnvFilter {
+    match directive.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
+}
+
+fn log_to_stderr(filter: EnvFilter) {
     // Colours are for people; in a file they are noise.
     tracing_subscriber::fmt()
         .with_ansi(std::io::stderr().is_terminal())
@@ -83,7 +105,6 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    Ok(())
 }
 
 /// Runs asynchronous work on few threads: a workspace's own programs need the machine more.
