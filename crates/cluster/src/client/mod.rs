@@ -76,6 +76,17 @@ pub async fn connect(target: &Target, pace: Option<Pace>) -> Result<Connected, C
     Ok(Connected { client, health, url, namespace, version })
 }
 
+/// A client for a cluster that nobody has asked yet, and the namespace of its context: for who has
+/// other work while it is away.
+pub async fn unasked(target: &Target) -> Result<(Client, String), ConnectError> {
+    let config = config(target).await?;
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config);
+    let client =
+        client.map_err(|source| ConnectError::Unusable { reason: error::chain(&source) })?;
+    Ok((client, namespace))
+}
+
 /// Asks for the version. A server that refuses our certificate ends the connection when the
 /// handshake is over: if that comes before the request is on its way, only a new connection says
 /// why.

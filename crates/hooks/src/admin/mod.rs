@@ -22,7 +22,11 @@ use axum::{
 use kube::Client;
 use prometheus_client::registry::Registry;
 
-pub use self::{gate::Gate, metrics::register, token::listener};
+pub use self::{
+    gate::Gate,
+    metrics::register,
+    token::{Readiness, listener},
+};
 use crate::{
     journal::{Journal, Unavailable},
     receive::Receiver,

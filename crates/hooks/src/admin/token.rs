@@ -11,14 +11,45 @@ use axum::{
     routing::get,
 };
 use http::{HeaderMap, StatusCode, header};
+use tokio::sync::watch;
 use web::{Error, Handler, Head, Kind, listener::Stack, metrics};
 
 use super::{Admin, Gate, answer::Problem, router, trouble};
 use crate::{decide::signature::equal, receive::Receiver};
 
-/// Probes, counts and the API. Without a token nobody may see or do anything but ask how it is.
-pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Handler {
-    let admin = Arc::new(Admin::new(Arc::clone(&receiver), Gate::Operators, None));
+/// What the program says of itself to who asks whether it is ready.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    /// Whether it is ending.
+    pub ending: watch::Receiver<bool>,
+    /// Why the configuration in use is not the one in the files.
+    pub stale: watch::Receiver<Option<String>>,
+}
+
+impl Readiness {
+    /// The answer, if this keeps the receiver from keeping its word. With an old configuration it is
+    /// as ready as before, and says so.
+    fn answer(&self, trouble: Option<String>) -> (StatusCode, String) {
+        let trouble = self.ending.borrow().then(|| "ending".to_owned()).or(trouble);
+        match (trouble, &*self.stale.borrow()) {
+            (Some(trouble), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
+            (None, Some(why)) => {
+                (StatusCode::OK, format!("ready\nthe old configuration stays: {why}\n"))
+            }
+            (None, None) => (StatusCode::OK, "ready\n".to_owned()),
+        }
+    }
+}
+
+/// Probes, counts and the API, with `url` before the paths of endpoints. Without a token nobody may
+/// see or do anything but ask how it is.
+pub fn listener(
+    receiver: Arc<Receiver>,
+    token: Option<Vec<u8>>,
+    url: Option<String>,
+    readiness: Readiness,
+) -> Handler {
+    let admin = Arc::new(Admin::new(Arc::clone(&receiver), Gate::Operators, url));
     let mut registry = metrics::registry();
     admin.register(&mut registry);
     let registry = Arc::new(registry);
@@ -35,15 +66,7 @@ pub fn listener(receiver: Arc<Receiver>, token: Option<Vec<u8>>) -> Handler {
     };
     let open = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route(
-            "/readyz",
-            get(move || async move {
-                match trouble(&receiver) {
-                    None => (StatusCode::OK, "ready\n".to_owned()),
-                    Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")),
-                }
-            }),
-        )
+        .route("/readyz", get(move || async move { readiness.answer(trouble(&receiver)) }))
         .route(
             "/metrics",
             get(move || async move { metrics::answer(&registry).map_err(Problem::from) }),

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::build::{Built, Problem};
+pub(crate) use self::tell::{Place, argo_cd, waited};
 use crate::{
     journal::{self, Couriers, Journal},
     limits::Network,

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use kube::Client;
+
 use super::build::{Builder, Paced, Reason, invalid};
 use crate::{
     journal::Pace,
@@ -20,6 +22,11 @@ const DEBOUNCE: Duration = Duration::from_secs(30);
 const LONGEST_DEBOUNCE: Duration = Duration::from_secs(3600);
 /// The longest that controllers are waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// How long controllers are waited for.
+pub(crate) fn waited(wished: Span) -> Duration {
+    wished.0.min(LONGEST_WAIT)
+}
 
 impl Builder<'_> {
     pub(super) fn targets(&self) -> Result<Paced, Reason> {
@@ -41,7 +48,7 @@ impl Builder<'_> {
                 .max_concurrency
                 .and_then(|most| usize::try_from(most).ok())
                 .unwrap_or(pace.concurrency);
-            let whole = wanted.wait_handled.map(|wait| wait.0.min(LONGEST_WAIT) + pace.timeout);
+            let whole = wanted.wait_handled.map(|wait| waited(wait) + pace.timeout);
             pace.timeout = pace
                 .timeout
                 .max(wanted.timeout.or(whole.map(Span)).map_or(Duration::ZERO, |span| span.0));
@@ -84,46 +91,69 @@ impl Builder<'_> {
                 Arc::new(Relay::new(name, RelaySettings { urls, guard, forward_auth, timeout })?)
             }
             TargetKind::Log => Arc::new(Log::new(name)),
-            TargetKind::DatasetRefresh => Arc::new(self.datasets(name, wanted)?),
             TargetKind::ArgoCd if wanted.url.is_some() => {
-                Arc::new(self.argo_cd(name, wanted, url()?, secret)?)
+                let guard = Guard::new(self.options.allow.clone());
+                let token = secret.ok_or("secretRef is missing: the token of Argo CD")?;
+                argo_cd(name, wanted, token, guard.without_tls(self.options.allow_http))?
             }
-            TargetKind::FluxV2
+            TargetKind::DatasetRefresh
+            | TargetKind::FluxV2
             | TargetKind::ArgoCd
             | TargetKind::Workspace
-            | TargetKind::Kubernetes => Arc::new(self.cluster(name, wanted)?),
+            | TargetKind::Kubernetes => {
+                let namespace = self.hook.metadata.namespace.clone().unwrap_or_default();
+                Place { client: self.client.clone(), namespace }.target(name, wanted)?
+            }
         })
     }
+}
 
-    /// Argo CD by its own API.
-    fn argo_cd(
+/// Argo CD by its own API.
+pub(crate) fn argo_cd(
+    name: &str,
+    wanted: &HookTarget,
+    token: Vec<u8>,
+    guard: Guard,
+) -> Result<Arc<dyn Target>, String> {
+    let hard = match (wanted.action, wanted.auto) {
+        (_, true) => return Err("with a url the Applications are named".to_owned()),
+        (None | Some(TargetAction::Normal), _) => false,
+        (Some(TargetAction::Hard), _) => true,
+        _ => return Err("action does not fit the type".to_owned()),
+    };
+    let named = |one: &ResourceRef| {
+        let plain = one.kind == "Application" && one.name != "*" && one.match_labels.is_empty();
+        plain.then(|| one.name.clone()).ok_or("with a url the Applications are named")
+    };
+    let settings = ArgoCdSettings {
+        url: wanted.url.clone().unwrap_or_default(),
+        guard,
+        token,
+        applications: wanted.resources.iter().map(named).collect::<Result<_, _>>()?,
+        hard,
+        timeout: wanted.timeout.map_or(Duration::from_secs(10), |span| span.0),
+    };
+    Ok(Arc::new(ArgoCd::new(name, settings)?))
+}
+
+/// The namespace that targets are in.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl Place {
+    /// A target that is objects of the namespace.
+    pub(crate) fn target(
         &self,
         name: &str,
         wanted: &HookTarget,
-        url: String,
-        token: Option<Vec<u8>>,
-    ) -> Result<ArgoCd, String> {
-        let hard = match (wanted.action, wanted.auto) {
-            (_, true) => return Err("with a url the Applications are named".to_owned()),
-            (None | Some(TargetAction::Normal), _) => false,
-            (Some(TargetAction::Hard), _) => true,
-            _ => return Err("action does not fit the type".to_owned()),
-        };
-        let named = |one: &ResourceRef| {
-            let plain = one.kind == "Application" && one.name != "*" && one.match_labels.is_empty();
-            plain.then(|| one.name.clone()).ok_or("with a url the Applications are named")
-        };
-        ArgoCd::new(
-            name,
-            ArgoCdSettings {
-                url,
-                guard: Guard::new(self.options.allow.clone()).without_tls(self.options.allow_http),
-                token: token.ok_or("secretRef is missing: the token of Argo CD")?,
-                applications: wanted.resources.iter().map(named).collect::<Result<_, _>>()?,
-                hard,
-                timeout: wanted.timeout.map_or(Duration::from_secs(10), |span| span.0),
-            },
-        )
+    ) -> Result<Arc<dyn Target>, String> {
+        Ok(match wanted.kind {
+            TargetKind::DatasetRefresh => Arc::new(self.datasets(name, wanted)?),
+            _ => Arc::new(self.cluster(name, wanted)?),
+        })
     }
 
     /// Volumes of datasets.
@@ -135,16 +165,14 @@ impl Builder<'_> {
         if debounce > LONGEST_DEBOUNCE {
             return Err("debounce is at most 1h".to_owned());
         }
-        let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
         let template = wanted.name_template.clone();
-        Datasets::new(name, self.client.clone(), namespace, template, debounce)
+        Datasets::new(name, self.client.clone(), &self.namespace, template, debounce)
     }
 
-    /// A target that is objects of the cluster.
     fn cluster(&self, name: &str, wanted: &HookTarget) -> Result<Cluster, String> {
         let action = match (wanted.kind, wanted.action, &wanted.annotation) {
             (TargetKind::FluxV2, None, None) => {
-                let wait = wanted.wait_handled.map(|span| span.0.min(LONGEST_WAIT));
+                let wait = wanted.wait_handled.map(waited);
                 Action::Reconcile { force: wanted.force, reset: wanted.reset, wait }
             }
             (TargetKind::ArgoCd, None | Some(TargetAction::Normal), None) => {
@@ -179,8 +207,8 @@ impl Builder<'_> {
         if pushed.is_none() && !wanted.tag_filter.is_empty() {
             return Err("tagFilter is for workspaces that are found by their image".to_owned());
         }
-        let namespace = self.hook.metadata.namespace.as_deref().unwrap_or_default();
-        let selection = cluster::selection(namespace, &wanted.resources, auto)?;
-        Ok(Cluster::new(name, self.client.clone(), namespace, selection, action).when(pushed))
+        let selection = cluster::selection(&self.namespace, &wanted.resources, auto)?;
+        let client = self.client.clone();
+        Ok(Cluster::new(name, client, &self.namespace, selection, action).when(pushed))
     }
 }

@@ -1,6 +1,9 @@
 //! §1 of the contract, over the wire.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    time::{Duration, Instant},
+};
 
 use super::kit::*;
 
@@ -93,6 +96,13 @@ fn health_and_unknown_paths_answer_exactly() {
         assert_eq!(answer.said(), (200, "OK"));
         assert_eq!(answer.header("content-type"), Some(TEXT));
     }
+    // No body follows, so only the head counts.
+    let bytes = b"HEAD /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("\r\n\r\n"), "{all}");
     for path in ["/", "/metrics", "/hook/", "/hook/00", "/healthz", "/health/"] {
         let answer = exchange(server.address, &request("GET", path, &[], b"")).unwrap();
         assert_eq!(answer.said(), (404, "404 page not found\n"), "{path}");
@@ -240,12 +250,20 @@ fn branches_of_bitbucket_server_are_all_tried() {
 fn other_methods_than_post_are_told_so() {
     let daemon = Daemon::start();
     let server = github_server(&daemon);
-    for method in ["GET", "PUT", "DELETE", "TRACE"] {
+    for method in ["GET", "PUT", "DELETE", "TRACE", "PATCH", "NONSENSE"] {
         let bytes = request(method, &Server::path(KEY), &[], b"");
         let answer = exchange(server.address, &bytes).unwrap();
         assert_eq!(answer.said(), (405, "method not allowed\n"), "{method}");
         assert_eq!(answer.header("allow"), Some("POST"));
     }
+    // Of a tunnel the target is a host, so there is no path that could be a hook's.
+    for target in [&Server::path(KEY), "h:80"] {
+        let bytes = format!("CONNECT {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answer = exchange(server.address, bytes.as_bytes()).unwrap();
+        assert!((400..500).contains(&answer.status), "{target}: {answer:?}");
+    }
+    assert_eq!(daemon.take(), [""; 0]);
+    assert_eq!(github(&server, "main").said(), (200, "OK"));
 }
 
 #[test]

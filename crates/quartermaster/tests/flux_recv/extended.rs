@@ -16,10 +16,16 @@ fn git(branch: &str) -> String {
 fn row_52_a_wrong_configuration_changes_nothing_and_a_right_one_does() {
     let daemon = Daemon::start();
     let right = daemon.config("- {source: GitHub, keyPath: gh.key}");
-    let server = Server::start(&right, &[("gh.key", KEY)]);
+    let admin = free_address();
+    let flags = [format!("--admin-listen={admin}")];
+    let server = Server::start_with(&right, &[("gh.key", KEY)], &flags);
+    let ready = || exchange(admin, &request("GET", "/readyz", &[], b"")).unwrap();
     let file = server.directory.path().join("fluxrecv.yaml");
     fs::write(&file, "fluxRecvVersion: 2").unwrap();
     wait_for("the refusal", PATIENCE, || server.stderr().contains("the old configuration stays"));
+    let stale = "ready\nthe old configuration stays: \
+                 not a valid config file (field fluxRecvVersion != 1)\n";
+    wait_for("the detail", PATIENCE, || ready().said() == (200, stale));
     assert_eq!(github(&server, "main").said(), (200, "OK"));
     fs::write(&file, format!("{right}- {{source: Quay, keyPath: quay.key}}\n")).unwrap();
     // The key comes later than the file that names it.
@@ -27,7 +33,45 @@ fn row_52_a_wrong_configuration_changes_nothing_and_a_right_one_does() {
     let body = r#"{"docker_url":"quay.io/team/app"}"#;
     let path = Server::path("quay-quay-quay-quay");
     wait_for("the new endpoint", PATIENCE, || post(&server, &path, &[], body).status == 200);
+    wait_for("no detail", PATIENCE, || ready().said() == (200, "ready\n"));
     assert_eq!(github(&server, "main").said(), (200, "OK"));
+}
+
+#[test]
+fn what_only_a_restart_changes_is_said() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {source: GitHub, keyPath: gh.key}");
+    let config = format!("{config}delivery: {{store: data, retention: 1h, ack: downstream}}\n");
+    let server = Server::start(&config, &[("gh.key", KEY)]);
+    let changed = config.replace("1h, ack: downstream", "2h, ack: stored");
+    let more =
+        "limits: {maxBodyBytes: 10, rate: {exempt: [], perEndpoint: {perSecond: 9, burst: 9}}}";
+    let file = server.directory.path().join("fluxrecv.yaml");
+    fs::write(file, format!("{changed}{more}\ntrustedProxies: [10.0.0.0/8]\n")).unwrap();
+    let said = "needs a restart: trustedProxies, limits.maxBodyBytes, limits.rate.exempt, \
+                delivery.retention\n";
+    wait_for("the warning", PATIENCE, || server.stderr().contains(said));
+    wait_for("the rest", PATIENCE, || github(&server, "main").status == 202);
+}
+
+#[test]
+fn the_target_that_everybody_has_may_have_a_filter() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {source: GitHub, keyPath: gh.key}");
+    let targets = "targets: {default: {type: flux-v1, filter: {branches: [main]}}}";
+    let server = Server::start(&format!("{config}{targets}\n"), &[("gh.key", KEY)]);
+    for branch in ["feature", "main"] {
+        assert_eq!(github(&server, branch).said(), (200, "OK"), "{branch}");
+    }
+    assert_eq!(daemon.take(), [git("main")]);
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["log", "nothing"] {
+        let config = format!("fluxRecvVersion: 1\ntargets: {{default: {{type: {kind}}}}}\n");
+        fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
+        let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
+        let said = "target \"default\": its type is flux-v1, if anything\n";
+        assert_eq!((code, text.as_str()), (1, said));
+    }
 }
 
 #[test]

@@ -329,6 +329,22 @@ fn rows_25_and_26_guessing_is_slowed_down() {
 }
 
 #[test]
+fn row_25_forging_is_slowed_down() {
+    let daemon = Daemon::start();
+    let server = with_limits(&daemon, "{rate: {exempt: []}}");
+    let forged = |digit: u8| {
+        let signature = format!("sha256={}", format!("{digit:02x}").repeat(32));
+        push(&server, &[JSON, ("X-Hub-Signature-256", &signature)], BODY)
+    };
+    for digit in 0..60 {
+        assert_eq!(forged(digit).said(), INVALID);
+    }
+    assert_eq!(forged(60).said(), (429, "too many requests\n"));
+    assert_eq!(github(&server, "main").status, 429, "even a right one tells nothing");
+    assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
 fn row_27_paths_that_are_nearly_right() {
     let daemon = Daemon::start();
     let server = github_server(&daemon);

@@ -14,5 +14,7 @@ mod durable;
 mod extended;
 mod hostile;
 mod kit;
+mod process;
+mod sources;
 mod tls;
 mod tokens;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{
     args,
-    live::{self, Loaded},
+    live::{self, Around, Loaded},
     load::label,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl Command {
     /// Does it; says whether all is well.
     pub(super) async fn run(self, flags: &Flags, out: &mut impl Write) -> Result<bool, String> {
         match self {
-            Self::Check => check(flags, out).map_err(said),
+            Self::Check => check(flags, out).await.map_err(said),
             Self::Send => send(flags, out).await,
             Self::New => new(flags, out).map(|()| true),
         }
@@ -131,10 +131,10 @@ fn said(error: io::Error) -> String {
     format!("cannot write: {error}")
 }
 
-fn check(flags: &Flags, out: &mut impl Write) -> io::Result<bool> {
+async fn check(flags: &Flags, out: &mut impl Write) -> io::Result<bool> {
     let mut text = Vec::new();
     let mut problems = Vec::new();
-    let loaded = live::check(flags.config(), &mut text, &mut problems);
+    let loaded = live::check(flags.config(), &mut text, &mut problems).await;
     for line in String::from_utf8_lossy(&text).lines() {
         // A path is as good as its secret.
         match line.split_once("/hook/") {
@@ -153,7 +153,7 @@ fn check(flags: &Flags, out: &mut impl Write) -> io::Result<bool> {
 }
 
 async fn send(flags: &Flags, out: &mut impl Write) -> Result<bool, String> {
-    let (loaded, _) = live::load(flags.config(), &mut io::sink());
+    let (loaded, _) = live::load(flags.config(), &Around::default(), &mut io::sink()).await;
     let (endpoint, path) = choose(&loaded?, flags.get("endpoint").unwrap_or("0"))?;
     let payload = flags.get("payload").map(|file| {
         fs::read_to_string(file).map_err(|error| format!("cannot read {file:?}: {error}"))

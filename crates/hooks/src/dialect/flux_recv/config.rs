@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::{fold::fold, names::FILE};
 use crate::{
+    controller::waited,
     decide::{
-        filter::Filter,
+        filter::{Filter, Patterns},
         replay::{Policy, Replay},
         signature::Algorithm,
     },
@@ -17,7 +18,7 @@ use crate::{
     limits::{Network, Rate},
     listener,
     meters::Meters,
-    model::{Issuer, Span},
+    model::{AnnotationTemplate, HookTarget, Issuer, ResourceRef, Span, TargetAction, TargetKind},
     receive::{self, Keep},
     sources::{self, Hmac, SignatureMode},
 };
@@ -34,6 +35,56 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     strict: bool,
     trusted_proxies: Vec<Network>,
+    #[serde(skip)]
+    fixed: Fixed,
+}
+
+/// What counts until the program ends, as it is written: listener and journal are made of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fixed(Value);
+
+impl Fixed {
+    const BOUNDS: [&str; 14] = [
+        "/trustedProxies",
+        "/limits/maxBodyBytes",
+        "/limits/maxHeaderBytes",
+        "/limits/maxHeaders",
+        "/limits/readHeaderTimeout",
+        "/limits/readTimeout",
+        "/limits/minBodyRate",
+        "/limits/idleTimeout",
+        "/limits/maxConnections",
+        "/limits/maxConnectionsPerAddress",
+        "/limits/maxInflightBytes",
+        "/limits/handlerTimeout",
+        "/limits/rate/perAddress",
+        "/limits/rate/exempt",
+    ];
+    const STORE: [&str; 8] = [
+        "/delivery/store",
+        "/delivery/schedule",
+        "/delivery/retention",
+        "/delivery/deadRetention",
+        "/delivery/maxStoreBytes",
+        "/delivery/storePayload",
+        "/delivery/payloadRetention",
+        "/delivery/encryptionKeyPath",
+    ];
+
+    /// The fields that are others in a new file; those of the store count only once there is one.
+    pub(super) fn changed(&self, new: &Self, store: bool) -> Vec<String> {
+        let store = Self::STORE.iter().filter(|_| store);
+        let all = Self::BOUNDS.iter().chain(store);
+        let changed = all.filter(|at| self.0.pointer(at) != new.0.pointer(at));
+        changed.map(|at| at.trim_start_matches('/').replace('/', ".")).collect()
+    }
+
+    /// Takes what the store is made of from another file.
+    pub(super) fn open_store(&mut self, new: &Self) {
+        if let Some(fields) = self.0.as_object_mut() {
+            fields.insert("delivery".to_owned(), new.0["delivery"].clone());
+        }
+    }
 }
 
 /// One endpoint.
@@ -155,6 +206,59 @@ pub(super) struct TargetEntry {
     pub(super) rate: Option<f64>,
     pub(super) probe: Option<Span>,
     pub(super) filter: Option<Filter>,
+    pub(super) namespace: Option<String>,
+    resources: Vec<ResourceRef>,
+    auto: bool,
+    tag_filter: Patterns,
+    action: Option<TargetAction>,
+    annotation: Option<AnnotationTemplate>,
+    name_template: Option<String>,
+    debounce: Option<Span>,
+    force: bool,
+    reset: bool,
+    wait_handled: Option<Span>,
+}
+
+impl TargetEntry {
+    /// What it is, if there is such a thing.
+    pub(super) fn kind(&self) -> Option<TargetKind> {
+        serde_json::from_value(Value::from(self.kind.as_deref()?)).ok()
+    }
+
+    /// Whether it is objects of a cluster.
+    fn in_cluster(&self) -> bool {
+        match self.kind() {
+            Some(TargetKind::ArgoCd) => self.url.is_none(),
+            Some(
+                TargetKind::FluxV2
+                | TargetKind::DatasetRefresh
+                | TargetKind::Workspace
+                | TargetKind::Kubernetes,
+            ) => true,
+            Some(TargetKind::FluxV1 | TargetKind::Http | TargetKind::Relay | TargetKind::Log)
+            | None => false,
+        }
+    }
+
+    /// The same as a `Hook` would say it.
+    pub(super) fn as_of_hook(&self, kind: TargetKind) -> HookTarget {
+        HookTarget {
+            kind,
+            url: self.url.clone(),
+            timeout: self.timeout,
+            resources: self.resources.clone(),
+            auto: self.auto,
+            tag_filter: self.tag_filter.clone(),
+            action: self.action,
+            annotation: self.annotation.clone(),
+            name_template: self.name_template.clone(),
+            debounce: self.debounce,
+            force: self.force,
+            reset: self.reset,
+            wait_handled: self.wait_handled,
+            ..HookTarget::default()
+        }
+    }
 }
 
 /// One key among several.
@@ -239,8 +343,9 @@ pub(super) fn read(text: &str) -> Result<(Settings, Vec<String>), String> {
     if value.get("fluxRecvVersion").and_then(Value::as_f64) != Some(1.0) {
         return Err("not a valid config file (field fluxRecvVersion != 1)".to_owned());
     }
-    let mut settings: Settings = serde_json::from_value(value)
+    let mut settings: Settings = serde_json::from_value(value.clone())
         .map_err(|error| format!("cannot parse config file: {error}"))?;
+    settings.fixed = Fixed(value);
     // A filter that is not applied would tell too much.
     if let Some(warning) = warnings.iter().find(|warning| warning.contains(".filter.")) {
         return Err(format!("cannot parse config file: {warning}"));
@@ -264,6 +369,16 @@ fn first_document(text: &str) -> Result<Value, String> {
 }
 
 impl Settings {
+    /// What another file cannot change.
+    pub(super) fn fixed(&self) -> &Fixed {
+        &self.fixed
+    }
+
+    /// Whether any target is objects of a cluster.
+    pub(super) fn in_cluster(&self) -> bool {
+        self.targets.values().any(TargetEntry::in_cluster)
+    }
+
     /// Where requests are kept and for how long.
     pub(super) fn journal(&self, meters: &Arc<Meters>) -> journal::Options {
         let default = journal::Options::default();
@@ -317,6 +432,7 @@ impl Settings {
         if let Some(rate) = entry.rate {
             pace.rate = Rate { per_second: rate.max(0.001), burst: rate.max(1.0) };
         }
+        pace.timeout += entry.wait_handled.map_or(Duration::ZERO, waited);
         pace.probe = entry.probe.map_or(pace.probe, |span| span.0);
         pace
     }

@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use cluster::client::{Target as Cluster, unasked};
+use kube::Client;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -17,11 +19,12 @@ use tokio::{
 use web::listener::Tls;
 
 use super::{
-    config::{self, Settings},
+    config::{self, Fixed, Settings},
     load,
 };
 use crate::{
     certificates::{Files, LOOK, print},
+    controller::Place,
     journal::{self, Couriers, Journal, Pace, Seal},
     meters::Meters,
     receive::{Receiver, Table},
@@ -37,30 +40,74 @@ pub(super) struct Loaded {
     pub(super) seal: Option<Arc<Seal>>,
 }
 
+/// What the file does not say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Around {
+    /// What goes before all paths.
+    pub(super) prefix: String,
+    /// What is shown before them.
+    pub(super) url: String,
+    pub(super) cluster: Reach,
+}
+
+/// Which cluster targets are in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Reach {
+    /// The one that the environment names.
+    Real,
+    /// None: nobody is told anything.
+    #[default]
+    Nowhere,
+}
+
+impl Reach {
+    /// A client, and the namespace of targets that name none.
+    async fn place(self) -> Result<Place, String> {
+        let (client, namespace) = match self {
+            Self::Real => unasked(&Cluster::Auto)
+                .await
+                .map_err(|error| format!("targets need a cluster: {error}"))?,
+            Self::Nowhere => {
+                let config = kube::Config::new(http::Uri::from_static("http://localhost"));
+                let client = Client::try_from(config).map_err(|error| error.to_string())?;
+                (client, "default".to_owned())
+            }
+        };
+        Ok(Place { client, namespace })
+    }
+}
+
 /// Reads everything, telling `out` what the original tells; also names the files that count.
-pub(super) fn load(file: &Path, out: &mut impl Write) -> (Result<Loaded, String>, Vec<PathBuf>) {
+pub(super) async fn load(
+    file: &Path,
+    around: &Around,
+    out: &mut (impl Write + Send),
+) -> (Result<Loaded, String>, Vec<PathBuf>) {
     let mut files = vec![file.to_path_buf()];
-    let loaded = load_all(file, out, &mut files, &mut Err);
+    let loaded = load_all(file, around, out, &mut files, &mut Err).await;
     (loaded, files)
 }
 
-/// The same, and `problems` gets all that is wrong with endpoints instead of the first.
-pub(super) fn check(
+/// The same without a cluster, and `problems` gets all that is wrong with endpoints instead of the
+/// first.
+pub(super) async fn check(
     file: &Path,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
     problems: &mut Vec<String>,
 ) -> Result<Loaded, String> {
-    load_all(file, out, &mut Vec::new(), &mut |problem| {
+    let wrong = &mut |problem| {
         problems.push(problem);
         Ok(())
-    })
+    };
+    load_all(file, &Around::default(), out, &mut Vec::new(), wrong).await
 }
 
-fn load_all(
+async fn load_all(
     file: &Path,
-    out: &mut impl Write,
+    around: &Around,
+    out: &mut (impl Write + Send),
     files: &mut Vec<PathBuf>,
-    wrong: &mut impl FnMut(String) -> Result<(), String>,
+    wrong: &mut (impl FnMut(String) -> Result<(), String> + Send),
 ) -> Result<Loaded, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read config file {file:?}: {error}"))?;
@@ -70,14 +117,20 @@ fn load_all(
     }
     let mut table = Table::default();
     let directory = load::directory(file);
-    let mut builder = load::Builder::new(&settings, &directory, files)?;
+    let place = match settings.in_cluster() {
+        true => Some(around.cluster.place().await?),
+        false => None,
+    };
+    let mut builder = load::Builder::new(&settings, &directory, files, &around.prefix, place)?;
     let mut names = HashSet::new();
     for (index, entry) in settings.endpoints.iter().enumerate() {
         if let Some(name) = entry.name.as_ref().filter(|name| !names.insert(*name)) {
             wrong(format!("two endpoints have the name \"{name}\""))?;
         }
         let built = builder.endpoint(index, entry);
-        built.and_then(|built| built.register(&mut table, out)).or_else(&mut *wrong)?;
+        built
+            .and_then(|built| built.register(&mut table, &around.url, out))
+            .or_else(&mut *wrong)?;
     }
     let (targets, seal) = (builder.targets(), builder.seal()?);
     Ok(Loaded { table, targets, settings, seal })
@@ -110,6 +163,11 @@ pub(super) fn open_journal(
 pub(super) struct Live {
     pub(super) file: PathBuf,
     pub(super) files: Vec<PathBuf>,
+    pub(super) around: Around,
+    /// What no other file changes.
+    pub(super) fixed: Fixed,
+    /// Why the files are not what is in use.
+    pub(super) stale: watch::Sender<Option<String>>,
     pub(super) receiver: Arc<Receiver>,
     pub(super) journal: Option<Journal>,
     pub(super) couriers: Option<Couriers>,
@@ -141,7 +199,7 @@ impl Live {
             let settled = now == seen;
             seen = now;
             if asked || settled && now != current {
-                self.reload();
+                self.reload().await;
                 // What was there before it was read: whoever writes meanwhile is seen next time. If
                 // other files count now, that is one more look at them.
                 current = now;
@@ -149,14 +207,14 @@ impl Live {
         }
     }
 
-    fn reload(&mut self) {
+    async fn reload(&mut self) {
         if let Some((tls, files)) = &self.tls
             && let Err(problem) = files.reload(tls)
         {
             tracing::error!("the old certificate stays: {problem}");
         }
         let mut said = Vec::new();
-        let (loaded, files) = load(&self.file, &mut said);
+        let (loaded, files) = load(&self.file, &self.around, &mut said).await;
         self.files = files;
         for line in String::from_utf8_lossy(&said).lines() {
             tracing::info!("{line}");
@@ -166,13 +224,19 @@ impl Live {
             Err(problem) => Err(problem),
         };
         self.receiver.meters().reloaded.store(swapped.is_ok(), Ordering::Relaxed);
-        match swapped {
+        match &swapped {
             Ok(()) => tracing::info!("the configuration was reloaded"),
             Err(problem) => tracing::error!("the old configuration stays: {problem}"),
         }
+        self.stale.send_replace(swapped.err());
     }
 
     fn swap(&mut self, mut loaded: Loaded) -> Result<(), String> {
+        let new = loaded.settings.fixed();
+        let changed = self.fixed.changed(new, self.journal.is_some());
+        if !changed.is_empty() {
+            tracing::warn!("needs a restart: {}", changed.join(", "));
+        }
         if self.journal.is_none() && loaded.table.keeps() {
             let meters = self.receiver.meters();
             self.journal = Some(open_journal(
@@ -181,6 +245,7 @@ impl Live {
                 meters,
                 &mut std::io::sink(),
             )?);
+            self.fixed.open_store(new);
         }
         loaded.table.journal = self.journal.clone();
         self.receiver.replace(loaded.table);

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use super::config::{self, Entry, KeyItem, Settings};
+use super::config::{self, Entry, KeyItem, Settings, TargetEntry};
 use crate::{
+    controller::{Place, argo_cd},
     decide::{auth::Auth, digest, standard_webhooks},
     journal::{Pace, Seal},
     limits::Bucket,
-    model::{Issuer, Key, Keys},
+    model::{Issuer, Key, Keys, TargetKind},
     oidc::{Oidc, Provider},
     receive::{Endpoint, Pause, Table},
     sources::{self, Source},
@@ -33,12 +34,15 @@ pub(super) fn directory(config: &Path) -> PathBuf {
 }
 
 /// Makes endpoints of entries.
-#[derive(Debug)]
 pub(super) struct Builder<'a> {
     settings: &'a Settings,
     directory: &'a Path,
     /// The files that were read, or would have been.
     files: &'a mut Vec<PathBuf>,
+    /// What goes before all paths.
+    prefix: &'a str,
+    /// Where targets in a cluster are, if there are any.
+    place: Option<Place>,
     /// All of them, the one that the original knows first.
     targets: Vec<Arc<dyn Target>>,
 }
@@ -48,30 +52,39 @@ impl<'a> Builder<'a> {
         settings: &'a Settings,
         directory: &'a Path,
         files: &'a mut Vec<PathBuf>,
+        prefix: &'a str,
+        place: Option<Place>,
     ) -> Result<Self, String> {
-        let mut builder = Self { settings, directory, files, targets: Vec::new() };
-        let plain = config::TargetEntry::default();
+        let mut builder = Self { settings, directory, files, prefix, place, targets: Vec::new() };
+        let plain = TargetEntry::default();
         let default = settings.targets.get("default").unwrap_or(&plain);
+        if default.kind.is_some() && !matches!(default.kind(), Some(TargetKind::FluxV1)) {
+            return Err("target \"default\": its type is flux-v1, if anything".to_owned());
+        }
         let daemon = builder.flux_v1("default", default)?;
-        builder.targets.push(daemon);
+        builder.add(daemon, default);
         for (name, entry) in settings.targets.iter().filter(|(name, _)| *name != "default") {
             let target = builder.target(name, entry)?;
-            builder.targets.push(match &entry.filter {
-                Some(filter) => Arc::new(Filtered::new(target, filter.clone())),
-                None => target,
-            });
+            builder.add(target, entry);
         }
         Ok(builder)
     }
 
-    fn target(
-        &mut self,
-        name: &str,
-        entry: &config::TargetEntry,
-    ) -> Result<Arc<dyn Target>, String> {
-        match entry.kind.as_deref() {
-            Some("flux-v1") => self.flux_v1(name, entry),
-            Some("http") => {
+    fn add(&mut self, target: Arc<dyn Target>, entry: &TargetEntry) {
+        self.targets.push(match &entry.filter {
+            Some(filter) => Arc::new(Filtered::new(target, filter.clone())),
+            None => target,
+        });
+    }
+
+    fn target(&mut self, name: &str, entry: &TargetEntry) -> Result<Arc<dyn Target>, String> {
+        let Some(word) = &entry.kind else { return Err(format!("target \"{name}\" has no type")) };
+        let kind = entry.kind();
+        let kind = kind.ok_or_else(|| format!("target \"{name}\": unknown type \"{word}\""))?;
+        let of_target = |error| format!("target \"{name}\": {error}");
+        match kind {
+            TargetKind::FluxV1 => self.flux_v1(name, entry),
+            TargetKind::Http => {
                 let secret = entry.signing_key_path.as_deref().map(|path| self.secret(path));
                 let settings = HttpSettings {
                     url: entry.url.clone().unwrap_or_default(),
@@ -82,7 +95,7 @@ impl<'a> Builder<'a> {
                 };
                 Ok(Arc::new(Http::new(name, settings)?))
             }
-            Some("relay") => {
+            TargetKind::Relay => {
                 let guard = Guard::new(entry.allow_cidrs.clone()).without_tls(entry.allow_http);
                 let settings = RelaySettings {
                     urls: entry.url.iter().chain(&entry.urls).cloned().collect(),
@@ -92,17 +105,39 @@ impl<'a> Builder<'a> {
                 };
                 Ok(Arc::new(Relay::new(name, settings)?))
             }
-            Some("log") => Ok(Arc::new(Log::new(name))),
-            Some(kind) => Err(format!("target \"{name}\": unknown type \"{kind}\"")),
-            None => Err(format!("target \"{name}\" has no type")),
+            TargetKind::Log => Ok(Arc::new(Log::new(name))),
+            TargetKind::ArgoCd if entry.url.is_some() => {
+                self.argo_cd(name, entry).map_err(of_target)
+            }
+            TargetKind::FluxV2
+            | TargetKind::ArgoCd
+            | TargetKind::DatasetRefresh
+            | TargetKind::Workspace
+            | TargetKind::Kubernetes => self.in_cluster(name, entry, kind).map_err(of_target),
         }
     }
 
-    fn flux_v1(
-        &mut self,
+    /// A target that is objects of a cluster.
+    fn in_cluster(
+        &self,
         name: &str,
-        entry: &config::TargetEntry,
+        entry: &TargetEntry,
+        kind: TargetKind,
     ) -> Result<Arc<dyn Target>, String> {
+        let place = self.place.clone().ok_or("there is no cluster")?;
+        let namespace = entry.namespace.clone().unwrap_or(place.namespace);
+        Place { namespace, ..place }.target(name, &entry.as_of_hook(kind))
+    }
+
+    /// Argo CD by its own API.
+    fn argo_cd(&mut self, name: &str, entry: &TargetEntry) -> Result<Arc<dyn Target>, String> {
+        let path = entry.api_token_path.as_deref();
+        let token = self.secret(path.ok_or("apiTokenPath is missing: the token of Argo CD")?)?;
+        let guard = Guard::new(entry.allow_cidrs.clone()).without_tls(entry.allow_http);
+        argo_cd(name, &entry.as_of_hook(TargetKind::ArgoCd), token, guard)
+    }
+
+    fn flux_v1(&mut self, name: &str, entry: &TargetEntry) -> Result<Arc<dyn Target>, String> {
         let path = entry.api_token_path.as_ref().or(self.settings.api_token_path.as_ref());
         let token = path.map(|path| self.secret(path)).transpose()?;
         let token = token.map(String::from_utf8).transpose();
@@ -202,7 +237,8 @@ impl<'a> Builder<'a> {
                 return Err(format!("{label}: key \"{path}\" {problem}"));
             }
             built.warn_about(label, path, &bytes);
-            let route = format!("/hook/{}", digest::endpoint(&bytes, &entry.registry_host));
+            let digest = digest::endpoint(&bytes, &entry.registry_host);
+            let route = format!("{}/hook/{digest}", self.prefix);
             built.keys.push((file, route, not_after));
             let since = changed(&built.keys);
             keys.push(Key::new(bytes, not_after).since(since));
@@ -242,11 +278,12 @@ impl<'a> Builder<'a> {
             return Err(format!("{label}: cannot load key from \"\": keyPath is missing"));
         }
         if let Some(path) = &entry.path {
-            built.pinned = Some(pinned(path).ok_or_else(|| {
+            let path = pinned(path).ok_or_else(|| {
                 format!(
                     "{label}: path \"{path}\" is not /hook/ and 8 to 128 of A-Z a-z 0-9 . _ ~ -"
                 )
-            })?);
+            })?;
+            built.pinned = Some(format!("{}{path}", self.prefix));
         }
         if entry.source == "Nexus" && entry.registry_host.is_empty() {
             built.warnings.push(format!(
@@ -312,8 +349,13 @@ pub(super) struct Built {
 }
 
 impl Built {
-    /// Takes its paths and prints them, as the original does.
-    pub(super) fn register(self, table: &mut Table, out: &mut impl Write) -> Result<(), String> {
+    /// Takes its paths and prints them, as the original does, with `url` before them.
+    pub(super) fn register(
+        self,
+        table: &mut Table,
+        url: &str,
+        out: &mut impl Write,
+    ) -> Result<(), String> {
         let Some(endpoint) = self.endpoint else { return Ok(()) };
         let taken = |by: String| {
             format!("{} and {by} have the same path: give each a key of its own", endpoint.name)
@@ -324,7 +366,7 @@ impl Built {
         for (file, path, not_after) in self.keys {
             table.add(path.clone(), &endpoint, not_after).map_err(taken)?;
             let source = endpoint.source.name();
-            let _ = writeln!(out, "endpoint {source} using key {} at {path}", file.display());
+            let _ = writeln!(out, "endpoint {source} using key {} at {url}{path}", file.display());
         }
         if let Some(path) = self.pinned {
             table.add(path, &endpoint, None).map_err(taken)?;

@@ -23,7 +23,12 @@ use self::{
     live::{Live, Loaded},
 };
 use crate::{
-    admin, certificates::print, decide::auth::Auth, listener, meters::Meters, receive::Receiver,
+    admin::{self, Readiness},
+    certificates::print,
+    decide::auth::Auth,
+    listener,
+    meters::Meters,
+    receive::Receiver,
 };
 
 mod args;
@@ -33,6 +38,9 @@ mod fold;
 mod live;
 mod load;
 mod names;
+
+/// How long operators may take to end, when everything else has.
+const OPERATORS_GRACE: Duration = Duration::from_secs(1);
 
 /// Reads the text of a file and gives what it warns of, or what is wrong with it. Keys and targets are
 /// not looked at.
@@ -62,7 +70,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match start(&args, stderr).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            let _ = writeln!(stderr, "{problem}");
+            // It may quote the file, and is one line whatever that says.
+            let _ = writeln!(stderr, "{}", problem.replace(char::is_control, " "));
             ExitCode::FAILURE
         }
     }
@@ -92,9 +101,10 @@ async fn command(command: Command, args: &[String]) -> ExitCode {
     }
 }
 
-async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
+async fn start(args: &Args, stderr: &mut (impl Write + Send)) -> Result<(), String> {
     let file = PathBuf::from(&args.config);
-    let (loaded, files) = live::load(&file, stderr);
+    let around = args.around()?;
+    let (loaded, files) = live::load(&file, &around, stderr).await;
     let Loaded { settings, mut table, targets, seal } = loaded?;
     let meters = Arc::<Meters>::default();
     let keeps = table.keeps();
@@ -111,22 +121,29 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
     let socket = TcpListener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
-    let operators = operators(args, &receiver).await?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
-    if let Some((socket, router)) = operators {
-        let drain = Drain::new();
-        let mut stop = stop.clone();
-        let ending = drain.clone();
-        tokio::spawn(socket.serve(router, web::listener::Limits::default(), drain));
-        tokio::spawn(async move {
-            // The end of the sender is an end as well.
-            let _ = stop.wait_for(|stop| *stop).await;
-            ending.stop(Duration::ZERO).await;
-        });
+    let (stale, is_stale) = watch::channel(None);
+    let readiness = Readiness { ending: stop.clone(), stale: is_stale };
+    let drain = Drain::new();
+    if let Some(socket) = operators(args, stderr).await? {
+        let url = args.public_url.is_some().then(|| around.url.clone());
+        let router = admin::listener(Arc::clone(&receiver), args.admin_token()?, url, readiness);
+        tokio::spawn(socket.serve(router, web::listener::Limits::default(), drain.clone()));
     }
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
     let own = tls.as_ref().map(|(tls, _)| tls.clone());
-    let live = Live { file, files, receiver: Arc::clone(&receiver), journal, couriers, tls, print };
+    let live = Live {
+        file,
+        files,
+        around,
+        fixed: settings.fixed().clone(),
+        stale,
+        receiver: Arc::clone(&receiver),
+        journal,
+        couriers,
+        tls,
+        print,
+    };
     let following = tokio::spawn(live.follow(stop.clone()));
     listener::serve(socket, settings.limits.listener(), own, Arc::clone(&receiver), stop).await;
     receiver.finished().await;
@@ -134,6 +151,8 @@ async fn start(args: &Args, stderr: &mut impl Write) -> Result<(), String> {
         Ok(live) => live.end().await,
         Err(error) => tracing::error!(%error, "the configuration was not followed to the end"),
     }
+    // Until now it said that it is ending.
+    drain.stop(OPERATORS_GRACE).await;
     Ok(())
 }
 
@@ -143,29 +162,23 @@ fn asks_for_certificates(receiver: &Receiver) -> bool {
     endpoints.any(|(endpoint, _)| matches!(endpoint.auth, Some(Auth::Mtls(_))))
 }
 
-/// The operators' listener, if one is wanted.
-async fn operators(
-    args: &Args,
-    receiver: &Arc<Receiver>,
-) -> Result<Option<(Listener, web::Handler)>, String> {
-    let Some(address) = &args.admin_listen else { return Ok(None) };
-    let token = match &args.admin_token_path {
-        None => None,
-        Some(path) => {
-            let bytes = std::fs::read(path)
-                .map_err(|error| format!("cannot read the admin token: {error}"))?;
-            let token = bytes.trim_ascii().to_vec();
-            if token.is_empty() {
-                return Err("the admin token is empty".to_owned());
-            }
-            Some(token)
-        }
+/// The operators' listener, if one is wanted. Whoever did not ask for it can do without.
+async fn operators(args: &Args, stderr: &mut impl Write) -> Result<Option<Listener>, String> {
+    let address = match args.admin_listen.as_deref() {
+        Some("none") => return Ok(None),
+        wanted => wanted.unwrap_or(args::ADMIN_LISTEN),
     };
     let no_address = |error| format!("cannot listen on {address:?}: {error}");
     let wanted = tokio::net::lookup_host(address).await.map_err(no_address)?.next();
     let wanted = wanted.ok_or_else(|| format!("cannot listen on {address:?}: no address"))?;
-    let socket = bind(wanted).await.map_err(|error| error.to_string())?;
-    Ok(Some((socket, admin::listener(Arc::clone(receiver), token))))
+    match bind(wanted).await {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if args.admin_listen.is_none() => {
+            let _ = writeln!(stderr, "warning: {error}: there is no /readyz and no /metrics");
+            Ok(None)
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Turns true at SIGTERM or SIGINT.

@@ -49,7 +49,26 @@ static TARGET: Names = Names(&[
     ("signingKeyPath", Leaf),
     ("timeout", Leaf),
     ("filter", One(&FILTER)),
+    ("namespace", Leaf),
+    ("resources", List(&RESOURCE)),
+    ("auto", Leaf),
+    ("tagFilter", Leaf),
+    ("action", Leaf),
+    ("annotation", One(&ANNOTATION)),
+    ("nameTemplate", Leaf),
+    ("debounce", Leaf),
+    ("force", Leaf),
+    ("reset", Leaf),
+    ("waitHandled", Leaf),
 ]);
+static RESOURCE: Names = Names(&[
+    ("apiVersion", Leaf),
+    ("kind", Leaf),
+    ("name", Leaf),
+    ("namespace", Leaf),
+    ("matchLabels", Leaf),
+]);
+static ANNOTATION: Names = Names(&[("key", Leaf), ("value", Leaf)]);
 static FILTER: Names = Names(&[
     ("events", Leaf),
     ("repos", Leaf),

@@ -19,7 +19,7 @@ pub(crate) struct Server {
     pub(crate) directory: TempDir,
     pub(crate) address: SocketAddr,
     child: Child,
-    flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
 }
 
 fn command(args: &[&str], directory: &Path) -> Command {
@@ -27,7 +27,8 @@ fn command(args: &[&str], directory: &Path) -> Command {
     command
         .args(["as", "flux-recv"])
         .args(args)
-        .env_remove("RUST_LOG")
+        // As if somebody had set it for another program.
+        .env("RUST_LOG", "no=such=filter")
         .env("HTTP_PROXY", "http://127.0.0.1:1")
         .current_dir(directory)
         .stdin(Stdio::null());
@@ -57,7 +58,19 @@ impl Server {
 
     /// The same with more flags.
     pub(crate) fn start_with(config: &str, keys: &[(&str, &str)], flags: &[String]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // Many run at once, and only one would get the default.
+        let own = std::iter::once("--admin-listen=none".to_owned());
+        let flags: Vec<_> = own.chain(flags.iter().cloned()).collect();
+        Self::start_in(tempfile::tempdir().unwrap(), config, keys, &flags)
+    }
+
+    /// One in a directory that may have something in it, with these flags only.
+    pub(crate) fn start_in(
+        directory: TempDir,
+        config: &str,
+        keys: &[(&str, &str)],
+        flags: &[String],
+    ) -> Self {
         fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
         for (name, key) in keys {
             fs::write(directory.path().join(name), key).unwrap();
@@ -78,7 +91,8 @@ impl Server {
         let listen = format!("--listen={address}");
         let mut args = vec!["--config=fluxrecv.yaml", &listen];
         args.extend(flags.iter().map(String::as_str));
-        command(&args, directory.path()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        let out = fs::File::create(directory.path().join("stdout")).unwrap();
+        command(&args, directory.path()).stdout(out).stderr(log).spawn().unwrap()
     }
 
     fn await_health(&mut self) {
@@ -95,6 +109,11 @@ impl Server {
     /// What it wrote to stderr so far.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.directory.path().join("stderr")).unwrap()
+    }
+
+    /// What it wrote to stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(self.directory.path().join("stdout")).unwrap()
     }
 
     /// The path of the endpoint whose key is in this file.
@@ -131,6 +150,11 @@ impl Server {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Runs to the end with these arguments: exit code, stdout.
