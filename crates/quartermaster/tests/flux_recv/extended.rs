@@ -319,3 +319,81 @@ fn addresses_can_be_limited() {
     assert_eq!(github(&server, "main").said(), (403, "forbidden\n"));
     assert_eq!(daemon.take(), [""; 0]);
 }
+
+/// A kubeconfig of a cluster at this address.
+fn kubeconfig(address: std::net::SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         clusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\n\
+         users: [{{name: u, user: {{}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u, namespace: apps}}}}]\n"
+    )
+}
+
+const CLUSTERED: &str = "delivery: {ack: downstream, store: data}
+targets:
+  cluster: {type: flux-v2, auto: true}
+  data: {type: dataset-refresh, debounce: 30s}
+  argo: {type: argocd, namespace: argo, resources: [{kind: Application, name: app}]}
+  job: {type: kubernetes, action: run, resources: [{kind: CronJob, name: import}]}
+  notebooks: {type: workspace, action: restart, resources: [{kind: Workspace, name: nb}]}
+  mark: {type: kubernetes, annotation: {key: a.example/b, value: x}, resources: [{apiVersion: v1, kind: ConfigMap, name: c}]}
+endpoints:
+- {name: code, source: GitHub, keyPath: code.key, keyPaths: [code.key, code-old.key], targets: [default, cluster, argo],
+   filter: {branches: [main, \"release/*\"], cel: \"!event.deleted\"}}
+- {name: bucket, source: MinIO, keyPath: bucket.key, targets: [data], filter: {keys: [\"scenes/**\"]}}
+";
+
+#[test]
+fn targets_may_be_objects_of_a_cluster() {
+    let (daemon, cluster) = (Daemon::start(), Daemon::start());
+    let config =
+        format!("fluxRecvVersion: 1\napi: http://{}/api/flux\n{CLUSTERED}", daemon.address);
+    let object = r#"{"apiVersion":"argoproj.io/v1alpha1","kind":"Application","metadata":{"name":"app","namespace":"argo"},"spec":{"source":{"repoURL":"a"}},"items":[]}"#;
+    cluster.set(Behaviour::Say(200, object, "Content-Type: application/json\r\n"));
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig_at = directory.path().join("kubeconfig");
+    let keys = [
+        ("code.key", KEY),
+        ("code-old.key", "an-old-key-an-old-key"),
+        ("bucket.key", "bucket-bucket-bucket"),
+    ];
+    for (name, key) in keys {
+        fs::write(directory.path().join(name), key).unwrap();
+    }
+    fs::write(directory.path().join("fluxrecv.yaml"), &config).unwrap();
+    let (code, text) = Server::output(&["check"], directory.path());
+    assert!(code == 0 && !text.contains("error"), "{text}");
+    // There is no cluster, and only who needs one is stopped.
+    let (code, text) = Server::once(&["--listen=127.0.0.1:0"], directory.path());
+    assert!(code == 1 && text.starts_with("targets need a cluster: "), "{code} {text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+
+    fs::write(kubeconfig_at, kubeconfig(cluster.address)).unwrap();
+    let server = Server::start_in(directory, &config, &[], &["--admin-listen=none".to_owned()]);
+    github(&server, "main");
+    let lines = || cluster.calls().into_iter().map(|call| call.line).collect::<Vec<_>>();
+    let path = "/apis/argoproj.io/v1alpha1/namespaces/argo/applications/app";
+    wait_for("the annotation", PATIENCE, || {
+        lines().iter().any(|line| line.starts_with(&format!("PATCH {path}?")))
+    });
+    assert!(lines().iter().any(|line| line.contains("/namespaces/apps/gitrepositories?")));
+    assert_eq!(daemon.told(), [git("main")]);
+}
+
+#[test]
+fn targets_that_do_not_fit_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    for (target, problem) in [
+        ("{type: kubernetes}", "action and annotation do not fit the type"),
+        ("{type: flux-v2, action: restart}", "action and annotation do not fit the type"),
+        ("{type: argocd, url: \"https://a.example\"}", "apiTokenPath is missing"),
+        ("{type: cluster}", "unknown type \"cluster\""),
+    ] {
+        let config = format!("fluxRecvVersion: 1\ntargets: {{x: {target}}}\n");
+        fs::write(directory.path().join("fluxrecv.yaml"), config).unwrap();
+        let (code, text) = Server::output(&["check"], directory.path());
+        assert!(code == 1 && text.contains("error: target \"x\": "), "{text}");
+        assert!(text.contains(problem), "{text}");
+    }
+}

@@ -30,6 +30,9 @@ fn command(args: &[&str], directory: &Path) -> Command {
         // As if somebody had set it for another program.
         .env("RUST_LOG", "no=such=filter")
         .env("HTTP_PROXY", "http://127.0.0.1:1")
+        // Where there is none, unless a test puts one there.
+        .env("KUBECONFIG", directory.join("kubeconfig"))
+        .env_remove("KUBERNETES_SERVICE_HOST")
         .current_dir(directory)
         .stdin(Stdio::null());
     command
