@@ -418,6 +418,22 @@ fn row_38_names_are_escaped_downstream() {
 }
 
 #[test]
+fn row_38_names_make_no_lines_in_the_log() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {name: code, source: GitHub, keyPath: gh.key, targets: [seen]}");
+    let targets = "targets: {seen: {type: log}}";
+    let server = Server::start(&format!("{config}{targets}\n"), &[("gh.key", KEY)]);
+    let before = server.stderr().lines().count();
+    let body = BODY.replace("main", r"a\nERROR forged\r\u001b[2J\u0000");
+    assert_eq!(signed_push(&server, &body).said(), (200, "OK"));
+    wait_for("the line", Duration::from_secs(5), || server.stderr().contains("forged"));
+    let log = server.stderr();
+    assert_eq!(log.lines().count(), before + 1, "{log:?}");
+    assert!(!log.contains(['\r', '\u{1b}', '\0']), "{log:?}");
+    assert_eq!(signed_push(&server, &BODY.replace("main", &"a".repeat(4097))).said(), UNREADABLE);
+}
+
+#[test]
 fn row_55_http_2_is_not_spoken() {
     let daemon = Daemon::start();
     let server = github_server(&daemon);

@@ -17,6 +17,8 @@ struct Case {
     /// Status and text of a good request, and when the daemon does not answer.
     good: (u16, &'static str),
     timed_out: (u16, &'static str),
+    /// What is said to a body that is no JSON object.
+    unreadable: (u16, &'static str),
 }
 
 impl Case {
@@ -26,6 +28,20 @@ impl Case {
 
     fn headers(&self) -> Vec<(&str, &str)> {
         self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    /// Sends another body, signed where it has to be.
+    fn send_body(&self, server: &Server, body: &str) -> Answer {
+        let (hub, nexus) = (signed(body), nexus_signature(body));
+        let mut headers = self.headers();
+        for (name, value) in &mut headers {
+            match *name {
+                "X-Hub-Signature" => *value = &hub,
+                "X-Nexus-Webhook-Signature" => *value = &nexus,
+                _ => {}
+            }
+        }
+        self.send(server, &headers, body)
     }
 }
 
@@ -42,6 +58,13 @@ fn cases() -> Vec<Case> {
         body: body.to_owned(),
         good: if image { (200, "") } else { (200, "OK") },
         timed_out: if image { (200, "") } else { (500, "Unable to process all push events\n") },
+        unreadable: match source {
+            "GitLab" => (400, "Unable to parse hook payload\n"),
+            "BitbucketCloud" => (400, "Unable to decode payload as JSON\n"),
+            "BitbucketServer" => (400, "Unable to JSON decode payload\n"),
+            "GoogleContainerRegistry" => (200, "Cannot decode payload\n"),
+            _ => (400, "Cannot decode webhook payload\n"),
+        },
     };
     vec![
         Case {
@@ -144,22 +167,11 @@ fn row_37_garbage_after_the_first_value_is_taken_where_senders_need_it() {
             assert_eq!(daemon.take().len(), 1, "{} {garbage:?}", case.source);
         }
     }
-    for garbage in ["}", " x", "{}", "\u{c}"] {
-        let body = format!("{}{garbage}", cases[2].body);
-        let headers = [
-            ("X-Event-Key", "repo:refs_changed"),
-            ("Content-Type", "application/json"),
-            ("X-Hub-Signature", &signed(&body)),
-        ];
-        let said = cases[2].send(&server, &headers, &body);
-        assert_eq!(said.said(), (400, "Unable to JSON decode payload\n"), "{garbage:?}");
-        let body = format!("{}{garbage}", cases[7].body);
-        let headers = [
-            ("X-Nexus-Webhook-Id", "rm:repository:component"),
-            ("X-Nexus-Webhook-Signature", &nexus_signature(&body)),
-        ];
-        let said = cases[7].send(&server, &headers, &body);
-        assert_eq!(said.said(), (400, "Cannot decode webhook payload\n"), "{garbage:?}");
+    for case in cases.iter().filter(|case| ["BitbucketServer", "Nexus"].contains(&case.source)) {
+        for garbage in ["}", " x", "{}", "\u{c}"] {
+            let said = case.send_body(&server, &format!("{}{garbage}", case.body));
+            assert_eq!(said.said(), case.unreadable, "{} {garbage:?}", case.source);
+        }
     }
     assert_eq!(daemon.take(), [""; 0]);
 }
@@ -215,6 +227,112 @@ fn wrong_secrets_win_over_wrong_events_and_bodies() {
         assert!(answer.body.ends_with('\n'), "{} {answer:?}", case.source);
     }
     assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
+fn rows_35_and_36_bodies_with_next_to_nothing() {
+    let (daemon, cases) = (Daemon::start(), cases());
+    let server = start(&daemon, &cases);
+    for case in &cases {
+        for body in ["", "null", "[]", "\"\"", "0", "\u{feff}{}", "{"] {
+            let said = case.send_body(&server, body);
+            assert_eq!(said.said(), case.unreadable, "{} {body:?}", case.source);
+        }
+    }
+    let no_image = (400, "Cannot parse image in webhook payload\n");
+    let no_link = (400, "Missing repository SSH clone link\n");
+    let undecoded = (400, "Cannot decode webhook payload\n");
+    let not_inserted = (200, "action is not an insert, moving on");
+    for (case, body, said) in [
+        (0, "{}", cases[0].unreadable),
+        (0, r#"{"ref":null,"project":null}"#, cases[0].unreadable),
+        (1, "{}", (200, "OK")),
+        (1, r#"{"push":{"changes":null},"repository":{"full_name":"t/a"}}"#, (200, "OK")),
+        (1, r#"{"push":{"changes":[{"new":null}]},"repository":{"full_name":"t/a"}}"#, (200, "OK")),
+        (2, "{}", no_link),
+        (2, r#"{"changes":null,"repository":{"links":{"clone":[]}}}"#, no_link),
+        (
+            2,
+            r#"{"changes":null,"repository":{"links":{"clone":[{"name":"ssh","href":"a"}]}}}"#,
+            (200, "OK"),
+        ),
+        (3, "{}", no_image),
+        (3, r#"{"repository":null}"#, no_image),
+        (4, r#"{"docker_url":null}"#, no_image),
+        (5, "{}", not_inserted),
+        (5, r#"{"message":{"data":null}}"#, not_inserted),
+        (6, r#"{"type":"pushImage"}"#, undecoded),
+        (6, r#"{"type":"pushImage","event_data":{"resources":[]}}"#, undecoded),
+        (6, r#"{"type":"pushImage","event_data":{"resources":[{}]}}"#, no_image),
+        (6, "{}", (400, "Unexpected event type\n")),
+        (7, "{}", (400, "Ignoring component format\n")),
+        (7, r#"{"action":"CREATED","component":{"format":"docker"}}"#, no_image),
+    ] {
+        let (case, sent) = (&cases[case], body);
+        assert_eq!(case.send_body(&server, sent).said(), said, "{} {sent}", case.source);
+    }
+    assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
+fn row_20_headers_that_come_twice() {
+    let (daemon, cases) = (Daemon::start(), cases());
+    let server = start(&daemon, &cases);
+    for case in &cases {
+        for (name, value) in case.headers() {
+            let with = |second: &str| {
+                let headers = [case.headers(), vec![(name, second)]].concat();
+                case.send(&server, &headers, &case.body)
+            };
+            assert_eq!(with(value).said(), case.good, "{} {name}", case.source);
+            let status = match name {
+                "X-Gitlab-Token" | "Authorization" | "X-Hub-Signature" => 401,
+                "X-Nexus-Webhook-Signature" => 401,
+                "Content-Type" => continue,
+                _ => 400,
+            };
+            assert_eq!(with("other").status, status, "{} {name}", case.source);
+        }
+    }
+}
+
+#[test]
+fn row_15_upper_case_is_wrong_for_nexus() {
+    let (daemon, cases) = (Daemon::start(), cases());
+    let server = start(&daemon, &cases);
+    let upper = nexus_signature(&cases[7].body).to_uppercase();
+    let headers = [cases[7].headers()[0], ("X-Nexus-Webhook-Signature", &upper)];
+    let said = cases[7].send(&server, &headers, &cases[7].body);
+    assert_eq!(said.said(), (401, "Invalid signature\n"));
+    assert_eq!(daemon.take(), [""; 0]);
+}
+
+#[test]
+fn row_45_requests_of_another_time() {
+    let daemon = Daemon::start();
+    let secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let config = daemon.config("- {source: StandardWebhooks, keyPath: k}");
+    let server = Server::start(&config, &[("k", secret)]);
+    let body = r#"{"type":"demo.ping"}"#;
+    let sent_at = |late: i64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let time = now.as_secs().cast_signed() + late;
+        let signature = hooks::decide::standard_webhooks::sign(
+            secret.as_bytes(),
+            "msg_1",
+            time,
+            body.as_bytes(),
+        );
+        let headers = [
+            ("webhook-id", "msg_1"),
+            ("webhook-timestamp", &time.to_string()),
+            ("webhook-signature", &signature.unwrap()),
+        ];
+        post(&server, &Server::path(secret), &headers, body).status
+    };
+    assert_eq!([sent_at(0), sent_at(-290), sent_at(290)], [200; 3]);
+    // A second may pass on the way.
+    assert_eq!([sent_at(-302), sent_at(302)], [401; 2]);
 }
 
 #[test]
