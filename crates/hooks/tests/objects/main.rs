@@ -341,6 +341,49 @@ async fn flux_objects_are_found_and_annotated() {
 }
 
 #[tokio::test]
+async fn what_waits_for_one_target_together_is_told_of_all() {
+    let world = World::new().await;
+    let version = "source.toolkit.fluxcd.io/v1";
+    let api = kind(&world.client, version, "GitRepository", "gitrepositories").await;
+    for name in ["main", "dev"] {
+        let object = serde_json::from_value(json!({
+            "apiVersion": version, "kind": "GitRepository", "metadata": {"name": name},
+            "spec": {"url": "https://code.example.com/team/app", "ref": {"branch": name}},
+        }));
+        api.create(&PostParams::default(), &object.unwrap()).await.unwrap();
+    }
+    world.secret("code", KEY).await;
+    let resources = json!([{"kind": "GitRepository", "name": "main"}]);
+    let pushed = json!({"key": "example.com/pushed", "value": "{branch}"});
+    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "suspend": true, "buffer": true, "targets": [{"type": "flux-v2", "auto": true},
+            {"type": "kubernetes", "resources": resources, "annotation": pushed}]});
+    world.hook("code", spec).await;
+    world.until("code", "Buffering").await;
+    for branch in ["main", "dev", "main", "last"] {
+        assert_eq!(world.push(KEY, branch).await, 202);
+    }
+    let resume = Patch::Merge(json!({"spec": {"suspend": false}}));
+    world.hooks().patch("code", &PatchParams::default(), &resume).await.unwrap();
+    let has = async |name: &str, key: &str, value: &str| {
+        let annotations = api.get(name).await.unwrap().metadata.annotations.unwrap_or_default();
+        annotations.get(key).is_some_and(|known| value.is_empty() || known == value)
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    for (name, key, value) in [
+        ("main", "reconcile.fluxcd.io/requestedAt", ""),
+        ("dev", "reconcile.fluxcd.io/requestedAt", ""),
+        ("main", "example.com/pushed", "last"),
+    ] {
+        while !has(name, key, value).await {
+            assert!(tokio::time::Instant::now() < deadline, "{name} has no {key} {value}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn expressions_choose_what_is_told() {
     let world = World::new().await;
     let (address, mut receiver) = downstream().await;

@@ -87,6 +87,14 @@ pub enum Action {
     Run,
 }
 
+impl Action {
+    /// Whether it does one thing for one event and another for the next.
+    fn tells_events_apart(&self) -> bool {
+        let Self::Annotate { value, .. } = self else { return false };
+        fill(value, |word| depends(word).then(String::new)) != *value
+    }
+}
+
 /// See the module.
 pub struct Cluster {
     name: String,
@@ -279,6 +287,11 @@ impl Cluster {
     }
 }
 
+/// Whether [`filled`] fills a word in with something that depends on the event.
+fn depends(word: &str) -> bool {
+    word == "id" || fill::is_known(word)
+}
+
 /// A value with `{time}`, `{id}` and what the event says filled in.
 fn filled(value: &str, telling: Telling<'_>, now: &str) -> String {
     fill(value, |word| match word {
@@ -310,11 +323,18 @@ impl Target for Cluster {
 
     fn subject(&self, event: &Event) -> Option<String> {
         let pushed = self.pushed.as_ref().is_none_or(|pushed| pushed.may_concern(event));
-        super::subject(event).filter(|_| pushed && self.selection.may_concern(event))
+        if !pushed || !self.selection.may_concern(event) {
+            return None;
+        }
+        match &self.action {
+            // All write the same annotation, whatever they are about: the last one shall win.
+            Action::Annotate { key, .. } => Some(key.clone()),
+            _ => self.selection.subject(event),
+        }
     }
 
     fn coalesces(&self) -> bool {
-        !self.side_effects()
+        !self.side_effects() && !self.action.tells_events_apart()
     }
 
     fn side_effects(&self) -> bool {

@@ -155,6 +155,19 @@ impl Selection {
         }
     }
 
+    /// What an event is about: all that [`Self::concerns`] asks of it, so that of two events of one
+    /// subject each concerns what the other does.
+    pub(super) fn subject(&self, event: &Event) -> Option<String> {
+        let plain = crate::targets::subject(event)?;
+        match (self, &event.repo) {
+            (Self::Auto(Auto::Flux | Auto::ArgoCd), Some(repo)) => {
+                let urls = repo.urls.join(" ");
+                Some(format!("{urls} {}", reference(event).unwrap_or_default()))
+            }
+            _ => Some(plain),
+        }
+    }
+
     pub(super) fn concerns(
         &self,
         event: &Event,
@@ -230,6 +243,13 @@ fn same_ref(event: &Event, wanted: Option<&Value>) -> bool {
     }
 }
 
+/// The git ref, in full if only its short form is told.
+fn reference(event: &Event) -> Option<String> {
+    let branch = || Some(format!("refs/heads/{}", event.branch.as_ref()?));
+    let tag = || Some(format!("refs/tags/{}", event.tag.as_ref()?));
+    event.reference.clone().or_else(branch).or_else(tag)
+}
+
 fn image(event: &Event) -> Option<String> {
     let image = event.image.as_ref()?;
     Some(match image.domain.as_str() {
@@ -278,6 +298,27 @@ mod tests {
         };
         assert!(app("main".into()) && app("HEAD".into()) && app(Value::Null));
         assert!(!app("dev".into()));
+    }
+
+    #[test]
+    fn what_concerns_other_objects_is_another_subject() {
+        for auto in [Auto::Flux, Auto::ArgoCd].map(Selection::Auto) {
+            let of = |event: &Event| auto.subject(event).unwrap();
+            let main = of(&push("refs/heads/main"));
+            assert_eq!(main, of(&push("refs/heads/main")));
+            for other in ["refs/heads/dev", "refs/tags/main", "refs/pull/1"] {
+                assert_ne!(main, of(&push(other)), "{other}");
+            }
+            let short = |branch: Option<&str>, tag: Option<&str>| {
+                let (branch, tag) = (branch.map(str::to_owned), tag.map(str::to_owned));
+                of(&Event { reference: None, branch, tag, ..push("") })
+            };
+            assert_ne!(short(Some("v1"), None), short(None, Some("v1")));
+            assert_ne!(short(Some("v1"), None), short(Some("v2"), None));
+            let mut mirrored = push("refs/heads/main");
+            mirrored.repo.as_mut().unwrap().urls.push("https://mirror.example.com/app".to_owned());
+            assert_ne!(main, of(&mirrored));
+        }
     }
 
     #[test]
