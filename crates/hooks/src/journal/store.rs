@@ -1,6 +1,13 @@
 //! The tables, and what is read from them.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use redb::{
@@ -39,6 +46,8 @@ const VERSION: u64 = 2;
 pub(super) const WAITING: &str = "waiting ";
 /// Pages kept in memory. The rest is the system's to cache.
 const CACHE: usize = 24 << 20;
+/// So much a disk must take that was full before it counts as one with room.
+const PROBE: usize = 256 << 10;
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +117,18 @@ impl Store {
     /// Forgets a database that failed, so that the next use opens it anew.
     pub(super) fn close(&self) {
         *self.database.write() = None;
+    }
+
+    /// Whether the disk takes more: a journal may have a little room in itself on a full one.
+    pub(super) fn can_grow(&self) -> bool {
+        let Some(file) = &self.file else { return true };
+        let probe = file.with_extension("probe");
+        let written = private().truncate(true).open(&probe).and_then(|mut file| {
+            file.write_all(&[0; PROBE])?;
+            file.sync_all()
+        });
+        // Removed also if it could not be written to its end.
+        written.and(fs::remove_file(&probe)).is_ok()
     }
 
     pub(super) fn delivery(&self, id: Id) -> Result<Option<Delivery>, Broken> {
@@ -260,20 +281,19 @@ fn resolve(delivery: &mut Delivery, table: &redb::ReadOnlyTable<u128, &'static [
     }
 }
 
+/// A file of ours alone.
+fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
 fn make(directory: &Path) -> Result<std::path::PathBuf, OpenError> {
     let wrong = |error| OpenError::Directory(directory.display().to_string(), error);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
     let file = directory.join("journal.redb");
     // Made by us, so that nobody else may read what senders said.
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let options = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .clone();
-    options.open(&file).map_err(wrong)?;
+    private().truncate(false).open(&file).map_err(wrong)?;
     // A file whose name is not on disk is lost with all that is in it.
     fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(wrong)?;
     Ok(file)

@@ -355,6 +355,49 @@ async fn a_full_journal_makes_room_or_says_so() {
     assert_eq!(journal.delivery(ids[0]).unwrap(), None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_failed_recovers_without_another_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, aside) = (directory.path().join("journal.redb"), directory.path().join("aside"));
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let fake = Fake::default();
+    stored(journal.keep(incoming("one", "a", &fake)).await);
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    journal.store.close();
+    assert_eq!(journal.keep(incoming("two", "a", &fake)).await, Err(Unavailable));
+    assert!(!journal.keeps());
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    // Notes go into the file again, but nobody may have room for more: a directory is in the way of
+    // the attempt to use some.
+    let scratch = directory.path().join("journal.probe");
+    std::fs::create_dir(&scratch).unwrap();
+    until("the file", || journal.depth() == Ok(1)).await;
+    journal.note(Id(7), 0, Ok(()));
+    journal.flush().await;
+    assert!(!journal.keeps());
+    std::fs::remove_dir(&scratch).unwrap();
+    until("recovery", || journal.keeps()).await;
+    assert!(!scratch.exists());
+    assert_eq!(journal.depth(), Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_journal_is_well_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = Journal::open(Options { capacity: 1, ..options(directory.path()) }).unwrap();
+    let fake = Fake::default();
+    let id = stored(journal.keep(incoming("one", "a", &fake)).await);
+    assert!(journal.keeps());
+    assert_eq!(journal.keep(incoming("two", "a", &fake)).await, Err(Unavailable));
+    journal.flush().await;
+    assert!(!journal.keeps(), "what is not finished stays");
+    journal.note(id, 0, Ok(()));
+    until("room", || journal.keeps()).await;
+    assert_eq!(journal.delivery(id).unwrap(), None);
+}
+
 #[tokio::test]
 async fn deliveries_are_listed_newest_first() {
     let journal = Journal::open(Options::default()).unwrap();

@@ -23,6 +23,9 @@ const MAX_BATCH: usize = 2048;
 const LINGER: Duration = Duration::from_millis(10);
 /// How often old records are swept out.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often is tried whether a journal that failed works again: who cannot keep events gets none
+/// that would show it.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Something to write.
 #[derive(Debug)]
@@ -84,8 +87,7 @@ struct Thread {
 impl Thread {
     fn run(mut self, receiver: &mpsc::Receiver<Op>) {
         loop {
-            let patience = if self.abandoning { Duration::ZERO } else { SWEEP };
-            let mut batch = match receiver.recv_timeout(patience) {
+            let mut batch = match receiver.recv_timeout(self.patience()) {
                 Ok(op) => vec![op],
                 Err(mpsc::RecvTimeoutError::Timeout) => Vec::new(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
@@ -111,10 +113,26 @@ impl Thread {
         }
     }
 
+    /// How long nothing is written if nobody asks.
+    fn patience(&self) -> Duration {
+        match (self.failing(), self.abandoning) {
+            (true, _) => PROBE,
+            (false, true) => Duration::ZERO,
+            (false, false) => SWEEP,
+        }
+    }
+
+    fn failing(&self) -> bool {
+        self.shared.failing.load(Ordering::Relaxed)
+    }
+
     fn write(&mut self, mut batch: Vec<Op>) {
         let outcome = self.commit(&mut batch);
         if let Err(error) = &outcome {
-            tracing::error!(%error, "cannot write the journal");
+            // Once is enough for those who wait.
+            if !batch.is_empty() || !self.failing() {
+                tracing::error!(%error, "cannot write the journal");
+            }
             self.store.close();
         }
         self.note_health(&batch, outcome.as_ref().ok());
@@ -155,21 +173,20 @@ impl Thread {
         }
     }
 
-    /// Says whether events can be kept: what this batch tells about it.
+    /// Says whether events can be kept: what this batch tells about it, or else whether there is
+    /// room again.
     fn note_health(&self, batch: &[Op], done: Option<&Done>) {
+        let before = self.failing();
         let failing = match done {
             None => true,
-            Some(done) => {
-                let mut asked = batch.iter().zip(&done.answers);
-                let Some(kept) = asked
-                    .rfind(|(op, _)| matches!(op, Op::Keep(..)))
-                    .map(|(_, answer)| matches!(answer, Answer::Kept(_)))
-                else {
-                    return;
-                };
-                !kept
-            }
+            Some(done) => match stored(batch, done) {
+                Some(stored) => !stored,
+                None => before && !(done.room && self.store.can_grow()),
+            },
         };
+        if before && !failing {
+            tracing::info!("the journal can keep events again");
+        }
         self.shared.failing.store(failing, Ordering::Relaxed);
     }
 
@@ -183,7 +200,8 @@ impl Thread {
         let database = self.store.database()?;
         let sweep = self.swept.elapsed() >= SWEEP;
         let mut abandoning = self.abandoning;
-        if batch.is_empty() && !sweep && !abandoning {
+        let failing = self.failing();
+        if batch.is_empty() && !sweep && !abandoning && !failing {
             return Ok(Done::default());
         }
         let mut claimed = Vec::new();
@@ -218,6 +236,7 @@ impl Thread {
             if abandoning {
                 self.abandoning = work.abandon()?;
             }
+            done.room = failing && work.has_room()?;
             self.last = work.last;
             done.woken = work.finish()?;
             write.commit()?;
@@ -241,6 +260,17 @@ impl Thread {
 struct Done {
     answers: Vec<Answer>,
     woken: Vec<String>,
+    /// Whether there is room in a journal that had none.
+    room: bool,
+}
+
+/// Whether the last request that needed room got it, if any did.
+fn stored(batch: &[Op], done: &Done) -> Option<bool> {
+    batch.iter().zip(&done.answers).rev().find_map(|(op, answer)| match (op, answer) {
+        (Op::Keep(..), Answer::Kept(Kept::Stored(..))) => Some(true),
+        (Op::Keep(..), Answer::Nothing) => Some(false),
+        _ => None,
+    })
 }
 
 #[derive(Debug)]

@@ -131,7 +131,7 @@ impl Work<'_> {
             }
             (Verdict::Refuse, _) => return Ok(Some(Kept::Refused)),
         }
-        if self.bytes >= self.options.capacity && !self.make_room()? {
+        if !self.has_room()? {
             return Ok(None);
         }
         let chance = getrandom::u64().unwrap_or_default();
@@ -359,6 +359,11 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether one more request can be kept, perhaps in the place of old ones.
+    pub(super) fn has_room(&mut self) -> Result<bool, Broken> {
+        Ok(self.bytes < self.options.capacity || self.make_room()?)
     }
 
     /// Removes the oldest finished deliveries until a tenth is free.
