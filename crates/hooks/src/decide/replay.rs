@@ -54,6 +54,8 @@ pub struct Earlier {
 pub enum Verdict {
     /// It is worked on.
     Process,
+    /// What is left of the earlier one is worked on.
+    Resume,
     /// It is answered as the first time.
     Duplicate,
     /// It is refused.
@@ -62,8 +64,9 @@ pub enum Verdict {
 
 /// Decides by what became of the earlier delivery.
 pub fn verdict(replay: &Replay, earlier: Option<Earlier>) -> Verdict {
-    let Some(Earlier { delivered: true, age }) = earlier else { return Verdict::Process };
+    let Some(Earlier { delivered, age }) = earlier else { return Verdict::Process };
     match replay.policy {
+        Policy::Suppress | Policy::Reject if !delivered => Verdict::Resume,
         Policy::Suppress if age < replay.window => Verdict::Duplicate,
         Policy::Reject if age < replay.retention => Verdict::Refuse,
         Policy::Allow | Policy::Suppress | Policy::Reject => Verdict::Process,
@@ -78,11 +81,12 @@ mod tests {
     #[case(Policy::Allow, true, 1, Verdict::Process)]
     #[case(Policy::Suppress, true, 299, Verdict::Duplicate)]
     #[case(Policy::Suppress, true, 300, Verdict::Process)]
-    #[case(Policy::Suppress, false, 1, Verdict::Process)]
+    #[case(Policy::Allow, false, 1, Verdict::Process)]
+    #[case(Policy::Suppress, false, 1, Verdict::Resume)]
     #[case(Policy::Reject, true, 1, Verdict::Refuse)]
     #[case(Policy::Reject, true, 29 * 86400, Verdict::Refuse)]
     #[case(Policy::Reject, true, 31 * 86400, Verdict::Process)]
-    #[case(Policy::Reject, false, 1, Verdict::Process)]
+    #[case(Policy::Reject, false, 1, Verdict::Resume)]
     fn repeats_are_judged(
         #[case] policy: Policy,
         #[case] delivered: bool,

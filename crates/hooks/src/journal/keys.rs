@@ -1,5 +1,7 @@
 //! The keys of the journal's indexes, made so that their order is the order of work.
 
+use std::ops::RangeInclusive;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{Id, Place};
@@ -48,12 +50,28 @@ pub(super) fn place_bytes((id, number): Place) -> [u8; 18] {
     bytes
 }
 
-/// What a repeat of a delivery is known by.
-pub(super) fn seen(endpoint: &str, id: &[u8]) -> [u8; 16] {
+/// What a repeat of a delivery is known by: endpoint and id, then the body.
+pub(super) fn repeat(endpoint: &str, id: &[u8], body_hash: &[u8; 32]) -> [u8; 32] {
     let hash = Sha256::new().chain_update(endpoint).chain_update([0]).chain_update(id).finalize();
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash[..16]);
+    let mut named = [0; 16];
+    named.copy_from_slice(&hash[..16]);
+    with_body(named, body_hash)
+}
+
+/// The same of endpoint and id alone, which the first layouts had, and the body.
+pub(super) fn with_body(named: [u8; 16], body_hash: &[u8; 32]) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&named);
+    key[16..].copy_from_slice(&body_hash[..16]);
     key
+}
+
+/// All repeats of one endpoint and id, whatever their bodies.
+pub(super) fn same_name(key: [u8; 32]) -> RangeInclusive<[u8; 32]> {
+    let (mut first, mut last) = (key, key);
+    first[16..].fill(0);
+    last[16..].fill(u8::MAX);
+    first..=last
 }
 
 #[cfg(test)]

@@ -149,13 +149,26 @@ pub struct Wanted {
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// It is on disk under this id. The flags say which notifications the caller is to attempt
-    /// now; for the others there are older ones to wait for.
-    Stored(Id, Vec<bool>),
+    /// It is on disk under this id, which is that of an earlier one if it repeats it. Each
+    /// notification has its turn.
+    Stored(Id, Vec<Turn>),
     /// It repeats this one, which was delivered.
     Duplicate(Id),
     /// It repeats one that must not be repeated.
     Refused,
+    /// It is not kept, because it leads to more notifications than can be told apart.
+    TooMany,
+}
+
+/// Whose turn a notification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The caller's, now.
+    Now,
+    /// Nobody's yet, or somebody else's: it waits for others, or is being attempted.
+    Later,
+    /// It was made before.
+    Past,
 }
 
 /// The journal cannot keep anything now.

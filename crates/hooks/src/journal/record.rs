@@ -24,6 +24,9 @@ pub struct Delivery {
     /// The sender's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery_id: Option<String>,
+    /// SHA-256 of the body, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_hash: Option<String>,
     /// Whether the sender used the id before, for another body.
     #[serde(default, skip_serializing_if = "is_false")]
     pub id_reused: bool,

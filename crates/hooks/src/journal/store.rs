@@ -25,23 +25,27 @@ pub(super) const DUE: TableDefinition<'_, &[u8], ()> = TableDefinition::new("due
 pub(super) const LANES: TableDefinition<'_, &[u8], ()> = TableDefinition::new("lanes");
 /// Finished deliveries, by the time they finished; what is dead stays longer.
 pub(super) const DONE: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("done");
-/// Repeats are known by this: endpoint and id, to body hash and delivery.
-pub(super) const SEEN: TableDefinition<'_, [u8; 16], ([u8; 32], u128)> =
-    TableDefinition::new("seen");
+/// Repeats are known by this: endpoint, id and body, to delivery and until when it is remembered.
+pub(super) const REPEATS: TableDefinition<'_, [u8; 32], (u128, i64)> =
+    TableDefinition::new("repeats");
+/// What is in `REPEATS`, by the time it is forgotten.
+pub(super) const REPEATS_UNTIL: TableDefinition<'_, (i64, [u8; 32]), ()> =
+    TableDefinition::new("repeats_until");
+/// Of layouts before 3, which knew the last body of an id only: endpoint and id, to body hash and
+/// delivery.
+const SEEN: TableDefinition<'_, [u8; 16], ([u8; 32], u128)> = TableDefinition::new("seen");
+const SEEN_AT: TableDefinition<'_, (i64, [u8; 16]), ()> = TableDefinition::new("seen_at");
 /// Requests as they came, by delivery.
 pub(super) const PAYLOADS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("payloads");
 /// Deliveries that are not finished.
 pub(super) const OPEN: TableDefinition<'_, u128, ()> = TableDefinition::new("open");
 /// Deliveries that were given up.
 pub(super) const DEAD: TableDefinition<'_, u128, ()> = TableDefinition::new("dead");
-/// What is in `SEEN`, by age.
-pub(super) const SEEN_AT: TableDefinition<'_, (i64, [u8; 16]), ()> =
-    TableDefinition::new("seen_at");
 /// Numbers.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The layout of the tables; another one is not touched.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 /// Where the number of waiting notifications of a target is, followed by its name.
 pub(super) const WAITING: &str = "waiting ";
 /// Pages kept in memory. The rest is the system's to cache.
@@ -304,8 +308,8 @@ fn prepare(database: &Database) -> Result<(), OpenError> {
     let write = database.begin_write().map_err(broken).map_err(wrong)?;
     let outcome = (|| {
         let mut meta = write.open_table(META).map_err(broken)?;
-        let version = meta.get("version").map_err(broken)?.map(|value| value.value());
-        if version.is_none_or(|version| version == 1) {
+        let version = meta.get("version").map_err(broken)?.map_or(VERSION, |value| value.value());
+        if version <= VERSION {
             meta.insert("version", VERSION).map_err(broken)?;
         }
         write.open_table(DELIVERIES).map_err(broken)?;
@@ -315,16 +319,19 @@ fn prepare(database: &Database) -> Result<(), OpenError> {
         write.open_table(PAYLOADS).map_err(broken)?;
         write.open_table(OPEN).map_err(broken)?;
         write.open_table(DEAD).map_err(broken)?;
-        write.open_table(SEEN).map_err(broken)?;
-        write.open_table(SEEN_AT).map_err(broken)?;
+        write.open_table(REPEATS).map_err(broken)?;
+        write.open_table(REPEATS_UNTIL).map_err(broken)?;
         drop(meta);
-        if version == Some(1) {
+        if version == 1 {
             index(&write)?;
         }
-        Ok(version.filter(|version| *version != 1).unwrap_or(VERSION))
+        if version < 3 {
+            remember(&write)?;
+        }
+        Ok(version)
     })();
     let version = outcome.map_err(wrong)?;
-    if version != VERSION {
+    if version > VERSION {
         return Err(OpenError::Foreign(format!("layout {version}")));
     }
     write.commit().map_err(broken).map_err(wrong)
@@ -354,4 +361,21 @@ fn index(write: &WriteTransaction) -> Result<(), Broken> {
         meta.insert(&*format!("{WAITING}{target}"), count).map_err(broken)?;
     }
     Ok(())
+}
+
+/// Takes over what the first layouts knew of repeats.
+fn remember(write: &WriteTransaction) -> Result<(), Broken> {
+    let keep = super::ms(super::Options::default().keep_dead);
+    let mut repeats = write.open_table(REPEATS).map_err(broken)?;
+    let mut untils = write.open_table(REPEATS_UNTIL).map_err(broken)?;
+    for entry in write.open_table(SEEN).map_err(broken)?.iter().map_err(broken)? {
+        let (named, known) = entry.map_err(broken)?;
+        let (body_hash, id) = known.value();
+        let key = keys::with_body(named.value(), &body_hash);
+        let until = Id(id).received_ms().saturating_add(keep);
+        repeats.insert(key, (id, until)).map_err(broken)?;
+        untils.insert((until, key), ()).map_err(broken)?;
+    }
+    write.delete_table(SEEN).map_err(broken)?;
+    write.delete_table(SEEN_AT).map(drop).map_err(broken)
 }

@@ -239,7 +239,7 @@ async fn what_is_gathered_is_told_together_also_after_a_restart() {
         let one = Incoming { inline: number % 2 == 0, ..one };
         match journal.keep(one).await {
             Ok(Kept::Stored(id, claims)) => {
-                assert_eq!(claims, [false]);
+                assert_eq!(claims, [Turn::Later]);
                 ids.push(id);
             }
             other => panic!("{other:?}"),
@@ -276,7 +276,7 @@ async fn what_is_being_tried_absorbs_nothing() {
     let fake = Fake { coalesces: true, ..Fake::default() };
     let inline = Incoming { inline: true, ..incoming("first", "a", &fake) };
     let Ok(Kept::Stored(first, claims)) = journal.keep(inline).await else { panic!() };
-    assert_eq!(claims, [true]);
+    assert_eq!(claims, [Turn::Now]);
     stored(journal.keep(incoming("second", "a", &fake)).await);
     assert_eq!(journal.depth().unwrap(), 2);
     journal.note(first, 0, Ok(()));
@@ -318,15 +318,14 @@ async fn repeats_are_known_across_restarts_and_reused_ids_are_flagged() {
         ..incoming(name, "a", &fake)
     };
     let first = stored(journal.keep(send("one", Policy::Suppress)).await);
-    // While it is unfinished, a repeat is worked on.
-    let second = stored(journal.keep(send("one", Policy::Suppress)).await);
-    assert_ne!(first, second);
+    // While it is unfinished, a repeat goes on with it.
+    assert_eq!(stored(journal.keep(send("one", Policy::Suppress)).await), first);
     assert_eq!(journal.delivery(first).unwrap().unwrap().repeats, 1);
-    for id in [first, second] {
-        journal.note(id, 0, Ok(()));
-    }
+    journal.note(first, 0, Ok(()));
     journal.flush().await;
-    assert_eq!(journal.keep(send("one", Policy::Suppress)).await, Ok(Kept::Duplicate(second)));
+    drop(journal);
+    let journal = reopen(directory.path()).await;
+    assert_eq!(journal.keep(send("one", Policy::Suppress)).await, Ok(Kept::Duplicate(first)));
     assert_eq!(journal.keep(send("one", Policy::Reject)).await, Ok(Kept::Refused));
     let other = stored(journal.keep(send("two", Policy::Reject)).await);
     assert!(journal.delivery(other).unwrap().unwrap().id_reused);
@@ -568,4 +567,51 @@ async fn somebody_is_told_of_the_dead() {
     let dead = journal.dead(None, 9).unwrap();
     let states: Vec<_> = dead[0].notifications.iter().map(|one| one.state.clone()).collect();
     assert_eq!(states, [State::Dead, State::Delivered]);
+}
+
+#[tokio::test]
+async fn journals_of_the_layout_before_know_what_they_knew() {
+    const SEEN: redb::TableDefinition<'_, [u8; 16], ([u8; 32], u128)> =
+        redb::TableDefinition::new("seen");
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    let send = || Incoming {
+        replay: Replay::new(Policy::Reject),
+        delivery_id: Some("id-1".to_owned()),
+        ..incoming("one", "a", &fake)
+    };
+    let journal = Journal::open(options(directory.path())).unwrap();
+    let id = stored(journal.keep(send()).await);
+    journal.note(id, 0, Ok(()));
+    journal.flush().await;
+    drop(journal);
+
+    let file = directory.path().join("journal.redb");
+    let database = loop {
+        match redb::Database::open(&file) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    let write = database.begin_write().unwrap();
+    for table in write.list_tables().unwrap().collect::<Vec<_>>() {
+        if redb::TableHandle::name(&table).starts_with("repeats") {
+            write.delete_table(table).unwrap();
+        }
+    }
+    let mut named = [0; 16];
+    let hash: [u8; 32] =
+        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(b"code\0id-1"))
+            .into();
+    named.copy_from_slice(&hash[..16]);
+    write.open_table(SEEN).unwrap().insert(named, (send().body_hash, id.0)).unwrap();
+    write.open_table(store::META).unwrap().insert("version", 2).unwrap();
+    write.commit().unwrap();
+    drop(database);
+
+    let journal = reopen(directory.path()).await;
+    assert_eq!(journal.keep(send()).await, Ok(Kept::Refused));
+    let other = Incoming { body_hash: [7; 32], ..send() };
+    let other = stored(journal.keep(other).await);
+    assert!(journal.delivery(other).unwrap().unwrap().id_reused);
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     decide::replay::{Policy, Replay},
-    journal::{Id, Incoming, Journal, Kept, Wanted},
+    journal::{Id, Incoming, Journal, Kept, Turn, Wanted},
     meters::Meters,
     model::{Answer, Event, Inbound},
     targets::{Failure, Request, Wants},
@@ -51,8 +51,8 @@ impl Keeper<'_> {
         let told = |id| Fate::Told(Some(id));
         match journal.keep(incoming).await {
             Ok(Kept::Stored(id, _)) if first => (Reply::accepted(id), told(id)),
-            Ok(Kept::Stored(id, claims)) => {
-                let outcome = self.tell(id, &own, calls, &claims).await;
+            Ok(Kept::Stored(id, turns)) => {
+                let outcome = self.tell(id, &own, calls, &turns).await;
                 (Reply::from(inline::answer(endpoint, &outcome)).naming(id), told(id))
             }
             Ok(Kept::Duplicate(id)) => {
@@ -66,6 +66,10 @@ impl Keeper<'_> {
             Ok(Kept::Refused) => {
                 (Answer::error(409, "duplicate delivery").into(), Fate::Duplicate(None))
             }
+            Ok(Kept::TooMany) => {
+                let fate = Fate::Rejected("events", "more notifications than can be kept".into());
+                (Answer::error(413, "too many events").into(), fate)
+            }
             Err(_) => unavailable(),
         }
     }
@@ -76,25 +80,30 @@ impl Keeper<'_> {
         id: Id,
         events: &[Event],
         calls: &[Call<'_>],
-        claims: &[bool],
+        turns: &[Turn],
     ) -> Result<(), Failure> {
-        let claimed = |number: usize| claims.get(number) == Some(&true);
+        let turn = |number: usize| turns.get(number).copied().unwrap_or(Turn::Later);
         let way = Way { id: Some(id), meters: self.meters, request: self.original };
-        let told = inline::each(self.endpoint, events, calls, way, claimed).await;
+        let mine = |number| turn(number) == Turn::Now;
+        let told = inline::each(self.endpoint, events, calls, way, mine).await;
         let mut worst = Ok(());
         for (index, (target, outcome)) in told.into_iter().enumerate() {
             let number = u16::try_from(index).unwrap_or(u16::MAX);
-            match outcome {
-                Some(outcome) => {
+            match (outcome, turn(index)) {
+                (Some(outcome), _) => {
                     worst = worst.and(outcome.clone());
                     self.journal.note(id, number, outcome);
                 }
+                (None, Turn::Past) => {}
                 // It waits for others, as it should.
-                None if calls.get(index).is_some_and(|call| call.target.gathers().is_some()) => {}
+                (None, Turn::Later)
+                    if calls.get(index).is_some_and(|call| call.target.gathers().is_some()) => {}
                 // It waits behind older ones, or its turn did not come.
-                None => {
+                (None, turn) => {
                     worst = worst.and(Err(Failure::transient("not tried yet")));
-                    self.journal.release(id, number, &target);
+                    if turn == Turn::Now {
+                        self.journal.release(id, number, &target);
+                    }
                 }
             }
         }
@@ -128,8 +137,8 @@ pub(super) async fn failures(
     incoming.request = original.map(Request::to_bytes);
     match journal.keep(incoming).await {
         Ok(Kept::Stored(id, _)) => (answer.into(), Fate::Told(Some(id))),
-        Ok(_) => (answer.into(), Fate::Told(None)),
-        Err(_) => unavailable(),
+        // Nothing repeats anything here, so that it was not kept.
+        Ok(_) | Err(_) => unavailable(),
     }
 }
 

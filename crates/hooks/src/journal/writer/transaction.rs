@@ -9,16 +9,17 @@ use std::{
 use redb::{Database, ReadableTable as _, Table, WriteTransaction};
 
 use super::super::{
-    Delivery, Id, Incoming, Kept, Notification, Options, Payloads, Place, Shared, State, Wanted,
-    keys, ms,
+    Delivery, Id, Incoming, Kept, Notification, Options, Payloads, Place, Shared, State, Turn,
+    Wanted, keys, ms,
     store::{
-        Broken, DEAD, DELIVERIES, DONE, DUE, LANES, META, OPEN, PAYLOADS, SEEN, SEEN_AT, WAITING,
-        broken,
+        Broken, DEAD, DELIVERIES, DONE, DUE, LANES, META, OPEN, PAYLOADS, REPEATS, REPEATS_UNTIL,
+        WAITING, broken,
     },
 };
 use crate::{
     decide::{
-        replay::{self, Earlier, Verdict},
+        digest::hex,
+        replay::{self, Verdict},
         retry::{self, Next},
     },
     targets::Failure,
@@ -26,9 +27,17 @@ use crate::{
 
 mod again;
 mod payloads;
+mod repeats;
+#[cfg(test)]
+mod tests;
+
+use repeats::{leads_to, repeat};
 
 /// How many records one sweep removes; the next one goes on.
 const MAX_SWEPT: usize = 5000;
+/// The most notifications of one request. Each has a number of two bytes, and so has what is told of
+/// it if it is given up.
+const MOST: usize = 32 * 1024;
 
 /// An open write transaction.
 pub(super) struct Transaction(WriteTransaction);
@@ -71,8 +80,8 @@ impl Transaction {
             due: self.0.open_table(DUE).map_err(open)?,
             lanes: self.0.open_table(LANES).map_err(open)?,
             done: self.0.open_table(DONE).map_err(open)?,
-            seen: self.0.open_table(SEEN).map_err(open)?,
-            seen_at: self.0.open_table(SEEN_AT).map_err(open)?,
+            repeats: self.0.open_table(REPEATS).map_err(open)?,
+            repeats_until: self.0.open_table(REPEATS_UNTIL).map_err(open)?,
         })
     }
 
@@ -103,8 +112,8 @@ pub(super) struct Work<'a> {
     due: Table<'a, &'static [u8], ()>,
     lanes: Table<'a, &'static [u8], ()>,
     done: Table<'a, (i64, u128), ()>,
-    seen: Table<'a, [u8; 16], ([u8; 32], u128)>,
-    seen_at: Table<'a, (i64, [u8; 16]), ()>,
+    repeats: Table<'a, [u8; 32], (u128, i64)>,
+    repeats_until: Table<'a, (i64, [u8; 32]), ()>,
     meta: Table<'a, &'static str, u64>,
 }
 
@@ -112,24 +121,25 @@ impl Work<'_> {
     /// Keeps a request, unless it repeats another; nothing when there is no room.
     /// What is kept is taken out of it.
     pub(super) fn keep(&mut self, incoming: &mut Incoming) -> Result<Option<Kept>, Broken> {
-        let named =
-            incoming.delivery_id.as_ref().map_or(&incoming.body_hash[..], |id| id.as_bytes());
-        let key = keys::seen(&incoming.endpoint, named);
-        let before = self.seen.get(key).map_err(broken)?.map(|value| value.value());
-        let same = before.filter(|(hash, _)| *hash == incoming.body_hash).map(|(_, id)| Id(id));
-        let earlier = same.map(|id| self.load(id)).transpose()?.flatten();
-        let verdict =
-            replay::verdict(&incoming.replay, earlier.as_ref().map(|earlier| self.judge(earlier)));
-        match (verdict, earlier) {
-            (Verdict::Process, Some(mut earlier)) if !earlier.finished() => {
+        if incoming.wanted.len() > MOST {
+            return Ok(Some(Kept::TooMany));
+        }
+        let name = incoming.delivery_id.as_deref();
+        let key = repeat(&incoming.endpoint, name, &incoming.body_hash);
+        let before = self.repeats.get(key).map_err(broken)?.map(|value| Id(value.value().0));
+        let earlier = before.map(|id| self.load(id)).transpose()?.flatten();
+        let known = before.map(|id| self.judge(id, earlier.as_ref()));
+        match (replay::verdict(&incoming.replay, known), before, earlier) {
+            (Verdict::Duplicate, Some(id), _) => return Ok(Some(Kept::Duplicate(id))),
+            (Verdict::Refuse, ..) => return Ok(Some(Kept::Refused)),
+            (Verdict::Resume, _, Some(earlier)) if leads_to(&earlier, &incoming.wanted) => {
+                return self.resume(earlier, incoming).map(Some);
+            }
+            (_, _, Some(mut earlier)) if !earlier.finished() => {
                 earlier.repeats = earlier.repeats.saturating_add(1);
                 self.save(&earlier)?;
             }
-            (Verdict::Process, _) => {}
-            (Verdict::Duplicate, earlier) => {
-                return Ok(earlier.map(|earlier| Kept::Duplicate(earlier.id)));
-            }
-            (Verdict::Refuse, _) => return Ok(Some(Kept::Refused)),
+            _ => {}
         }
         if !self.has_room()? {
             return Ok(None);
@@ -142,21 +152,22 @@ impl Work<'_> {
             endpoint: take(&mut incoming.endpoint),
             source: take(&mut incoming.source),
             delivery_id: incoming.delivery_id.take(),
-            id_reused: before.is_some() && same.is_none(),
+            body_hash: Some(hex(&incoming.body_hash)),
+            id_reused: before.is_none() && self.is_known(key)?,
             repeats: 0,
             events: take(&mut incoming.events),
             skipped: take(&mut incoming.skipped),
             dead_letter: incoming.dead_letter.take(),
             notifications: Vec::new(),
         };
-        let mut claims = Vec::new();
+        let mut turns = Vec::new();
         for (number, wanted) in incoming.wanted.iter().enumerate() {
             let place = (id, u16::try_from(number).unwrap_or(u16::MAX));
             let (notification, claimed) = self.place(place, wanted, incoming.inline)?;
             delivery.notifications.push(notification);
-            claims.push(claimed);
+            turns.push(if claimed { Turn::Now } else { Turn::Later });
         }
-        for index in 0..claims.len() {
+        for index in 0..turns.len() {
             self.bury(&mut delivery, index)?;
         }
         self.keep_payload(id, incoming)?;
@@ -166,9 +177,8 @@ impl Work<'_> {
             self.open.insert(id.0, ()).map_err(broken)?;
         }
         self.save(&delivery)?;
-        self.seen.insert(key, (incoming.body_hash, id.0)).map_err(broken)?;
-        self.seen_at.insert((self.now, key), ()).map_err(broken)?;
-        Ok(Some(Kept::Stored(id, claims)))
+        self.remember(key, id, &incoming.replay)?;
+        Ok(Some(Kept::Stored(id, turns)))
     }
 
     /// Finds a new notification its place: merged, behind others, or due. Says whether the caller
@@ -268,7 +278,7 @@ impl Work<'_> {
         if dead.state != State::Dead || dead.target == target || gone {
             return Ok(());
         }
-        let number = u16::try_from(delivery.notifications.len()).unwrap_or(u16::MAX);
+        let Ok(number) = u16::try_from(delivery.notifications.len()) else { return Ok(()) };
         let wanted = Wanted {
             target,
             event: dead.event,
@@ -342,23 +352,7 @@ impl Work<'_> {
         let done_before = self.now.saturating_sub(ms(self.options.keep_done));
         self.remove_done(done_before, 0)?;
         self.sweep_payloads()?;
-        let seen_before = self.now.saturating_sub(ms(self.options.keep_dead));
-        let old: Vec<_> = self
-            .seen_at
-            .range(..(seen_before, [0; 16]))
-            .map_err(broken)?
-            .take(MAX_SWEPT)
-            .filter_map(|entry| entry.ok().map(|(key, _)| key.value()))
-            .collect();
-        for key in old {
-            self.seen_at.remove(key).map_err(broken)?;
-            // A newer delivery may have the same name.
-            let newest = self.seen.get(key.1).map_err(broken)?.map(|value| Id(value.value().1));
-            if newest.is_some_and(|id| id.received_ms() < seen_before) {
-                self.seen.remove(key.1).map_err(broken)?;
-            }
-        }
-        Ok(())
+        self.forget_repeats()
     }
 
     /// Whether one more request can be kept, perhaps in the place of old ones.
@@ -405,6 +399,9 @@ impl Work<'_> {
     fn remove(&mut self, id: Id) -> Result<(), Broken> {
         self.dead.remove(id.0).map_err(broken)?;
         self.drop_payload(id)?;
+        if let Some(delivery) = self.load(id)? {
+            self.forget_unmade(&delivery)?;
+        }
         let gone = self.deliveries.remove(id.0).map_err(broken)?;
         let size = gone.map_or(0, |bytes| bytes.value().len());
         self.bytes = self.bytes.saturating_sub(u64::try_from(size).unwrap_or(0));
@@ -424,25 +421,6 @@ impl Work<'_> {
             }
         }
         Ok(self.woken.into_iter().collect())
-    }
-
-    /// What is known of an earlier delivery. What it merged into counts as its own.
-    fn judge(&self, earlier: &Delivery) -> Earlier {
-        let made = |state: &State| match state {
-            State::Delivered => true,
-            State::Pending | State::Dead => false,
-            State::Merged(into, number) => {
-                let parent = into.parse().ok().and_then(|id| self.load(id).ok().flatten());
-                parent
-                    .and_then(|parent| parent.notifications.into_iter().nth(usize::from(*number)))
-                    .is_none_or(|parent| parent.state == State::Delivered)
-            }
-        };
-        let age = self.now.saturating_sub(earlier.id.received_ms()).max(0);
-        Earlier {
-            delivered: earlier.notifications.iter().all(|one| made(&one.state)),
-            age: Duration::from_millis(age.unsigned_abs()),
-        }
     }
 
     fn lane(&self, lane: &[u8]) -> Result<Vec<Place>, Broken> {
