@@ -230,6 +230,7 @@ async fn attempt(
             id: Some(place),
             endpoint: &delivery.endpoint,
             source: &delivery.source,
+            delivery_id: delivery.delivery_id.as_deref(),
             event: delivery.events.get(notification?.event)?,
             more: &more,
             request: request.as_ref(),

@@ -9,7 +9,7 @@ use super::Endpoint;
 use crate::{
     journal::Id,
     meters::Meters,
-    model::{Answer, Event},
+    model::{Answer, Event, Inbound},
     sources::Order,
     targets::{Failure, Request, Target, Telling, Wants, told},
 };
@@ -42,6 +42,8 @@ pub(super) fn calls<'a>(endpoint: &'a Endpoint, events: &[Event]) -> Vec<Call<'a
 pub(super) struct Way<'a> {
     /// The delivery, if the journal keeps it.
     pub(super) id: Option<Id>,
+    /// The sender's name of it.
+    pub(super) delivery_id: Option<&'a str>,
     /// Where attempts are counted.
     pub(super) meters: &'a Meters,
     /// The request, if a target needs it.
@@ -51,12 +53,14 @@ pub(super) struct Way<'a> {
 /// Tells all targets, once, and says what the sender is told.
 pub(super) async fn tell(
     endpoint: &Endpoint,
+    request: &Inbound<'_>,
     events: &[Event],
     calls: &[Call<'_>],
     meters: &Meters,
-    request: Option<&Request>,
+    original: Option<&Request>,
 ) -> Answer {
-    let way = Way { id: None, meters, request };
+    let delivery_id = endpoint.source.delivery_id(request);
+    let way = Way { id: None, delivery_id: delivery_id.as_deref(), meters, request: original };
     let told = each(endpoint, events, calls, way, |_| true).await;
     let outcomes = told.into_iter().map(|(_, outcome)| outcome.unwrap_or(Ok(())));
     answer(endpoint, &outcomes.fold(Ok(()), Result::and))
@@ -114,10 +118,12 @@ async fn call(
     id: Option<(Id, u16)>,
     event: &Event,
     deadline: Instant,
-    Way { meters, request, .. }: Way<'_>,
+    Way { delivery_id, meters, request, .. }: Way<'_>,
 ) -> Result<(), Failure> {
     let source = endpoint.source.name();
-    let telling = Telling { id, endpoint: &endpoint.name, source, event, more: &[], request };
+    let (endpoint_name, more) = (&*endpoint.name, &[]);
+    let telling =
+        Telling { id, endpoint: endpoint_name, source, delivery_id, event, more, request };
     let patience = deadline.saturating_duration_since(Instant::now());
     told(&**target, telling, patience, meters).await.inspect_err(|failure| {
         tracing::warn!(

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     decide::{
         cel::{Error, Expression, Input},
-        signature,
+        json, signature,
     },
     model::{Event, Inbound},
     targets::{Request, Telling},
@@ -59,21 +59,27 @@ async fn judge(
     if questions.is_empty() {
         return Ok(Vec::new());
     }
-    let questions: Vec<(Expression, Value)> = questions
-        .into_iter()
-        .map(|(expression, event)| {
-            let source = endpoint.source.name();
-            let endpoint = &endpoint.name;
-            let telling = Telling { id: None, endpoint, source, event, more: &[], request: None };
-            (expression, telling.document(""))
-        })
-        .collect();
+    let delivery_id = endpoint.source.delivery_id(&Inbound { headers, body, now: 0 });
+    let document = |event: &Event| {
+        let telling = Telling {
+            id: None,
+            endpoint: &endpoint.name,
+            source: endpoint.source.name(),
+            delivery_id: delivery_id.as_deref(),
+            event,
+            more: &[],
+            request: None,
+        };
+        // It has no name yet, and never one if it is turned down.
+        telling.document(None)
+    };
+    let questions: Vec<(Expression, Value)> =
+        questions.into_iter().map(|(expression, event)| (expression, document(event))).collect();
     let (shown, headers, body) = (shown(endpoint, headers), headers.clone(), body.clone());
     let claims = claims.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let request = Inbound { headers: &headers, body: &body, now: 0 };
-        let req = serde_json::from_slice(&signature::hub_payload(&request));
-        let req = req.unwrap_or_else(|_| Value::Object(Map::new()));
+        let req = parsed(&signature::hub_payload(&request));
         let ask = |(expression, event): (Expression, Value)| {
             let (req, headers, event, claims) = (&req, &shown, &event, &claims);
             expression.passes(Input { req, headers, event, claims, ..Input::nothing() })
@@ -81,6 +87,17 @@ async fn judge(
         questions.into_iter().map(ask).collect()
     });
     asked.await.unwrap_or_else(|error| Err(Error::Failed(error.to_string())))
+}
+
+/// A body as expressions see it: its first object, as the sources read it; another value, if it is
+/// not long and nothing follows it; or else nothing.
+fn parsed(body: &[u8]) -> Value {
+    const LONG: usize = 64 * 1024;
+    if let Ok(object) = json::first::<Map<String, Value>>(body) {
+        return Value::Object(object);
+    }
+    let other = (body.len() <= LONG).then(|| serde_json::from_slice(body).ok()).flatten();
+    other.unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 fn shown(endpoint: &Endpoint, headers: &HeaderMap) -> Value {
@@ -93,4 +110,33 @@ fn shown(endpoint: &Endpoint, headers: &HeaderMap) -> Value {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
         });
     Value::Object(shown.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest::rstest]
+    #[case(r#"{"x":1}"#, json!({"x": 1}))]
+    #[case(r#"{"x":1}}"#, json!({"x": 1}))]
+    #[case(" {\"x\":1}\n{\"y\":2}", json!({"x": 1}))]
+    #[case("[1]", json!([1]))]
+    #[case("{\"x\":", json!({}))]
+    #[case("text", json!({}))]
+    #[case("", json!({}))]
+    fn bodies_are_read_as_sources_read_them(#[case] body: &str, #[case] expected: Value) {
+        assert_eq!(parsed(body.as_bytes()), expected);
+    }
+
+    #[test]
+    fn bodies_are_bounded() {
+        let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+        let long = format!("[{}0]", "0,".repeat(64 * 1024));
+        let many = format!("{{\"a\":[{}0]}}", "0,".repeat(1_000_001));
+        for body in [deep, long, many] {
+            assert_eq!(parsed(body.as_bytes()), json!({}));
+        }
+    }
 }

@@ -83,7 +83,9 @@ impl Keeper<'_> {
         turns: &[Turn],
     ) -> Result<(), Failure> {
         let turn = |number: usize| turns.get(number).copied().unwrap_or(Turn::Later);
-        let way = Way { id: Some(id), meters: self.meters, request: self.original };
+        let delivery_id = named(self.endpoint, self.request);
+        let delivery_id = delivery_id.as_deref();
+        let way = Way { id: Some(id), delivery_id, meters: self.meters, request: self.original };
         let mine = |number| turn(number) == Turn::Now;
         let told = inline::each(self.endpoint, events, calls, way, mine).await;
         let mut worst = Ok(());
@@ -118,7 +120,8 @@ pub(super) async fn failures(
     calls: &[Call<'_>],
 ) -> (Reply, Fate) {
     let Keeper { journal, endpoint, request, meters, original } = keeper;
-    let way = Way { id: None, meters, request: original };
+    let delivery_id = named(endpoint, request);
+    let way = Way { id: None, delivery_id: delivery_id.as_deref(), meters, request: original };
     let told = inline::each(endpoint, &events, calls, way, |_| true).await;
     let mut worst = Ok(());
     let mut failed = Vec::new();
@@ -142,6 +145,12 @@ pub(super) async fn failures(
     }
 }
 
+/// The sender's name of a delivery.
+fn named(endpoint: &Endpoint, request: &Inbound<'_>) -> Option<String> {
+    // Long enough for every sender's ids; the body counts as well.
+    endpoint.source.delivery_id(request).map(|id| id.chars().take(256).collect())
+}
+
 fn incoming(
     endpoint: &Endpoint,
     request: &Inbound<'_>,
@@ -153,10 +162,7 @@ fn incoming(
     Incoming {
         endpoint: endpoint.name.clone(),
         source: endpoint.source.name().to_owned(),
-        delivery_id: endpoint.source.delivery_id(request).map(|id| {
-            // Long enough for every sender's ids; the body counts as well.
-            id.chars().take(256).collect()
-        }),
+        delivery_id: named(endpoint, request),
         skipped: skipped(endpoint, &wanted),
         body_hash: Sha256::digest(request.body).into(),
         events,

@@ -488,7 +488,9 @@ impl Receiver {
         let original = original.as_ref();
         match (endpoint.keep, &journal) {
             (Keep::Nothing, _) => {
-                let answer = inline::tell(endpoint, &events, &calls, &self.meters, original).await;
+                let meters = &self.meters;
+                let answer =
+                    inline::tell(endpoint, request, &events, &calls, meters, original).await;
                 (answer.into(), Fate::Told(None))
             }
             (Keep::Failures, Some(journal)) => {

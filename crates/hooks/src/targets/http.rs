@@ -103,7 +103,7 @@ impl Target for Http {
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             let id = telling.name();
-            let body = telling.document(&id).to_string();
+            let body = telling.document(Some(&id)).to_string();
             let mut headers = self.headers(&id, body.as_bytes())?;
             let trace = telling.event.traceparent.as_deref();
             if let Some(trace) = trace.and_then(|trace| HeaderValue::try_from(trace).ok()) {

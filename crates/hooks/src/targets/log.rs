@@ -34,7 +34,7 @@ impl Target for Log {
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
             // As JSON, so that no name can forge a line of the log.
-            let event = telling.document(&telling.name());
+            let event = telling.document(Some(&telling.name()));
             tracing::warn!(target: "hooks::events", endpoint = telling.endpoint, "{event}");
             Ok(())
         }

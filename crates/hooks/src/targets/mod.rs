@@ -3,9 +3,10 @@
 
 use std::{fmt, time::Duration};
 
-use tokio::time::{Instant, timeout};
-
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use crate::{decide::filter::Filter, journal::Id, meters::Meters, model::Event};
 
@@ -135,6 +136,10 @@ pub(crate) async fn told(
     outcome
 }
 
+/// The fields of a document that an event may have nothing for.
+const MAYBE: [&str; 10] =
+    ["occurredAt", "repo", "ref", "branch", "tag", "before", "after", "image", "object", "alert"];
+
 /// What a target is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Telling<'a> {
@@ -144,6 +149,8 @@ pub struct Telling<'a> {
     pub endpoint: &'a str,
     /// The source's name.
     pub source: &'a str,
+    /// The sender's name of the delivery.
+    pub delivery_id: Option<&'a str>,
     /// What happened.
     pub event: &'a Event,
     /// What happened later, each with its delivery, if the target gathers notifications.
@@ -161,27 +168,66 @@ impl Telling<'_> {
         }
     }
 
-    /// The event as services get it (contract §3.7).
-    pub fn document(&self, name: &str) -> serde_json::Value {
+    /// The event as services get it (contract §3.7), called `name` if it has one.
+    pub fn document(&self, name: Option<&str>) -> Value {
         let mut document = serde_json::to_value(self.event).unwrap_or_default();
         if let Some(fields) = document.as_object_mut() {
             fields.remove("notice");
             fields.remove("traceparent");
-            for name in ["occurredAt", "repo", "ref", "branch", "tag", "before", "after", "image"] {
-                fields.entry(name).or_insert(serde_json::Value::Null);
+            // What the journal leaves out.
+            for name in MAYBE {
+                fields.entry(name).or_insert(Value::Null);
             }
-            for name in ["object", "alert"] {
-                fields.entry(name).or_insert(serde_json::Value::Null);
-            }
-            fields.entry("changedFiles").or_insert_with(|| serde_json::json!([]));
-            fields.insert("id".to_owned(), name.into());
-            fields.insert("endpoint".to_owned(), self.endpoint.into());
-            fields.insert("source".to_owned(), self.source.into());
-            if let Some((id, _)) = self.id {
-                let received = jiff::Timestamp::from_millisecond(id.received_ms()).ok();
-                fields.insert("receivedAt".to_owned(), received.map(|at| at.to_string()).into());
-            }
+            fields.entry("changedFiles").or_insert_with(|| json!([]));
+            fields.extend([
+                ("id".to_owned(), name.into()),
+                ("endpoint".to_owned(), self.endpoint.into()),
+                ("source".to_owned(), self.source.into()),
+                ("deliveryId".to_owned(), self.delivery_id.into()),
+                ("receivedAt".to_owned(), self.received().to_string().into()),
+            ]);
         }
         document
+    }
+
+    /// When the request came: now, if the journal does not know.
+    fn received(&self) -> Timestamp {
+        let known = self.id.and_then(|(id, _)| Timestamp::from_millisecond(id.received_ms()).ok());
+        known.unwrap_or_else(Timestamp::now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EventKind;
+
+    #[test]
+    fn documents_have_all_fields() {
+        let event = Event::new(EventKind::GitPush, "push");
+        let (endpoint, source, delivery_id) = ("code", "GitHub", Some("d-1"));
+        let telling = Telling {
+            id: None,
+            endpoint,
+            source,
+            delivery_id,
+            event: &event,
+            more: &[],
+            request: None,
+        };
+        let mut document = telling.document(Some("n-1"));
+        let received = document.as_object_mut().unwrap().remove("receivedAt").unwrap();
+        assert!(received.as_str().unwrap().parse::<Timestamp>().is_ok(), "{received}");
+        let expected = json!({"id": "n-1", "endpoint": "code", "source": "GitHub",
+            "kind": "git.push", "event": "push", "deliveryId": "d-1", "occurredAt": null,
+            "deleted": false, "repo": null, "ref": null, "branch": null, "tag": null,
+            "before": null, "after": null, "changedFiles": [], "filesTruncated": false,
+            "image": null, "object": null, "alert": null});
+        assert_eq!(document, expected);
+        let id = (Id::now(), 0);
+        let kept = Telling { id: Some(id), delivery_id: None, ..telling }.document(None);
+        let received = Timestamp::from_millisecond(id.0.received_ms()).unwrap();
+        assert_eq!(kept["receivedAt"], received.to_string());
+        assert_eq!((&kept["id"], &kept["deliveryId"]), (&Value::Null, &Value::Null));
     }
 }

@@ -398,6 +398,21 @@ async fn expressions_choose_what_is_told() {
     assert_eq!(world.push(KEY, "main").await, 200);
     assert!(told(&mut receiver).await.contains(r#""Branch":"main""#));
     assert_eq!(world.push(KEY, "release/1").await, 500, "the expression fails");
+
+    world.secret("cloud", OTHER).await;
+    let mut spec = flux(address);
+    (spec["source"], spec["secretRef"]) = ("GitLab".into(), json!({"name": "cloud"}));
+    spec["delivery"] = json!({"ack": "downstream"});
+    spec["filter"] = json!({"cel": "req.ref == 'refs/heads/main' && event.id == null \
+        && event.deliveryId == 'd-1' && event.receivedAt.startsWith('20')"});
+    world.hook("cloud", spec).await;
+    world.until("cloud", "Serving").await;
+    let headers =
+        format!("X-Gitlab-Token: {OTHER}\r\nX-Gitlab-Event: Push Hook\r\nIdempotency-Key: d-1\r\n");
+    let project = r#""project":{"git_ssh_url":"git@code.example.com:team/other.git"}"#;
+    let body = format!(r#"{{"ref":"refs/heads/main",{project}}}}}"#);
+    assert_eq!(world.post(OTHER, &headers, &body).await, 200, "what follows is ignored");
+    assert!(told(&mut receiver).await.contains("team/other.git"));
     world.end().await;
 }
 
