@@ -104,7 +104,6 @@ impl<'a> Evaluator<'a> {
         // A method's target is its first argument.
         let args: Vec<&'a IdedExpr> = target.into_iter().chain(&call.args).collect();
         match (&*name, &*args) {
-            (name, _) if library::has(name) => self.library(name, &args),
             (operators::LOGICAL_AND, [one, two]) => self.either(one, two, false),
             (operators::LOGICAL_OR, [one, two]) => self.either(one, two, true),
             (operators::LOGICAL_NOT, [one]) => Ok(Val::Bool(!self.truth(one)?)),
@@ -126,6 +125,7 @@ impl<'a> Evaluator<'a> {
                 let two = self.eval(two)?;
                 self.add(one, two)
             }
+            (name, _) if library::has(name) => self.library(name, &args),
             (name, [one]) => {
                 let one = self.eval(one)?;
                 self.spend(one_weight(name, &one))?;

@@ -276,7 +276,8 @@ fn check<'a>(
         }),
         Expr::Call(call) => {
             let (name, target) = named(call, |name| known.contains(&name));
-            if ![&OPERATORS[..], &FUNCTIONS].concat().contains(&&*name) && !library::has(&name) {
+            let own = OPERATORS.contains(&&*name) || FUNCTIONS.contains(&&*name);
+            if !own && !library::has(&name) {
                 return Err(format!("there is no function {name}"));
             }
             if name == "matches" {
