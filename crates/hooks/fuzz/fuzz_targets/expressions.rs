@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
 /// What every operator and function is for.
-const EXPRESSIONS: [&str; 14] = [
+const EXPRESSIONS: [&str; 18] = [
     "!event.deleted",
     "event.branch == 'main' && headers['x-github-event'] == 'push'",
     "req.ref.startsWith('refs/heads/') || req.ref.endsWith(\"main\")",
@@ -23,6 +23,10 @@ const EXPRESSIONS: [&str; 14] = [
     "req.none == null ? req.size > 0x2 : false",
     "'Ab'.lowerAscii() == 'AB'.upperAscii() && string(3) == '3' && int('4') < double('4.5')",
     "{'a': 1}.a == 1 && [1, 2][1] == 2 && b'\\x00' != r'\\n' && ([1] + [2]) == [1, 2] && claims == null",
+    "req.ref.split('/', 2).join('-').replace('a', 'é', 1).trim().reverse().charAt(0) == ''",
+    "req.ref.substring(1, 3).indexOf('e', 1) < req.ref.lastIndexOf('/', 9)",
+    "sets.contains(req.commits, []) && sets.equivalent([1], [1.0]) || sets.intersects([1], [2])",
+    "base64.decode(base64.encode('é')) == dyn('é') && bool('true') && uint('1') == uint(1)",
 ];
 
 static REQUEST: LazyLock<Value> = LazyLock::new(|| {

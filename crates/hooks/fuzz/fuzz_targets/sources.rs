@@ -14,7 +14,9 @@ use hooks::{
     limits::{Bucket, Rate},
     model::{Event, Inbound, Key, Keys},
     receive::{Endpoint, Keep, Pause},
-    sources::{ALL, Encoding, Google, Hmac, Options, Outcome, SignatureMode, named, sample},
+    sources::{
+        ALL, Encoding, Google, Hmac, Options, Outcome, SignatureMode, TokenMode, named, sample,
+    },
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
@@ -73,6 +75,9 @@ fn options(bits: u8) -> Options {
         oidc: None,
         ignore_unwanted: set(5),
         allowed_origins: some(7, "*"),
+        token_mode: if set(3) { TokenMode::Plain } else { TokenMode::Signature },
+        azure_host: set(4).then(|| "ssh.invalid".to_owned()),
+        opaque_token: set(6).then(|| Keys(vec![Key::new(KEY.into(), None)])),
     }
 }
 
