@@ -85,7 +85,8 @@ pub(super) async fn load(
 ) -> (Result<Loaded, String>, Vec<PathBuf>) {
     let mut files = vec![file.to_path_buf()];
     let loaded = load_all(file, around, out, &mut files, &mut Err).await;
-    (loaded, files)
+    // The problem may quote the file, and is one line whatever that says.
+    (loaded.map_err(|problem| problem.replace(char::is_control, " ")), files)
 }
 
 /// The same without a cluster, and `problems` gets all that is wrong with endpoints instead of the

@@ -70,8 +70,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match start(&args, stderr).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            // It may quote the file, and is one line whatever that says.
-            let _ = writeln!(stderr, "{}", problem.replace(char::is_control, " "));
+            let _ = writeln!(stderr, "{problem}");
             ExitCode::FAILURE
         }
     }
