@@ -1,7 +1,7 @@
 //! The objects that a receiver is for: each entry of its list is a target, told through the journal
 //! like any other. Who could not be asked is asked again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use kube::{
@@ -20,7 +20,7 @@ use crate::{
     model::Event,
     targets::{
         Failure, Target, Telling,
-        cluster::{REQUESTED, moment, patch},
+        cluster::{REQUESTED, ask},
     },
 };
 
@@ -77,11 +77,17 @@ impl Objects {
                 api.list(&all).await.map_err(|error| failure(&error))?.items
             }
         };
+        let mut known: BTreeMap<_, _> = found
+            .iter()
+            .map(|object| (object.metadata.name.clone(), object.metadata.clone()))
+            .collect();
         let (names, mut failures) = self.passing(found, event.raw.clone()).await;
-        let asked = json!({"metadata": {"annotations": {REQUESTED: moment()}}});
-        let (asked, api) = (&asked, &api);
-        let patches = names.into_iter().map(|name| async move {
-            patch(api, &name, asked.clone()).await.map_err(|error| failure(&error))
+        let chosen = names.into_iter().filter_map(|name| known.remove(&Some(name)));
+        let api = &api;
+        let patches = chosen.map(|metadata| async move {
+            let annotations = |value: &str| json!({REQUESTED: value});
+            let asked = ask(api, metadata, annotations).await;
+            asked.map(drop).map_err(|error| failure(&error))
         });
         let mut patches = stream::iter(patches).buffer_unordered(AT_ONCE);
         while let Some(patched) = patches.next().await {

@@ -226,6 +226,15 @@ async fn objects_are_asked_as_the_controller_asks() {
     assert_eq!(world.send("POST", "/hook/other", "", &long).await, (413, String::new()));
     assert_eq!(world.asked("apps", "app").await, Some(second));
 
+    // Somebody's clock is fast: what is asked is later all the same.
+    let future = json!({"reconcile.fluxcd.io/requestedAt": "2999-01-01T00:00:00Z"});
+    let future = Patch::Merge(json!({"metadata": {"annotations": future}}));
+    let repositories = world.repositories("apps");
+    repositories.patch("app", &PatchParams::default(), &future).await.unwrap();
+    world.answers(200).await;
+    let value = world.asked("apps", "app").await.unwrap();
+    assert!(value.starts_with("2999-01-01T00:00:00.0000000"), "{value}");
+
     world.change(json!({"spec": {"suspend": true}})).await;
     world.answers(503).await;
     world.change(json!({"spec": {"suspend": false}})).await;

@@ -109,6 +109,34 @@ async fn flux_is_waited_for_until_it_has_seen_the_request() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn requests_never_move_backwards() {
+    const FUTURE: &str = "2999-01-01T00:00:00Z";
+    let world = World::new().await;
+    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
+    cluster::crds::install(&world.client, [kind]).await.unwrap();
+    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
+    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "app", "annotations": {"reconcile.fluxcd.io/requestedAt": FUTURE}},
+        "spec": {}});
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let seen = Patch::Merge(json!({"status": {"lastHandledReconcileAt": FUTURE}}));
+    api.patch_status("app", &PatchParams::default(), &seen).await.unwrap();
+    world.secret("code", KEY).await;
+    let resources = json!([{"kind": "GitRepository", "name": "app"}]);
+    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "delivery": {"ack": "downstream"},
+        "targets": [{"type": "flux-v2", "resources": resources, "waitHandled": "300ms"}]});
+    world.hook("code", spec).await;
+    world.until("code", "Serving").await;
+    assert_eq!(world.push(KEY, "main").await, 500, "what was seen was asked before");
+    let value = requested(&api).await.unwrap();
+    assert!(value.starts_with("2999-01-01T00:00:00.0000000"), "{value}");
+    world.end().await;
+}
+
 async fn requested(api: &Api<DynamicObject>) -> Option<String> {
     let annotations = api.get("app").await.unwrap().metadata.annotations.unwrap_or_default();
     annotations.get("reconcile.fluxcd.io/requestedAt").cloned()

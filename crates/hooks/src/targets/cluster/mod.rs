@@ -3,6 +3,7 @@
 //!
 //! Only objects of one namespace: whoever may write a hook there shall reach nothing elsewhere.
 
+mod ask;
 mod images;
 mod select;
 
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::ask::ask;
 pub use self::images::Pushed;
 use self::select::Found;
 pub use self::select::{Auto, Selection, Wanted};
@@ -38,11 +40,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Where Flux is asked to reconcile.
 pub(crate) const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
-
-/// The time as those who are asked compare it: later ones are greater.
-pub(crate) fn moment() -> String {
-    format!("{:.9}", Timestamp::now())
-}
 
 /// Changes a part of an object.
 pub(crate) async fn patch<K>(api: &Api<K>, name: &str, patch: Value) -> Result<(), kube::Error>
@@ -165,7 +162,13 @@ impl Cluster {
         }
     }
 
-    async fn act(&self, found: &Found, telling: Telling<'_>, now: &str) -> Result<(), kube::Error> {
+    /// Does it to one object. If it asks for something, gives the value to look for.
+    async fn act(
+        &self,
+        found: &Found,
+        telling: Telling<'_>,
+        now: &str,
+    ) -> Result<Option<String>, kube::Error> {
         let Found { kind, object, .. } = found;
         let name = found.name();
         if found.suspended() {
@@ -175,19 +178,23 @@ impl Cluster {
                 name,
                 "suspended: it is left alone"
             );
-            return Ok(());
+            return Ok(None);
         }
         let annotations = match &self.action {
             Action::Reconcile { force, reset, .. } => {
-                let mut all = json!({REQUESTED: now});
                 let helm = kind.kind == "HelmRelease";
-                if helm && *force {
-                    all["reconcile.fluxcd.io/forceAt"] = now.into();
-                }
-                if helm && *reset {
-                    all["reconcile.fluxcd.io/resetAt"] = now.into();
-                }
-                all
+                let annotations = |value: &str| {
+                    let mut all = json!({REQUESTED: value});
+                    if helm && *force {
+                        all["reconcile.fluxcd.io/forceAt"] = value.into();
+                    }
+                    if helm && *reset {
+                        all["reconcile.fluxcd.io/resetAt"] = value.into();
+                    }
+                    all
+                };
+                let metadata = object.metadata.clone();
+                return ask(&self.api(kind), metadata, annotations).await.map(Some);
             }
             Action::Refresh { hard } => {
                 json!({"argocd.argoproj.io/refresh": if *hard { "hard" } else { "normal" }})
@@ -195,11 +202,12 @@ impl Cluster {
             Action::Annotate { key, value } => {
                 json!({key.as_str(): filled(value, telling, now)})
             }
-            Action::Restart => return self.restart(name).await,
+            Action::Restart => return self.restart(name).await.map(|()| None),
             Action::Pause(paused) => {
-                return self.patch(found, json!({"spec": {"paused": paused}})).await;
+                let patch = json!({"spec": {"paused": paused}});
+                return self.patch(found, patch).await.map(|()| None);
             }
-            Action::Run => return self.run(name, object, telling).await,
+            Action::Run => return self.run(name, object, telling).await.map(|()| None),
             Action::Update => match images::pin(found, telling.event) {
                 Some(pin) => pin,
                 None => {
@@ -209,27 +217,27 @@ impl Cluster {
                         name,
                         "its owner agreed to no update, or to a digest: it is left alone"
                     );
-                    return Ok(());
+                    return Ok(None);
                 }
             },
         };
-        self.patch(found, json!({"metadata": {"annotations": annotations}})).await
+        self.patch(found, json!({"metadata": {"annotations": annotations}})).await.map(|()| None)
     }
 
     async fn patch(&self, found: &Found, patch: Value) -> Result<(), kube::Error> {
         self::patch(&self.api(&found.kind), found.name(), patch).await
     }
 
-    /// Waits until the controllers of the objects have seen the request of this time.
-    async fn handled(&self, found: &[Found], now: &str, wait: Duration) -> Result<(), Failure> {
+    /// Waits until the controllers of the objects have seen what each was asked.
+    async fn handled(&self, asked: &[(&Found, String)], wait: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + wait;
-        for one in found.iter().filter(|one| !one.suspended()) {
+        for (one, value) in asked {
             let api = self.api(&one.kind);
             loop {
                 let object = api.get(one.name()).await.map_err(|error| failure(&error))?;
                 let seen = object.data.pointer("/status/lastHandledReconcileAt");
                 // A later request stands for this one: values only grow.
-                if seen.and_then(Value::as_str).is_some_and(|seen| seen >= now) {
+                if seen.and_then(Value::as_str).is_some_and(|seen| ask::covers(seen, value)) {
                     break;
                 }
                 if Instant::now() >= deadline {
@@ -343,21 +351,21 @@ impl Target for Cluster {
 
     fn tell<'a>(&'a self, telling: Telling<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            // Any change of the value counts; it must differ from every earlier one.
-            let now = moment();
-            let mut worst = Ok(());
+            let now = ask::text(Timestamp::now());
+            let (mut worst, mut asked) = (Ok(()), Vec::new());
             let all = self.found(telling.event).await?;
             if self.action == Action::Update && !all.is_empty() {
                 images::check(telling.event)?;
             }
             for found in &all {
-                if let Err(error) = self.act(found, telling, &now).await {
-                    worst = Err(failure(&error));
+                match self.act(found, telling, &now).await {
+                    Ok(value) => asked.extend(value.map(|value| (found, value))),
+                    Err(error) => worst = Err(failure(&error)),
                 }
             }
             match self.action {
                 Action::Reconcile { wait: Some(wait), .. } if worst.is_ok() => {
-                    self.handled(&all, &now, wait).await
+                    self.handled(&asked, wait).await
                 }
                 _ => worst,
             }
