@@ -211,7 +211,7 @@ async fn attempt(
     place: Place,
 ) {
     let (id, number) = place;
-    let delivery = journal.store.delivery(id).ok().flatten();
+    let delivery = journal.delivery(id).ok().flatten();
     let notification = delivery.as_ref().and_then(|one| one.notifications.get(usize::from(number)));
     if notification.is_some_and(|notification| notification.state != State::Pending) {
         // It was made with others before its turn.
@@ -267,7 +267,7 @@ fn gather(
     for place in behind.unwrap_or_default() {
         // Those of one delivery follow each other.
         if last.as_ref().is_none_or(|last| last.id != place.0) {
-            last = journal.store.delivery(place.0).ok().flatten();
+            last = journal.delivery(place.0).ok().flatten();
         }
         let event = last.as_ref().and_then(|delivery| {
             let notification = delivery.notifications.get(usize::from(place.1))?;

@@ -66,7 +66,7 @@ pub struct Options {
     pub payloads: Payloads,
     /// How long they are.
     pub keep_payloads: Duration,
-    /// What they are encrypted with.
+    /// What they and all events are encrypted with.
     pub seal: Option<Arc<Seal>>,
 }
 
@@ -235,7 +235,7 @@ struct Shared {
     failing: AtomicBool,
     /// Targets that are no more.
     gone: Mutex<HashSet<String>>,
-    /// Whose requests are kept, and what they are encrypted with.
+    /// Whose requests are kept, and what they and all events are encrypted with.
     payloads: Payloads,
     seal: Option<Arc<Seal>>,
     /// Wakes the courier of a target.
@@ -319,7 +319,8 @@ impl Journal {
 
     /// A delivery, with what has become of it.
     pub fn delivery(&self, id: Id) -> Result<Option<Delivery>, Unavailable> {
-        self.store.delivery(id).map_err(|_| Unavailable)
+        let found = self.store.delivery(id).map_err(|_| Unavailable)?;
+        Ok(found.map(|delivery| delivery.open(self.shared.seal.as_deref())))
     }
 
     /// The newest deliveries before `before`, at most `limit`.
@@ -328,7 +329,10 @@ impl Journal {
         before: Option<Id>,
         limit: usize,
     ) -> Result<Vec<Delivery>, Unavailable> {
-        self.store.deliveries(before, limit).map_err(|_| Unavailable)
+        self.store
+            .deliveries(before, limit)
+            .map(|found| self.opened(found))
+            .map_err(|_| Unavailable)
     }
 
     /// Whether events can be kept, as far as is known.
@@ -338,7 +342,12 @@ impl Journal {
 
     /// The newest deliveries before `before` that were given up, at most `limit`.
     pub fn dead(&self, before: Option<Id>, limit: usize) -> Result<Vec<Delivery>, Unavailable> {
-        self.store.dead(before, limit).map_err(|_| Unavailable)
+        self.store.dead(before, limit).map(|found| self.opened(found)).map_err(|_| Unavailable)
+    }
+
+    fn opened(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let seal = self.shared.seal.as_deref();
+        deliveries.into_iter().map(|delivery| delivery.open(seal)).collect()
     }
 
     /// Whether it wants requests beside those that targets need.

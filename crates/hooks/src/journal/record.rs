@@ -1,8 +1,12 @@
 //! What the journal remembers of one accepted request.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{
+    Id,
+    seal::{self, Seal},
+};
 use crate::model::Event;
 
 /// How many attempts are remembered one by one.
@@ -35,6 +39,9 @@ pub struct Delivery {
     pub repeats: u32,
     /// What happened.
     pub events: Vec<Event>,
+    /// The same encrypted, in base64: then there are no `events` before it is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sealed: Option<String>,
     /// Targets whose filters turned all events down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
@@ -170,6 +177,25 @@ impl Delivery {
             (false, _) if self.dead() => "dead",
             (false, _) => "delivered",
         }
+    }
+
+    /// Encrypts the events; nothing if that cannot be done.
+    pub(super) fn close(mut self, seal: &Seal) -> Option<Self> {
+        let events = serde_json::to_vec(&self.events).ok()?;
+        self.sealed = Some(STANDARD.encode(seal::close(Some(seal), self.id, &events)?));
+        self.events.clear();
+        Some(self)
+    }
+
+    /// The delivery with its events, if they can be read.
+    pub(super) fn open(mut self, seal: Option<&Seal>) -> Self {
+        if let Some(text) = self.sealed.take() {
+            let opened = STANDARD.decode(text).ok();
+            let opened = opened.and_then(|bytes| seal::open(seal, self.id, &bytes));
+            self.events =
+                opened.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        }
+        self
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {

@@ -552,6 +552,42 @@ async fn requests_are_kept_as_long_as_somebody_may_need_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_encrypted_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |secret: &[u8]| Options {
+        seal: Some(Arc::new(Seal::new(secret).unwrap())),
+        ..options(directory.path())
+    };
+    let fake = Arc::new(Fake::default());
+    let send = |name: &str| {
+        let mut incoming = incoming(name, "a", &fake);
+        incoming.events[0].raw = Some("secret words".into());
+        incoming
+    };
+    let journal = Journal::open(with(b"0123456789abcdef")).unwrap();
+    let _couriers = start(&journal, &fake);
+    let id = stored(journal.keep(send("one")).await);
+    until("the delivery", || journal.depth().unwrap() == 0).await;
+    assert_eq!(*fake.told.lock(), ["one"]);
+    let expected = send("one").events;
+    let read = journal.delivery(id).unwrap().unwrap();
+    assert_eq!(read.events, expected);
+    assert_eq!(journal.deliveries(None, 9).unwrap(), [read]);
+    let bytes = std::fs::read(directory.path().join("journal.redb")).unwrap();
+    assert!(!bytes.windows(12).any(|window| window == b"secret words"), "it is encrypted");
+
+    // Without the key there is nothing to tell, and the key brings it back.
+    fake.down.store(true, Ordering::SeqCst);
+    let waiting = stored(journal.keep(send("two")).await);
+    let delivery = journal.store.delivery(waiting).unwrap().unwrap();
+    let other = Seal::new(b"0123456789abcdeg").unwrap();
+    assert_eq!(delivery.clone().open(Some(&other)).events, []);
+    assert_eq!(delivery.clone().open(None).events, []);
+    let again = Delivery::from_bytes(waiting, &delivery.to_bytes()).unwrap();
+    assert_eq!(again.open(journal.shared.seal.as_deref()).events, send("two").events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn somebody_is_told_of_the_dead() {
     let directory = tempfile::tempdir().unwrap();
     let journal = Journal::open(options(directory.path())).unwrap();

@@ -156,10 +156,18 @@ impl Work<'_> {
             id_reused: before.is_none() && self.is_known(key)?,
             repeats: 0,
             events: take(&mut incoming.events),
+            sealed: None,
             skipped: take(&mut incoming.skipped),
             dead_letter: incoming.dead_letter.take(),
             notifications: Vec::new(),
         };
+        if let Some(seal) = &self.shared.seal {
+            let Some(closed) = delivery.close(seal) else {
+                tracing::error!("an event cannot be encrypted, so it is not kept");
+                return Ok(None);
+            };
+            delivery = closed;
+        }
         let mut turns = Vec::new();
         for (number, wanted) in incoming.wanted.iter().enumerate() {
             let place = (id, u16::try_from(number).unwrap_or(u16::MAX));
