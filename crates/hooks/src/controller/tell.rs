@@ -71,7 +71,8 @@ impl Builder<'_> {
                 let token = token.map_err(|_| "the token is no text".to_owned())?;
                 let guard = Guard::new(self.options.allow.clone());
                 let guard = guard.without_tls(self.options.allow_http);
-                Arc::new(FluxV1::guarded(name, &url()?, token.as_deref(), guard)?)
+                let target = FluxV1::guarded(name, &url()?, token.as_deref(), guard)?;
+                Arc::new(target.within(wanted.timeout.map(|span| span.0)))
             }
             TargetKind::Http => Arc::new(Http::new(
                 name,

@@ -10,11 +10,12 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::de::IgnoredAny;
+use tokio::time::timeout;
 
 use super::{Failure, Guard, Target, Telling, http_client, near::Near};
 use crate::model::{Event, Notice};
 
-/// Longer than any inline deadline; background attempts end with it.
+/// How long a call may take if nobody says.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See the module.
@@ -24,6 +25,7 @@ pub struct FluxV1 {
     url: Url,
     headers: HeaderMap,
     client: Client,
+    timeout: Duration,
     /// Used instead if the daemon is on this machine.
     near: Option<Near>,
 }
@@ -49,6 +51,12 @@ impl FluxV1 {
         })
     }
 
+    /// The same, but a call may take this long; without a time, the usual one.
+    #[must_use]
+    pub fn within(self, timeout: Option<Duration>) -> Self {
+        Self { timeout: timeout.unwrap_or(TIMEOUT), ..self }
+    }
+
     fn with(
         name: &str,
         api: &str,
@@ -71,7 +79,8 @@ impl FluxV1 {
         }
         let no_host = |()| format!("cannot use \"{api}\" as the API URL");
         url.set_username("").and(url.set_password(None)).map_err(no_host)?;
-        Ok(Self { name: name.to_owned(), client: client(&url)?, url, headers, near: None })
+        let (name, client) = (name.to_owned(), client(&url)?);
+        Ok(Self { name, client, url, headers, timeout: TIMEOUT, near: None })
     }
 }
 
@@ -154,11 +163,14 @@ impl Target for FluxV1 {
         async move {
             let Some(notice) = &telling.event.notice else { return Ok(()) };
             if let Some(near) = &self.near {
-                return understood(&near.post(&self.headers, body(notice)?, good).await?);
+                let call = near.post(&self.headers, body(notice)?, good);
+                let answer = timeout(self.timeout, call).await;
+                return understood(&answer.unwrap_or(Err(Failure::TimedOut))?);
             }
             let request = self.client.post(self.url.clone()).headers(self.headers.clone());
             let response = request
                 .body(body(notice)?)
+                .timeout(self.timeout)
                 .send()
                 .await
                 .map_err(|error| http_client::unanswered(&error))?;
@@ -212,6 +224,32 @@ mod tests {
         assert!(!format!("{target:?}").contains("dXNAZXI6cGFzcw"));
         let target = FluxV1::new("default", "http://h/api", Some("t")).unwrap();
         assert_eq!(target.headers[AUTHORIZATION], "Scope-Probe token=t");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_waited_for_as_long_as_is_said() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", silent.local_addr().unwrap());
+        let guard = Guard::new(crate::limits::Network::loopback()).without_tls(true);
+        let event = Event::image("push", crate::model::Image::default());
+        let telling = Telling {
+            id: None,
+            endpoint: "code",
+            source: "Quay",
+            delivery_id: None,
+            event: &event,
+            more: &[],
+            request: None,
+        };
+        for target in [
+            FluxV1::new("near", &api, None).unwrap(),
+            FluxV1::guarded("far", &api, None, guard).unwrap(),
+        ] {
+            let target = target.within(Some(Duration::from_millis(50)));
+            let told = timeout(Duration::from_secs(5), target.tell(telling)).await;
+            assert_eq!(told, Ok(Err(Failure::TimedOut)), "{}", target.name);
+        }
     }
 
     #[test]
