@@ -71,11 +71,6 @@ impl Admin {
         metrics::register(vec![Arc::clone(&self.receiver)], registry);
     }
 
-    /// What is wrong, if anything is.
-    pub fn trouble(&self) -> Option<String> {
-        trouble(&self.receiver)
-    }
-
     fn journal(&self) -> Option<Journal> {
         self.receiver.journal()
     }
@@ -83,9 +78,7 @@ impl Admin {
 
 /// What keeps a receiver from keeping its word.
 pub(crate) fn trouble(receiver: &Receiver) -> Option<String> {
-    let journal = receiver.journal()?;
-    let well = journal.keeps() && journal.depth().is_ok();
-    (!well).then(|| Unavailable.to_string())
+    (!receiver.keeps()).then(|| Unavailable.to_string())
 }
 
 /// All routes. Callers are known by the [`web::Identity`] in the request's extensions.

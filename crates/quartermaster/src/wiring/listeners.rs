@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cluster::client::Health;
-use hooks::admin::Admin;
+use hooks::{admin::Admin, receive::Receiver};
 use prometheus_client::registry::Registry;
 use web::{
     Error, Handler, Head, Kind,
@@ -37,8 +37,8 @@ pub(super) struct Readiness {
     /// Of a cluster elsewhere. Without its API reads go on, and yet another replica may be better
     /// off.
     pub(super) health: Option<Health>,
-    /// The webhooks, if they are received.
-    pub(super) hooks: Option<Arc<Admin>>,
+    /// Where webhooks come in.
+    pub(super) hooks: Vec<Arc<Receiver>>,
 }
 
 impl Readiness {
@@ -49,7 +49,8 @@ impl Readiness {
         if !self.caches.is_ready() {
             return Some("the caches".to_owned());
         }
-        self.hooks.as_ref().and_then(|hooks| hooks.trouble())
+        let keep = self.hooks.iter().all(|receiver| receiver.keeps());
+        (!keep).then(|| "the journal of webhooks".to_owned())
     }
 }
 

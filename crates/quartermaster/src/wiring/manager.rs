@@ -87,7 +87,7 @@ impl Manager {
         settings.options.metrics.register(&mut registry);
         let reviews = Reviews::default();
         reviews.register(&mut registry);
-        let ready = Readiness { caches: caches.clone(), health: Some(health), hooks: None };
+        let ready = Readiness { caches: caches.clone(), health: Some(health), hooks: Vec::new() };
         if let Some(listener) = probes {
             let router = listener::probes(move || ready.missing());
             let router = router.route("/healthz", get(|| async { "ok" }));

@@ -106,14 +106,14 @@ impl Server {
             hooks.admin(gate, url.or_else(|| endpoints.hooks.clone()))
         });
         let counting = crate::hooks::counting(hooks.as_ref(), receivers.as_ref());
-        hooks::admin::register(counting, &mut registry);
+        hooks::admin::register(counting.clone(), &mut registry);
         let counted = workspaces::controller::Metrics::default();
         counted.register(&mut registry);
         reviews.register(&mut registry);
         let ready = listeners::Readiness {
             caches: caches.clone(),
             health: place.health(),
-            hooks: admin.clone(),
+            hooks: counting.clone(),
         };
         let listeners = listeners.serve_ops(&front, ready, registry, &drain);
         caches.ready().await;

@@ -160,11 +160,19 @@ async fn row_51_a_journal_that_cannot_be_made_is_said() {
         "metadata": {"name": "code"}, "spec": {"source": "GitHub", "secretRef": {"name": "code"},
         "targets": [{"type": "log"}]}});
     kube.create(HOOKS, &hook).await;
-    within(LIMIT, "a hook that says why", async || {
+    let path = within(LIMIT, "a hook that says why", async || {
         let hook = kube.get(&format!("{HOOKS}/code")).await.expect(200).json();
-        (hook["status"]["conditions"][0]["reason"] == "JournalUnavailable").then_some(())
+        let why = hook["status"]["conditions"][0]["reason"] == "JournalUnavailable";
+        hook["status"]["webhookPath"].as_str().filter(|_| why).map(str::to_owned)
     })
     .await;
+    let ready = up.http.get(format!("{}/readyz", up.endpoints.ops.trim_end_matches('/')));
+    assert_eq!(ready.send().await.unwrap().status(), 503);
+    let push = up.http.post(format!("{}{path}", hooks_url(&up))).body(PING);
+    let push = push.header("content-type", "application/json").header("x-github-event", "push");
+    let answer = push.header("x-hub-signature-256", MAC).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
     let address = hooks_url(&up).replace("http://", "");
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
