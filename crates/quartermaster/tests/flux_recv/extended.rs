@@ -1,6 +1,6 @@
 //! What goes beyond flux-recv: more sources, more targets, filters, changes while running.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use super::kit::*;
 
@@ -35,6 +35,32 @@ fn row_52_a_wrong_configuration_changes_nothing_and_a_right_one_does() {
     wait_for("the new endpoint", PATIENCE, || post(&server, &path, &[], body).status == 200);
     wait_for("no detail", PATIENCE, || ready().said() == (200, "ready\n"));
     assert_eq!(github(&server, "main").said(), (200, "OK"));
+}
+
+/// As Kubernetes changes what it mounts: all files at once, by one link.
+#[test]
+fn mounted_secrets_are_followed() {
+    let daemon = Daemon::start();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for made in ["..one", "..two"] {
+        fs::create_dir(at(made)).unwrap();
+    }
+    symlink("..one", at("..data")).unwrap();
+    for name in ["fluxrecv.yaml", "gh.key"] {
+        symlink(format!("..data/{name}"), at(name)).unwrap();
+    }
+    let config = daemon.config("- {source: GitHub, keyPath: gh.key}");
+    fs::write(at("..two/fluxrecv.yaml"), &config).unwrap();
+    fs::write(at("..two/gh.key"), KEY).unwrap();
+    symlink("..two", at("..new")).unwrap();
+    let (new, data) = (at("..new"), at("..data"));
+    let flags = ["--admin-listen=none".to_owned()];
+    let keys = [("gh.key", "an-older-key-an-older-key")];
+    let server = Server::start_in(directory, &config, &keys, &flags);
+    assert_eq!(github(&server, "main").status, 404);
+    fs::rename(new, data).unwrap();
+    wait_for("the new key", PATIENCE, || github(&server, "main").status == 200);
 }
 
 #[test]

@@ -66,6 +66,20 @@ fn keys_are_beside_the_file_wherever_that_is() {
 }
 
 #[test]
+fn daemons_elsewhere_are_called_by_the_proxy_of_the_environment() {
+    let proxy = Daemon::start();
+    let config = "fluxRecvVersion: 1\napi: http://flux.example:3030/api/flux\n\
+                  endpoints: [{source: GitHub, keyPath: gh.key}]\n";
+    let mut server = Server::start(config, &[("gh.key", KEY)]);
+    server.terminate();
+    server.proxy = format!("http://{}", proxy.address);
+    server.restart();
+    assert_eq!(github(&server, "main").said(), (200, "OK"));
+    let line = "POST http://flux.example:3030/api/flux/v11/notify HTTP/1.1";
+    assert_eq!(proxy.calls()[0].line, line);
+}
+
+#[test]
 fn an_address_without_a_host_is_all_addresses() {
     let mut server = Server::start("fluxRecvVersion: 1", &[]);
     let port = server.address.port();

@@ -123,12 +123,7 @@ async fn start(args: &Args, stderr: &mut (impl Write + Send)) -> Result<(), Stri
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let (stale, is_stale) = watch::channel(None);
     let readiness = Readiness { ending: stop.clone(), stale: is_stale };
-    let drain = Drain::new();
-    if let Some(socket) = operators(args, stderr).await? {
-        let url = args.public_url.is_some().then(|| around.url.clone());
-        let router = admin::listener(Arc::clone(&receiver), args.admin_token()?, url, readiness);
-        tokio::spawn(socket.serve(router, web::listener::Limits::default(), drain.clone()));
-    }
+    let operators = operators(args, &receiver, readiness, stderr).await?;
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
     let own = tls.as_ref().map(|(tls, _)| tls.clone());
     let live = Live {
@@ -151,7 +146,7 @@ async fn start(args: &Args, stderr: &mut (impl Write + Send)) -> Result<(), Stri
         Err(error) => tracing::error!(%error, "the configuration was not followed to the end"),
     }
     // Until now it said that it is ending.
-    drain.stop(OPERATORS_GRACE).await;
+    operators.stop(OPERATORS_GRACE).await;
     Ok(())
 }
 
@@ -161,8 +156,27 @@ fn asks_for_certificates(receiver: &Receiver) -> bool {
     endpoints.any(|(endpoint, _)| matches!(endpoint.auth, Some(Auth::Mtls(_))))
 }
 
-/// The operators' listener, if one is wanted. Whoever did not ask for it can do without.
-async fn operators(args: &Args, stderr: &mut impl Write) -> Result<Option<Listener>, String> {
+/// Serves operators, until the end of what it returns.
+async fn operators(
+    args: &Args,
+    receiver: &Arc<Receiver>,
+    readiness: Readiness,
+    stderr: &mut impl Write,
+) -> Result<Drain, String> {
+    let drain = Drain::new();
+    if let Some(socket) = operators_socket(args, stderr).await? {
+        let (token, url) = (args.admin_token()?, args.public_url.clone());
+        let router = admin::listener(Arc::clone(receiver), token, url, readiness);
+        tokio::spawn(socket.serve(router, web::listener::Limits::default(), drain.clone()));
+    }
+    Ok(drain)
+}
+
+/// Their listener, if one is wanted. Whoever did not ask for it can do without.
+async fn operators_socket(
+    args: &Args,
+    stderr: &mut impl Write,
+) -> Result<Option<Listener>, String> {
     let address = match args.admin_listen.as_deref() {
         Some("none") => return Ok(None),
         wanted => wanted.unwrap_or(args::ADMIN_LISTEN),

@@ -19,6 +19,7 @@ pub(crate) struct Server {
     pub(crate) directory: TempDir,
     pub(crate) address: SocketAddr,
     child: Child,
+    pub(crate) proxy: String,
     pub(crate) flags: Vec<String>,
 }
 
@@ -29,7 +30,6 @@ fn command(args: &[&str], directory: &Path) -> Command {
         .args(args)
         // As if somebody had set it for another program.
         .env("RUST_LOG", "no=such=filter")
-        .env("HTTP_PROXY", "http://127.0.0.1:1")
         // Where there is none, unless a test puts one there.
         .env("KUBECONFIG", directory.join("kubeconfig"))
         .env_remove("KUBERNETES_SERVICE_HOST")
@@ -79,13 +79,15 @@ impl Server {
             fs::write(directory.path().join(name), key).unwrap();
         }
         let address = free_address();
-        let child = Self::spawn(&directory, address, flags);
-        let mut server = Self { directory, address, child, flags: flags.to_vec() };
+        // Nobody is there: what is near is called without it.
+        let proxy = "http://127.0.0.1:1".to_owned();
+        let child = Self::spawn(&directory, address, &proxy, flags);
+        let mut server = Self { directory, address, child, proxy, flags: flags.to_vec() };
         server.await_health();
         server
     }
 
-    fn spawn(directory: &TempDir, address: SocketAddr, flags: &[String]) -> Child {
+    fn spawn(directory: &TempDir, address: SocketAddr, proxy: &str, flags: &[String]) -> Child {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -95,7 +97,8 @@ impl Server {
         let mut args = vec!["--config=fluxrecv.yaml", &listen];
         args.extend(flags.iter().map(String::as_str));
         let out = fs::File::create(directory.path().join("stdout")).unwrap();
-        command(&args, directory.path()).stdout(out).stderr(log).spawn().unwrap()
+        let mut command = command(&args, directory.path());
+        command.env("HTTP_PROXY", proxy).stdout(out).stderr(log).spawn().unwrap()
     }
 
     fn await_health(&mut self) {
@@ -132,7 +135,7 @@ impl Server {
 
     /// Starts it again after an end.
     pub(crate) fn restart(&mut self) {
-        self.child = Self::spawn(&self.directory, self.address, &self.flags);
+        self.child = Self::spawn(&self.directory, self.address, &self.proxy, &self.flags);
         self.await_health();
     }
 
