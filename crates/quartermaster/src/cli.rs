@@ -71,7 +71,12 @@ pub(crate) enum As {
     /// The controller of Kubeflow Workspaces, with its admission webhooks
     WorkspacesController(Box<WorkspacesController>),
     /// The webhook receiver flux-recv 0.6; `--help` shows its flags
-    #[command(disable_help_flag = true)]
+    // It knows none of ours, not even those that all others have.
+    #[command(
+        disable_help_flag = true,
+        override_usage = "quartermaster as flux-recv [FLAGS]...",
+        help_template = "{about}\n\n{usage-heading} {usage}\n\nArguments:\n{positionals}"
+    )]
     FluxRecv {
         /// Its own flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
