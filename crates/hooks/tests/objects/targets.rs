@@ -110,6 +110,34 @@ async fn flux_is_waited_for_until_it_has_seen_the_request() {
 }
 
 #[tokio::test]
+async fn a_repeat_goes_on_where_the_first_request_failed() {
+    let world = World::new().await;
+    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
+    cluster::crds::install(&world.client, [kind]).await.unwrap();
+    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
+    let (url, mut told) = service().await;
+    world.secret("code", KEY).await;
+    let resources = json!([{"kind": "GitRepository", "name": "app"}]);
+    let spec = json!({"source": "GitHub", "secretRef": {"name": "code"},
+        "delivery": {"ack": "downstream"}, "targets": [
+            {"type": "http", "url": url}, {"type": "flux-v2", "resources": resources}]});
+    world.hook("code", spec).await;
+    world.until("code", "Serving").await;
+    assert_eq!(world.push(KEY, "main").await, 500, "there is no such object");
+    asked(&mut told).await;
+    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "app"}, "spec": {}});
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    assert_eq!(world.push(KEY, "main").await, 200);
+    assert!(requested(&api).await.is_some());
+    assert!(told.try_recv().is_err(), "it was told before");
+    assert_eq!(world.push(KEY, "main").await, 409);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn requests_never_move_backwards() {
     const FUTURE: &str = "2999-01-01T00:00:00Z";
     let world = World::new().await;

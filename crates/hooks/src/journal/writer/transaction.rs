@@ -19,7 +19,6 @@ use super::super::{
 use crate::{
     decide::{
         digest::hex,
-        replay::{self, Verdict},
         retry::{self, Next},
     },
     targets::Failure,
@@ -31,7 +30,7 @@ mod repeats;
 #[cfg(test)]
 mod tests;
 
-use repeats::{leads_to, repeat};
+use repeats::repeat;
 
 /// How many records one sweep removes; the next one goes on.
 const MAX_SWEPT: usize = 5000;
@@ -124,22 +123,12 @@ impl Work<'_> {
         if incoming.wanted.len() > MOST {
             return Ok(Some(Kept::TooMany));
         }
-        let name = incoming.delivery_id.as_deref();
-        let key = repeat(&incoming.endpoint, name, &incoming.body_hash);
+        let key = repeat(incoming);
         let before = self.repeats.get(key).map_err(broken)?.map(|value| Id(value.value().0));
-        let earlier = before.map(|id| self.load(id)).transpose()?.flatten();
-        let known = before.map(|id| self.judge(id, earlier.as_ref()));
-        match (replay::verdict(&incoming.replay, known), before, earlier) {
-            (Verdict::Duplicate, Some(id), _) => return Ok(Some(Kept::Duplicate(id))),
-            (Verdict::Refuse, ..) => return Ok(Some(Kept::Refused)),
-            (Verdict::Resume, _, Some(earlier)) if leads_to(&earlier, &incoming.wanted) => {
-                return self.resume(earlier, incoming).map(Some);
-            }
-            (_, _, Some(mut earlier)) if !earlier.finished() => {
-                earlier.repeats = earlier.repeats.saturating_add(1);
-                self.save(&earlier)?;
-            }
-            _ => {}
+        if let Some(before) = before
+            && let Some(kept) = self.repeated(before, incoming)?
+        {
+            return Ok(Some(kept));
         }
         if !self.has_room()? {
             return Ok(None);

@@ -7,27 +7,32 @@ use redb::{ReadableTable as _, ReadableTableMetadata as _};
 
 use super::{
     super::super::{
-        Delivery, Id, State, Wanted, keys, ms,
+        Delivery, Id, Incoming, Kept, State, Wanted, keys, ms,
         store::{Broken, broken},
     },
     MAX_SWEPT, Work,
 };
 use crate::decide::{
     digest,
-    replay::{Earlier, Policy, Replay},
+    replay::{self, Earlier, Policy, Replay, Verdict},
 };
 
 /// For so many bytes of capacity one repeat is remembered.
 const BYTES_EACH: u64 = 1024;
 
-/// What repeats of a request are known by; without a name of the sender's the body is its own.
-pub(super) fn repeat(endpoint: &str, name: Option<&str>, body_hash: &[u8; 32]) -> [u8; 32] {
+/// What repeats of a request are known by.
+pub(super) fn repeat(incoming: &Incoming) -> [u8; 32] {
+    key(&incoming.endpoint, incoming.delivery_id.as_deref(), &incoming.body_hash)
+}
+
+/// The same by its parts; without a name of the sender's the body is its own.
+fn key(endpoint: &str, name: Option<&str>, body_hash: &[u8; 32]) -> [u8; 32] {
     keys::repeat(endpoint, name.map_or(&body_hash[..], str::as_bytes), body_hash)
 }
 
 /// Whether these are the notifications that a delivery began with: nobody changed who is told of
 /// what.
-pub(super) fn leads_to(delivery: &Delivery, wanted: &[Wanted]) -> bool {
+fn leads_to(delivery: &Delivery, wanted: &[Wanted]) -> bool {
     let known = &delivery.notifications;
     let same = |(one, wanted): (&super::Notification, &Wanted)| {
         one.target == wanted.target && one.event == wanted.event
@@ -40,9 +45,28 @@ pub(super) fn leads_to(delivery: &Delivery, wanted: &[Wanted]) -> bool {
 }
 
 impl Work<'_> {
+    /// What becomes of a request that repeats this delivery; nothing if it is one of its own.
+    pub(super) fn repeated(&mut self, id: Id, incoming: &Incoming) -> Result<Option<Kept>, Broken> {
+        let earlier = self.load(id)?;
+        let known = self.judge(id, earlier.as_ref());
+        match (replay::verdict(&incoming.replay, Some(known)), earlier) {
+            (Verdict::Duplicate, _) => return Ok(Some(Kept::Duplicate(id))),
+            (Verdict::Refuse, _) => return Ok(Some(Kept::Refused)),
+            (Verdict::Resume, Some(earlier)) if leads_to(&earlier, &incoming.wanted) => {
+                return self.resume(earlier, incoming).map(Some);
+            }
+            (Verdict::Process | Verdict::Resume, Some(mut earlier)) if !earlier.finished() => {
+                earlier.repeats = earlier.repeats.saturating_add(1);
+                self.save(&earlier)?;
+            }
+            (Verdict::Process | Verdict::Resume, _) => {}
+        }
+        Ok(None)
+    }
+
     /// What is known of an earlier delivery. One whose record is gone was made: those that were not
     /// are forgotten with it.
-    pub(super) fn judge(&self, id: Id, earlier: Option<&Delivery>) -> Earlier {
+    fn judge(&self, id: Id, earlier: Option<&Delivery>) -> Earlier {
         let age = self.now.saturating_sub(id.received_ms()).max(0);
         Earlier {
             delivered: earlier.is_none_or(|earlier| self.all_made(earlier)),
@@ -109,7 +133,7 @@ impl Work<'_> {
     pub(super) fn forget_unmade(&mut self, delivery: &Delivery) -> Result<(), Broken> {
         let hash = delivery.body_hash.as_ref().and_then(|text| digest::unhex(text.as_bytes()));
         let Some(Ok(hash)) = hash.map(<[u8; 32]>::try_from) else { return Ok(()) };
-        let key = repeat(&delivery.endpoint, delivery.delivery_id.as_deref(), &hash);
+        let key = key(&delivery.endpoint, delivery.delivery_id.as_deref(), &hash);
         let newest = self.repeats.get(key).map_err(broken)?.map(|value| value.value().0);
         if newest == Some(delivery.id.0) && !self.all_made(delivery) {
             self.forget_repeat(key)?;
