@@ -73,7 +73,8 @@ impl Backend {
         let requests = Requests::new(&mut registry);
         caches.register(&mut registry);
         access.register(&mut registry);
-        let ready = Readiness { caches: caches.clone(), health: Some(health.clone()), hooks: Vec::new() };
+        let ready =
+            Readiness { caches: caches.clone(), health: Some(health.clone()), hooks: Vec::new() };
         let options = settings.options;
         let state = kubeflow::State { client, caches, access, health: Some(health), options };
         let probes = listener::ops_router(move || ready.missing(), registry);
