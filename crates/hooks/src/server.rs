@@ -8,7 +8,7 @@ use std::{
 };
 
 use kube::Client;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -127,7 +127,7 @@ impl Serving {
         let certificates = certificates.transpose().map_err(StartError::Certificates)?;
         let tls = certificates.as_ref().map(Certificates::tls);
         let failed = |error| StartError::Listen(listen, error);
-        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let socket = listener::bind(listen).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let (close, closed) = watch::channel(false);
         let listening = tokio::spawn(listener::serve(socket, limits, tls, handler, closed));

@@ -4,7 +4,14 @@
 //! bounded here: how many there are, how long a head may take, how long one may idle. When there
 //! are too many, the one that has idled longest makes room.
 
-use std::{convert::Infallible, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use http_body_util::Full;
@@ -12,7 +19,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs},
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
@@ -78,6 +85,30 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Whether the limit per address does not apply to this peer.
     fn exempt(&self, peer: IpAddr) -> bool;
+}
+
+/// How many connections may wait to be accepted. A sender that finds no place tries again only after
+/// a second.
+const BACKLOG: u32 = 4096;
+
+/// Listens at the first of these addresses that can be had.
+pub async fn bind(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut outcome = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    for address in tokio::net::lookup_host(addresses).await? {
+        outcome = listen(address);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As every server does: connections that ended lately do not keep the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `stop` turns true, then finishes what is in flight, at most for the grace time.

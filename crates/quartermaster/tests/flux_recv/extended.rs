@@ -423,3 +423,43 @@ fn targets_that_do_not_fit_are_named() {
         assert!(text.contains(problem), "{text}");
     }
 }
+
+#[test]
+fn senders_prove_themselves_as_the_file_says() {
+    let daemon = Daemon::start();
+    let config = daemon.config(
+        "- {source: Artifactory, keyPath: art.key, tokenMode: plain}\n\
+         - {source: CephRGW, keyPath: ceph.key, opaqueTokenPath: opaque}",
+    );
+    let keys = ["art-art-art-art-art", "ceph-ceph-ceph-ceph"];
+    let files = [("art.key", keys[0]), ("ceph.key", keys[1]), ("opaque", "s3cret\n")];
+    let server = Server::start(&config, &files);
+    let image = r#"{"domain":"docker","event_type":"pushed","jpd_origin":"https://reg.example.com",
+        "data":{"image_name":"team/app","tag":"1","repo_key":"docker"}}"#;
+    let artifactory = |token: &str| {
+        post(&server, &Server::path(keys[0]), &[("X-JFrog-Event-Auth", token)], image).status
+    };
+    assert_eq!([artifactory(keys[0]), artifactory("other")], [200, 401]);
+    assert_eq!(daemon.take().len(), 1);
+    let ceph = |token: &str| {
+        let record = format!(
+            r#"{{"Records":[{{"eventName":"ObjectCreated:Put","opaqueData":"{token}",
+            "s3":{{"bucket":{{"name":"b"}},"object":{{"key":"k"}}}}}}]}}"#
+        );
+        post(&server, &Server::path(keys[1]), &[], &record).status
+    };
+    assert_eq!([ceph("s3cret"), ceph("other")], [200, 401]);
+}
+
+#[test]
+fn a_daemon_has_the_time_that_the_file_gives_it() {
+    let daemon = Daemon::start();
+    let config = daemon.config("- {source: GitHub, keyPath: gh.key}");
+    let config = format!("{config}targets: {{default: {{timeout: 1s}}}}\n");
+    let server = Server::start(&config, &[("gh.key", KEY)]);
+    daemon.set(Behaviour::Hang);
+    let start = std::time::Instant::now();
+    assert_eq!(github(&server, "main").status, 408);
+    let took = start.elapsed();
+    assert!((Duration::from_millis(950)..Duration::from_secs(9)).contains(&took), "{took:?}");
+}

@@ -20,7 +20,7 @@ use crate::{
     meters::Meters,
     model::{AnnotationTemplate, HookTarget, Issuer, ResourceRef, Span, TargetAction, TargetKind},
     receive::{self, Keep},
-    sources::{self, Hmac, SignatureMode},
+    sources::{self, Hmac, SignatureMode, TokenMode},
 };
 
 /// The whole file.
@@ -119,6 +119,9 @@ pub(super) struct Entry {
     auto_confirm: bool,
     pub(super) issuers: Vec<Issuer>,
     pub(super) signing_key_path: Option<String>,
+    token_mode: TokenMode,
+    azure_host: Option<String>,
+    pub(super) opaque_token_path: Option<String>,
     pub(super) delivery: EndpointDelivery,
     pub(super) limits: EndpointLimits,
 }
@@ -432,6 +435,7 @@ impl Settings {
         if let Some(rate) = entry.rate {
             pace.rate = Rate { per_second: rate.max(0.001), burst: rate.max(1.0) };
         }
+        pace.timeout = entry.timeout.map_or(pace.timeout, |span| span.0);
         pace.timeout += entry.wait_handled.map_or(Duration::ZERO, waited);
         pace.probe = entry.probe.map_or(pace.probe, |span| span.0);
         pace
@@ -464,6 +468,8 @@ impl Entry {
             },
             topics: self.topics.clone(),
             auto_confirm: self.auto_confirm,
+            token_mode: self.token_mode,
+            azure_host: self.azure_host.clone(),
             ..sources::Options::default()
         }
     }

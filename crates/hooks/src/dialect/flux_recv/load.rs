@@ -143,7 +143,8 @@ impl<'a> Builder<'a> {
         let token = token.map(String::from_utf8).transpose();
         let token = token.map_err(|_| format!("target \"{name}\": the token is no text"))?;
         let api = entry.api.as_ref().unwrap_or(&self.settings.api);
-        Ok(Arc::new(FluxV1::new(name, api, token.as_deref())?))
+        let daemon = FluxV1::new(name, api, token.as_deref())?;
+        Ok(Arc::new(daemon.within(entry.timeout.map(|span| span.0))))
     }
 
     fn read(&mut self, path: &str) -> Result<(Vec<u8>, PathBuf), String> {
@@ -214,6 +215,9 @@ impl<'a> Builder<'a> {
                 return Err(format!("\"{path}\" is no signing token (whsec_ and base64)"));
             }
             options.signing = Some(Keys(vec![Key::new(key, None)]));
+        }
+        if let Some(path) = &entry.opaque_token_path {
+            options.opaque_token = Some(Keys(vec![Key::new(self.secret(path)?, None)]));
         }
         Ok(options)
     }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -117,7 +116,7 @@ async fn start(args: &Args, stderr: &mut (impl Write + Send)) -> Result<(), Stri
     }
     // Before anybody can connect: whoever changes a file afterwards is seen.
     let print = print(&live::watched(&files, tls.as_ref()));
-    let socket = TcpListener::bind(args.address())
+    let socket = listener::bind(args.address())
         .await
         .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;

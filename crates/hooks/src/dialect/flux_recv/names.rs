@@ -110,6 +110,9 @@ static ENDPOINT: Names = Names(&[
     ("autoConfirm", Leaf),
     ("issuers", List(&ISSUER)),
     ("signingKeyPath", Leaf),
+    ("tokenMode", Leaf),
+    ("azureHost", Leaf),
+    ("opaqueTokenPath", Leaf),
     ("delivery", One(&ENDPOINT_DELIVERY)),
     ("limits", One(&ENDPOINT_LIMITS)),
 ]);
