@@ -140,7 +140,11 @@ function updateTold(row, one) {
 }
 
 async function show(id) {
-  const item = await call("GET", `/deliveries/${id}`);
+  renderOne(await call("GET", `/deliveries/${id}`));
+  $("one-dialog").showModal();
+}
+
+function renderOne(item) {
   shown = item;
   const [word] = STATES[item.state] ?? [item.state];
   $("one-title").textContent = title(item);
@@ -156,7 +160,6 @@ async function show(id) {
   const idle = item.notifications?.length && item.notifications.every((one) => one.state !== "pending");
   $("again").hidden = !idle;
   $("forget").hidden = item.state !== "dead";
-  if (!$("one-dialog").open) $("one-dialog").showModal();
 }
 
 async function act(method, path, words) {
@@ -203,7 +206,10 @@ async function refresh() {
     $("nothing").hidden = came.items.length > 0;
     $("older").hidden = !next;
     $("newest").hidden = !cursor;
-    if ($("one-dialog").open) await show(shown.id);
+    if ($("one-dialog").open) {
+      const item = await call("GET", `/deliveries/${shown.id}`);
+      if (item.id === shown.id) renderOne(item);
+    }
     if (silent) tell("");
     silent = false;
   } catch (error) {

@@ -175,8 +175,8 @@ async fn webhooks_are_watched_and_delivered_again() {
     browser.click("#again").await;
     let again = "document.querySelector('#notice').innerText === 'It is delivered again.'";
     browser.until(LONG, "an answer", again).await;
-    browser.until(LONG, "it is delivered again", &delivered).await;
-    browser.click("#came .actions button").await;
+    // Not by its place: the row above is higher once its times are longer.
+    browser.run("document.querySelector('#came .actions button').click()").await;
     let twice = "document.querySelector('#told .dim')?.innerText.includes('tried 2 times')";
     browser.until(LONG, "it was told again", twice).await;
     browser.click("#one-dialog header button").await;
