@@ -42,6 +42,7 @@ mod steadfast;
 #[cfg(test)]
 mod tests;
 
+use body::Trouble;
 pub use endpoint::{Endpoint, Keep, Pause, Route, Table};
 use fate::Fate;
 use judge::{Seen, wanted};
@@ -150,22 +151,31 @@ pub(crate) struct Stop {
     route: Option<Route>,
     /// What it failed at, if that is of interest.
     class: Option<&'static str>,
+    /// Whether operators are told.
+    told: bool,
 }
 
 impl Stop {
     /// At an endpoint.
     pub(crate) fn of(route: &Route, class: &'static str, reply: Reply) -> Self {
-        Self { reply, route: Some(route.clone()), class: Some(class) }
+        Self { reply, route: Some(route.clone()), class: Some(class), told: true }
     }
 
     /// Before an endpoint was known.
     pub(crate) fn unknown(class: &'static str, reply: Reply) -> Self {
-        Self { reply, route: None, class: Some(class) }
+        Self { reply, route: None, class: Some(class), told: true }
     }
 
     /// Nothing is wrong.
     pub(crate) fn quietly(reply: Reply) -> Self {
-        Self { reply, route: None, class: None }
+        Self { reply, route: None, class: None, told: false }
+    }
+
+    /// A body that was not read. One that breaks off is the way of the internet: it is only counted.
+    fn body(trouble: Trouble, route: Option<&Route>) -> Self {
+        let broken = route.map_or("", |route| route.endpoint().source.broken());
+        let (reply, told) = (trouble.reply(broken), trouble != Trouble::Broken);
+        Self { reply, route: route.cloned(), class: Some("body"), told }
     }
 }
 
@@ -221,18 +231,18 @@ impl Receiver {
         self.table.load().find(path, now())
     }
 
-    /// The body of a request, and its share of the memory for all. `broken` is what the sender is told
-    /// if its body breaks off.
+    /// The body of a request, and its share of the memory for all. Without a route nobody is told why
+    /// it was not read.
     pub(crate) async fn body(
         &self,
         headers: &HeaderMap,
         incoming: Incoming,
         most: usize,
-        broken: &'static str,
-    ) -> Result<(Bytes, Share), Reply> {
+        route: Option<&Route>,
+    ) -> Result<(Bytes, Share), Stop> {
         let mut share = self.budget.share();
         let body = body::read(headers, incoming, &self.limits, most, &mut share).await;
-        Ok((body.map_err(|trouble| trouble.reply(broken))?, share))
+        Ok((body.map_err(|trouble| Stop::body(trouble, route))?, share))
     }
 
     /// What is counted.
@@ -287,9 +297,7 @@ impl Receiver {
             return Err(Stop::quietly(handshake(endpoint, &head.headers)));
         }
         let most = endpoint.body_bytes.unwrap_or(self.limits.body_bytes);
-        let broken = endpoint.source.broken();
-        let read = self.body(&head.headers, incoming, most, broken).await;
-        let (body, share) = read.map_err(|reply| Stop::of(&route, "body", reply))?;
+        let (body, share) = self.body(&head.headers, incoming, most, Some(&route)).await?;
         let client = head.extensions.get::<Client>().map(|client| Arc::clone(&client.0));
         Ok(Read { address, route, headers: head.headers, body, client, start, share })
     }
@@ -314,13 +322,13 @@ impl Receiver {
     /// Counts a request that nobody worked on, and tells operators of it. Its path may be a secret, or
     /// nearly one.
     pub(crate) fn turned_away(&self, address: IpAddr, path: &str, stop: &Stop) {
-        let Stop { reply, route, class } = stop;
+        let Stop { reply, route, class, told } = stop;
         let Some(class) = class else { return };
         if let Some(route) = route {
             route.meter().rejected.add(class);
             route.meter().answered(reply.status(), now());
         }
-        if self.logged.take().is_err() {
+        if !told || self.logged.take().is_err() {
             return;
         }
         let (path, status, reason) = (masked(path), reply.status(), reply.text());

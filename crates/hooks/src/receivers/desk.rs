@@ -74,8 +74,8 @@ impl Desk {
         }
         let (head, incoming) = request.into_parts();
         // Before the lookup, as the controller does it.
-        let read = self.receiver.body(&head.headers, incoming, self.body_bytes, "").await;
-        let (body, share) = read.map_err(|reply| Stop::unknown("body", reply))?;
+        let read = self.receiver.body(&head.headers, incoming, self.body_bytes, None);
+        let (body, share) = read.await?;
         let Some(route) = self.receiver.route(&path) else {
             return Err(match self.closed.load().contains(&path) {
                 true => Stop::unknown("paused", Reply::retry(503, "not ready", AGAIN)),

@@ -116,13 +116,13 @@ async fn start(args: &Args, stderr: &mut (impl Write + Send)) -> Result<(), Stri
     }
     // Before anybody can connect: whoever changes a file afterwards is seen.
     let print = print(&live::watched(&files, tls.as_ref()));
-    let socket = listener::bind(args.address())
-        .await
-        .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
     let stop = stop_signal().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let (stale, is_stale) = watch::channel(None);
     let readiness = Readiness { ending: stop.clone(), stale: is_stale };
     let operators = operators(args, &receiver, readiness, stderr).await?;
+    let socket = listener::bind(args.address())
+        .await
+        .map_err(|error| format!("cannot listen on {:?}: {error}", args.listen))?;
     let couriers = journal.as_ref().map(|journal| journal.couriers(targets));
     let own = tls.as_ref().map(|(tls, _)| tls.clone());
     let live = Live {
