@@ -7,7 +7,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -36,6 +36,22 @@ async fn service() -> (String, mpsc::UnboundedReceiver<String>) {
         }
     });
     (format!("http://{address}"), receiver)
+}
+
+/// Repositories as Flux has them.
+async fn repositories(world: &World) -> Api<DynamicObject> {
+    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
+    cluster::crds::install(&world.client, [kind]).await.unwrap();
+    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
+    Api::namespaced_with(world.client.clone(), "apps", &ApiResource::from_gvk(&kind))
+}
+
+/// Makes the repository `app`.
+async fn make(repositories: &Api<DynamicObject>, annotations: Value) {
+    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "app", "annotations": annotations}, "spec": {}});
+    let object = serde_json::from_value(object).unwrap();
+    repositories.create(&PostParams::default(), &object).await.unwrap();
 }
 
 async fn asked(receiver: &mut mpsc::UnboundedReceiver<String>) -> String {
@@ -69,14 +85,8 @@ async fn services_get_the_trace_and_argo_cd_its_refresh() {
 #[tokio::test]
 async fn flux_is_waited_for_until_it_has_seen_the_request() {
     let world = World::new().await;
-    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
-    cluster::crds::install(&world.client, [kind]).await.unwrap();
-    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
-    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
-        "metadata": {"name": "app"}, "spec": {}});
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let api = repositories(&world).await;
+    make(&api, json!({})).await;
     world.secret("code", KEY).await;
     let resources = json!([{"kind": "GitRepository", "name": "app"}]);
     let wait = |name: &str, wait: &str| {
@@ -112,11 +122,7 @@ async fn flux_is_waited_for_until_it_has_seen_the_request() {
 #[tokio::test]
 async fn a_repeat_goes_on_where_the_first_request_failed() {
     let world = World::new().await;
-    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
-    cluster::crds::install(&world.client, [kind]).await.unwrap();
-    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
+    let api = repositories(&world).await;
     let (url, mut told) = service().await;
     world.secret("code", KEY).await;
     let resources = json!([{"kind": "GitRepository", "name": "app"}]);
@@ -127,9 +133,7 @@ async fn a_repeat_goes_on_where_the_first_request_failed() {
     world.until("code", "Serving").await;
     assert_eq!(world.push(KEY, "main").await, 500, "there is no such object");
     asked(&mut told).await;
-    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
-        "metadata": {"name": "app"}, "spec": {}});
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    make(&api, json!({})).await;
     assert_eq!(world.push(KEY, "main").await, 200);
     assert!(requested(&api).await.is_some());
     assert!(told.try_recv().is_err(), "it was told before");
@@ -141,15 +145,8 @@ async fn a_repeat_goes_on_where_the_first_request_failed() {
 async fn requests_never_move_backwards() {
     const FUTURE: &str = "2999-01-01T00:00:00Z";
     let world = World::new().await;
-    let kind = definition("source.toolkit.fluxcd.io", "GitRepository", "gitrepositories");
-    cluster::crds::install(&world.client, [kind]).await.unwrap();
-    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "apps", &resource);
-    let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
-        "metadata": {"name": "app", "annotations": {"reconcile.fluxcd.io/requestedAt": FUTURE}},
-        "spec": {}});
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let api = repositories(&world).await;
+    make(&api, json!({"reconcile.fluxcd.io/requestedAt": FUTURE})).await;
     let seen = Patch::Merge(json!({"status": {"lastHandledReconcileAt": FUTURE}}));
     api.patch_status("app", &PatchParams::default(), &seen).await.unwrap();
     world.secret("code", KEY).await;
