@@ -26,13 +26,6 @@ async function call(method, path, data) {
   return typeof answer === "string" ? answer : answer.data;
 }
 
-/** Runs what a click started; what the server refuses is shown. */
-async function attempt(work) {
-  tell("");
-  try { await work(); } catch (error) { tell(error.message, true); }
-  await refresh();
-}
-
 // ---- activity -----------------------------------------------------------------------------------
 
 /** Whether it would be paused soon, as far as is known. */

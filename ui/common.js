@@ -38,6 +38,13 @@ function tell(text, bad = false) {
   $("notice").hidden = !text;
 }
 
+/** Runs what a click started; what the server refuses is shown. Each page has its own `refresh`. */
+async function attempt(work) {
+  tell("");
+  try { await work(); } catch (error) { tell(error.message, true); }
+  await refresh();
+}
+
 const UNITS = [["day", 86400, 172800], ["hour", 3600, 5400], ["minute", 60, 90], ["second", 1, 0]];
 const relative = new Intl.RelativeTimeFormat("en");
 

@@ -16,13 +16,6 @@ let shown = null; // the delivery in the dialog
 
 const call = (method, path, body) => ask(method, "/hooks" + path, body, ({ error }) => error);
 
-/** Runs what a click started; what the server refuses is shown. */
-async function attempt(work) {
-  tell("");
-  try { await work(); } catch (error) { tell(error.message, true); }
-  await refresh();
-}
-
 const ago = (time) => {
   const seconds = Math.min(0, (Date.parse(time) - now()) / 1000);
   return seconds > -10 ? "just now" : when(seconds);
